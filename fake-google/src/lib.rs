@@ -1,0 +1,1 @@
+//! A faithful offline Google: OAuth, Code Assist, the Gemini API and Vertex AI, with scripted faults.

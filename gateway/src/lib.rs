@@ -1,0 +1,1 @@
+//! Serves the OpenAI HTTP API and answers with Gemini.

@@ -1,0 +1,131 @@
+//! `Debug` for the messages that carry secrets: the fields that name things, and
+//! nothing that opens anything.
+
+use std::fmt;
+
+use crate::v1::{
+    AccessToken, CreateProjectRequest, ExportProjectsRequest, ImportProjectsRequest,
+    PutOAuthClientRequest, UpdateProjectRequest, import_projects_request,
+};
+
+impl fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessToken")
+            .field("project_id", &self.project_id)
+            .field("google_project_id", &self.google_project_id)
+            .field("upstream", &self.upstream)
+            .field("location", &self.location)
+            .field("expires_at", &self.expires_at)
+            .field("fingerprint", &self.fingerprint)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for CreateProjectRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CreateProjectRequest")
+            .field("project", &self.project)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for UpdateProjectRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpdateProjectRequest")
+            .field("project", &self.project)
+            .field("update_mask", &self.update_mask)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ExportProjectsRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExportProjectsRequest")
+            .field("ids", &self.ids)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for PutOAuthClientRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PutOAuthClientRequest")
+            .field("client", &self.client)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ImportProjectsRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ImportProjectsRequest")
+            .field("payload", &self.payload)
+            .finish()
+    }
+}
+
+impl fmt::Debug for import_projects_request::Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Options(options) => f.debug_tuple("Options").field(options).finish(),
+            Self::TokensJson(piece) => write!(f, "TokensJson({} bytes)", piece.len()),
+            Self::SealedExport(piece) => write!(f, "SealedExport({} bytes)", piece.len()),
+        }
+    }
+}
+
+impl fmt::Debug for import_projects_request::Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("overwrite", &self.overwrite)
+            .field("default_upstream", &self.default_upstream)
+            .field("dry_run", &self.dry_run)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_tells_no_secret() {
+        let token = AccessToken {
+            access_token: "ya29.planted".into(),
+            ..Default::default()
+        };
+        let create = CreateProjectRequest {
+            refresh_token: "planted".into(),
+            access_token: "planted".into(),
+            ..Default::default()
+        };
+        let update = UpdateProjectRequest {
+            refresh_token: "planted".into(),
+            ..Default::default()
+        };
+        let export = ExportProjectsRequest {
+            passphrase: "planted".into(),
+            ..Default::default()
+        };
+        let client = PutOAuthClientRequest {
+            client_secret: "planted".into(),
+            ..Default::default()
+        };
+        let import = ImportProjectsRequest {
+            payload: Some(import_projects_request::Payload::Options(
+                import_projects_request::Options {
+                    passphrase: "planted".into(),
+                    ..Default::default()
+                },
+            )),
+        };
+        let file = ImportProjectsRequest {
+            payload: Some(import_projects_request::Payload::TokensJson(
+                b"planted".to_vec(),
+            )),
+        };
+        let told =
+            format!("{token:?} {create:?} {update:?} {export:?} {client:?} {import:?} {file:?}");
+        assert!(!told.contains("planted"), "{told}");
+        let bytes = format!("{:?}", b"planted".to_vec());
+        assert!(!told.contains(&bytes), "{told}");
+    }
+}

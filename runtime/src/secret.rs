@@ -1,0 +1,227 @@
+//! Secrets: made, compared, named and kept in files, never told.
+
+use std::{
+    fmt::Write as _,
+    fs::OpenOptions,
+    io::{self, Read as _, Write as _},
+    path::{Path, PathBuf},
+};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use secrecy::{ExposeSecret as _, SecretString};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+/// The first 16 hex digits of the SHA-256: names a secret in reports and logs.
+#[must_use]
+pub fn fingerprint(secret: &str) -> String {
+    hex_digest(secret, 8)
+}
+
+/// The first `bytes` bytes of the SHA-256 in hex.
+#[must_use]
+pub fn hex_digest(secret: &str, bytes: usize) -> String {
+    let digest = Sha256::digest(secret.as_bytes());
+    digest
+        .iter()
+        .take(bytes)
+        .fold(String::new(), |mut hex, byte| {
+            // Writing to a String does not fail.
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+}
+
+/// Whether two secrets are the same, in a time that does not tell where they differ.
+#[must_use]
+pub fn equal(a: &str, b: &str) -> bool {
+    // Digests have one length, so that the lengths of the secrets are not told either.
+    Sha256::digest(a.as_bytes())
+        .ct_eq(&Sha256::digest(b.as_bytes()))
+        .into()
+}
+
+/// 32 random bytes as 43 characters that are safe in headers, URLs and shells.
+///
+/// # Errors
+/// When the system has no randomness.
+pub fn generate() -> io::Result<SecretString> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes).into())
+}
+
+/// A secret in a file of its own.
+#[derive(Debug)]
+pub struct SecretFile {
+    /// The secret.
+    pub secret: SecretString,
+    /// Where it is kept.
+    pub path: PathBuf,
+    /// Whether this call made it.
+    pub created: bool,
+}
+
+/// Why a secret file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretFileError {
+    /// The file cannot be read or written.
+    #[error("cannot use the secret file {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is there and holds nothing.
+    #[error(
+        "the secret file {} is empty; delete it to have a new secret made, or restore it",
+        path.display()
+    )]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// Reads the secret that `path` keeps; when there is none, makes it with `make`
+/// in a file that only its owner can read (mode 0600), folders included (0700).
+///
+/// # Errors
+/// A file that cannot be read or written, and one that is empty.
+pub fn read_or_create(
+    path: &Path,
+    make: impl FnOnce() -> io::Result<SecretString>,
+) -> Result<SecretFile, SecretFileError> {
+    let io_error = |source| SecretFileError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    if let Some(secret) = read(path)? {
+        return Ok(SecretFile {
+            secret,
+            path: path.to_owned(),
+            created: false,
+        });
+    }
+    if let Some(folder) = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
+        create_folder(folder).map_err(io_error)?;
+    }
+    let secret = make().map_err(io_error)?;
+    // Written whole beside its place and linked there, so that of two processes that
+    // start at once one wins and neither reads half a secret.
+    let draft = path.with_extension(format!("new-{}", std::process::id()));
+    let mut file = private_file(&draft).map_err(io_error)?;
+    let written = file
+        .write_all(format!("{}\n", secret.expose_secret()).as_bytes())
+        .and_then(|()| file.sync_all())
+        .and_then(|()| match std::fs::hard_link(&draft, path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(error),
+            Ok(()) => Ok(true),
+        });
+    let removed = std::fs::remove_file(&draft);
+    let created = written.map_err(io_error)?;
+    removed.map_err(io_error)?;
+    if created {
+        return Ok(SecretFile {
+            secret,
+            path: path.to_owned(),
+            created,
+        });
+    }
+    let secret = read(path)?.ok_or_else(|| io_error(io::ErrorKind::NotFound.into()))?;
+    Ok(SecretFile {
+        secret,
+        path: path.to_owned(),
+        created: false,
+    })
+}
+
+/// The secret that `path` keeps; `None` when there is no such file.
+///
+/// # Errors
+/// A file that cannot be read, and one that is empty.
+pub fn read(path: &Path) -> Result<Option<SecretString>, SecretFileError> {
+    let mut text = String::new();
+    match std::fs::File::open(path).and_then(|mut file| file.read_to_string(&mut text)) {
+        Ok(_) if text.trim().is_empty() => Err(SecretFileError::Empty {
+            path: path.to_owned(),
+        }),
+        Ok(_) => Ok(Some(text.trim().into())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(SecretFileError::Io {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+/// Makes a folder and those above it; new ones can be entered by their owner alone.
+///
+/// # Errors
+/// As the system says.
+pub fn create_folder(folder: &Path) -> io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
+fn private_file(path: &Path) -> io::Result<std::fs::File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_made_once_and_private() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("new/api_key");
+        let first = read_or_create(&path, generate).expect("made");
+        let second = read_or_create(&path, generate).expect("read");
+        assert!(first.created && !second.created);
+        assert!(equal(
+            first.secret.expose_secret(),
+            second.secret.expose_secret()
+        ));
+        assert_eq!(first.secret.expose_secret().len(), 43);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = std::fs::metadata(&path)
+                .expect("there")
+                .permissions()
+                .mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+        assert!(!format!("{first:?}").contains(first.secret.expose_secret()));
+    }
+
+    #[test]
+    fn an_empty_file_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("key");
+        std::fs::write(&path, "\n").expect("written");
+        assert!(matches!(
+            read_or_create(&path, generate),
+            Err(SecretFileError::Empty { .. })
+        ));
+    }
+
+    #[test]
+    fn names_and_compares() {
+        assert_eq!(fingerprint("abc"), "ba7816bf8f01cfea");
+        assert!(equal("a", "a") && !equal("a", "b") && !equal("a", "aa"));
+    }
+}

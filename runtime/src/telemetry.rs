@@ -1,0 +1,64 @@
+//! Log lines on standard error, for people or for machines.
+
+use std::{io::IsTerminal as _, str::FromStr};
+
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// One line for people; coloured on a terminal only.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl FromStr for Format {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(()),
+        }
+    }
+}
+
+/// Which lines are written: a level (`info`) or a tracing filter (`info,gateway=debug`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Level(String);
+
+impl FromStr for Level {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let plain = ["trace", "debug", "info", "warn", "error", "off"];
+        let targeted = text.contains(['=', ',']);
+        if !plain.contains(&text) && !targeted {
+            return Err(());
+        }
+        EnvFilter::try_new(text).map_err(|_| ())?;
+        // At debug the transport crates would write header bytes, secrets included.
+        let quiet = "h2=info,hyper=info,hyper_util=info,rustls=info,reqwest=info,tonic=info,tower=info,sqlx=warn";
+        Ok(Self(format!("{text},{quiet}")))
+    }
+}
+
+/// Starts writing log lines. Called once, in `main`; a second call does nothing.
+pub fn init(format: Format, level: &Level) {
+    let filter = EnvFilter::new(&level.0);
+    let registry = tracing_subscriber::registry().with(filter);
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    // An error says that somebody else has set a subscriber, which then gets our lines.
+    let _ = match format {
+        Format::Text => {
+            let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            registry
+                .with(lines.with_ansi(colour).with_target(false))
+                .try_init()
+        }
+        Format::Json => registry.with(lines.json().flatten_event(true)).try_init(),
+    };
+}

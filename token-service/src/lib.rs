@@ -1,0 +1,1 @@
+//! Keeps projects and hands out fresh access tokens round-robin.
