@@ -385,7 +385,10 @@ mod tests {
             assert!(serde_json::from_str::<String>(&mended).is_ok(), "{mended}");
             assert_eq!(lone, mended != text);
         }
-        assert_eq!(string(raw(r#""a\ud800b""#)).expect("a string").text(), "a\u{fffd}b");
+        assert_eq!(
+            string(raw(r#""a\ud800b""#)).expect("a string").text(),
+            "a\u{fffd}b"
+        );
     }
 
     #[test]

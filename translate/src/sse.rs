@@ -147,7 +147,6 @@ fn strip_bom(line: &[u8]) -> &[u8] {
     line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line)
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,9 @@
+//! The chat completions surface: OpenAI's request lowered to Gemini's, Gemini's
+//! events rendered as OpenAI's answer, streamed or whole.
+
+pub mod fields;
+mod message;
+pub mod reply;
+pub mod request;
+mod tools;
+mod write;

@@ -1,0 +1,8 @@
+//! Gemini's own language, which is the hub: what every surface lowers to and
+//! renders from.
+
+pub mod finish;
+pub mod model;
+pub mod request;
+pub mod response;
+pub mod usage;

@@ -1,0 +1,433 @@
+//! What Google answers: a `GenerateContentResponse`, borrowed, as events.
+//!
+//! Every field may be missing or null, parts of kinds that are not known are
+//! passed over, and a document that is none of Google's is an error, never an
+//! empty answer.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{finish::FinishReason, usage::UsageMetadata};
+use crate::json::{self, JsonStr};
+
+/// Something that an answer tells.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A candidate is there, whatever it holds.
+    Candidate {
+        /// Its index.
+        index: u32,
+    },
+    /// A piece of the answer's text.
+    Text {
+        /// Of which candidate.
+        index: u32,
+        /// The text, maybe empty.
+        text: JsonStr<'a>,
+        /// The thought signature that rides on it.
+        signature: Option<JsonStr<'a>>,
+    },
+    /// A piece of a thought summary.
+    Thought {
+        /// Of which candidate.
+        index: u32,
+        /// The text, maybe empty.
+        text: JsonStr<'a>,
+    },
+    /// A whole function call.
+    Call {
+        /// Of which candidate.
+        index: u32,
+        /// The call.
+        call: FunctionCall<'a>,
+        /// The thought signature that rides on it.
+        signature: Option<JsonStr<'a>>,
+    },
+    /// Media in base64.
+    Media {
+        /// Of which candidate.
+        index: u32,
+        /// Its MIME type.
+        mime: JsonStr<'a>,
+        /// Its bytes in base64.
+        data: JsonStr<'a>,
+        /// The thought signature that rides on it.
+        signature: Option<JsonStr<'a>>,
+    },
+    /// Code that the model ran at Google.
+    Code {
+        /// Of which candidate.
+        index: u32,
+        /// `PYTHON`, mostly.
+        language: Option<JsonStr<'a>>,
+        /// The program.
+        code: JsonStr<'a>,
+        /// The thought signature that rides on it.
+        signature: Option<JsonStr<'a>>,
+    },
+    /// What that code printed.
+    CodeOutput {
+        /// Of which candidate.
+        index: u32,
+        /// The text.
+        output: JsonStr<'a>,
+    },
+    /// A candidate ended. May come more than once; the last counts.
+    Finish {
+        /// Which candidate.
+        index: u32,
+        /// Why.
+        reason: FinishReason,
+    },
+    /// Token counts so far.
+    Usage(&'a UsageMetadata),
+    /// The prompt was refused.
+    Blocked {
+        /// Google's reason.
+        reason: Option<Cow<'a, str>>,
+        /// Google's words, on Vertex.
+        message: Option<Cow<'a, str>>,
+    },
+}
+
+/// A `functionCall` part.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub struct FunctionCall<'a> {
+    /// Google's id of the call, where it gives one.
+    #[serde(borrow, default)]
+    pub id: Option<JsonStr<'a>>,
+    /// The function's name.
+    #[serde(borrow, default)]
+    pub name: Option<JsonStr<'a>>,
+    /// The arguments, an object. Absent: none.
+    #[serde(borrow, default)]
+    pub args: Option<&'a RawValue>,
+}
+
+/// A document that is no answer.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAnAnswer {
+    /// Google's error object, as it came: `{"error": …}`'s inner object.
+    #[error("the upstream told an error instead of an answer")]
+    Error(String),
+    /// Not JSON, or JSON of another shape.
+    #[error("the upstream sent something that is no answer: {0}")]
+    Unreadable(String),
+}
+
+/// One document of an answer.
+#[derive(Debug)]
+pub struct Response<'a>(Wire<'a>);
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Wire<'a> {
+    #[serde(borrow)]
+    candidates: Option<Vec<Candidate<'a>>>,
+    #[serde(borrow)]
+    prompt_feedback: Option<PromptFeedback<'a>>,
+    usage_metadata: Option<UsageMetadata>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+    #[serde(borrow)]
+    response_id: Option<&'a RawValue>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow, default)]
+    response: Option<Wire<'a>>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Candidate<'a> {
+    index: Option<u32>,
+    #[serde(borrow)]
+    content: Option<Content<'a>>,
+    #[serde(borrow)]
+    finish_reason: Option<&'a RawValue>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Content<'a> {
+    #[serde(borrow)]
+    parts: Option<Vec<Part<'a>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Part<'a> {
+    #[serde(borrow)]
+    text: Option<JsonStr<'a>>,
+    thought: Option<bool>,
+    #[serde(borrow, alias = "thought_signature")]
+    thought_signature: Option<JsonStr<'a>>,
+    #[serde(borrow, alias = "function_call")]
+    function_call: Option<FunctionCall<'a>>,
+    #[serde(borrow, alias = "inline_data")]
+    inline_data: Option<Blob<'a>>,
+    #[serde(borrow, alias = "executable_code")]
+    executable_code: Option<ExecutableCode<'a>>,
+    #[serde(borrow, alias = "code_execution_result")]
+    code_execution_result: Option<CodeExecutionResult<'a>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Blob<'a> {
+    #[serde(borrow, alias = "mime_type")]
+    mime_type: Option<JsonStr<'a>>,
+    #[serde(borrow)]
+    data: Option<JsonStr<'a>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ExecutableCode<'a> {
+    #[serde(borrow)]
+    language: Option<&'a RawValue>,
+    #[serde(borrow)]
+    code: Option<JsonStr<'a>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct CodeExecutionResult<'a> {
+    #[serde(borrow)]
+    output: Option<JsonStr<'a>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct PromptFeedback<'a> {
+    #[serde(borrow)]
+    block_reason: Option<&'a RawValue>,
+    #[serde(borrow)]
+    block_reason_message: Option<JsonStr<'a>>,
+}
+
+impl<'a> Response<'a> {
+    /// Reads a document; `wrapped` says that it stands in Code Assist's envelope
+    /// (`{"response": …, "traceId": …}`).
+    ///
+    /// # Errors
+    /// An error object, or anything that is no answer.
+    pub fn parse(document: &'a str, wrapped: bool) -> Result<Self, NotAnAnswer> {
+        let unreadable = |error: serde_json::Error| NotAnAnswer::Unreadable(error.to_string());
+        if !document.trim_start().starts_with('{') {
+            return Err(NotAnAnswer::Unreadable("it is no JSON object".to_owned()));
+        }
+        let wire: Wire<'a> = if wrapped {
+            let envelope: Envelope<'a> = serde_json::from_str(document).map_err(unreadable)?;
+            match envelope {
+                Envelope {
+                    response: Some(wire),
+                    ..
+                } => wire,
+                Envelope {
+                    error: Some(error), ..
+                } => return Err(NotAnAnswer::Error(error.get().to_owned())),
+                // Some answers come without their envelope.
+                Envelope { .. } => serde_json::from_str(document).map_err(unreadable)?,
+            }
+        } else {
+            serde_json::from_str(document).map_err(unreadable)?
+        };
+        match wire.error {
+            Some(error) if wire.candidates.is_none() => {
+                Err(NotAnAnswer::Error(error.get().to_owned()))
+            }
+            _ => Ok(Self(wire)),
+        }
+    }
+
+    /// Whether it holds a candidate, counts or feedback: anything that an answer holds.
+    #[must_use]
+    pub fn is_answer(&self) -> bool {
+        let wire = &self.0;
+        wire.candidates.is_some()
+            || wire.usage_metadata.is_some()
+            || wire.prompt_feedback.is_some()
+            || wire.response_id.is_some()
+    }
+
+    /// Hands out its events in order.
+    pub fn events(&self, mut each: impl FnMut(Event<'_>)) {
+        let wire = &self.0;
+        for candidate in wire.candidates.iter().flatten() {
+            let index = candidate.index.unwrap_or(0);
+            each(Event::Candidate { index });
+            let parts = candidate.content.iter().flat_map(|content| &content.parts);
+            for part in parts.flatten() {
+                part.events(index, &mut each);
+            }
+            if let Some(reason) = candidate.finish_reason.and_then(finish_reason) {
+                each(Event::Finish { index, reason });
+            }
+        }
+        if let Some(usage) = &wire.usage_metadata {
+            each(Event::Usage(usage));
+        }
+        if let Some(feedback) = &wire.prompt_feedback
+            && (feedback.block_reason.is_some() || feedback.block_reason_message.is_some())
+        {
+            each(Event::Blocked {
+                reason: feedback.block_reason.map(|raw| match json::string(raw) {
+                    Ok(name) => name.text(),
+                    Err(_) => raw.get().into(),
+                }),
+                message: feedback.block_reason_message.map(JsonStr::text),
+            });
+        }
+    }
+}
+
+fn finish_reason(raw: &RawValue) -> Option<FinishReason> {
+    match json::string(raw) {
+        Ok(name) => FinishReason::named(&name.text()),
+        Err(_) => json::integer(raw)
+            .ok()
+            .and_then(|number| u64::try_from(number).ok())
+            .and_then(FinishReason::numbered),
+    }
+}
+
+impl Part<'_> {
+    fn events(&self, index: u32, each: &mut impl FnMut(Event<'_>)) {
+        let signature = self
+            .thought_signature
+            .filter(|signature| !signature.is_empty());
+        if let Some(call) = self.function_call {
+            each(Event::Call {
+                index,
+                call,
+                signature,
+            });
+            return;
+        }
+        if self.thought == Some(true) {
+            if let Some(text) = self.text {
+                each(Event::Thought { index, text });
+            }
+            return;
+        }
+        if let Some(blob) = &self.inline_data
+            && let (Some(mime), Some(data)) = (blob.mime_type, blob.data)
+        {
+            each(Event::Media {
+                index,
+                mime,
+                data,
+                signature,
+            });
+        } else if let Some(program) = &self.executable_code
+            && let Some(code) = program.code
+        {
+            each(Event::Code {
+                index,
+                language: program.language.and_then(|raw| json::string(raw).ok()),
+                code,
+                signature,
+            });
+        } else if let Some(result) = &self.code_execution_result
+            && let Some(output) = result.output
+        {
+            each(Event::CodeOutput { index, output });
+        } else if let Some(text) = self.text {
+            each(Event::Text {
+                index,
+                text,
+                signature,
+            });
+        } else if signature.is_some()
+            && let Ok(text) = serde_json::from_str(r#""""#)
+        {
+            // A part with a signature alone.
+            each(Event::Text {
+                index,
+                text,
+                signature,
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(document: &str, wrapped: bool) -> Result<Vec<String>, NotAnAnswer> {
+        let mut events = Vec::new();
+        Response::parse(document, wrapped)?.events(|event| {
+            events.push(match event {
+                Event::Text { text, .. } => format!("text {}", text.text()),
+                Event::Call { call, .. } => {
+                    format!("call {}", call.name.map_or("".into(), JsonStr::text))
+                }
+                Event::Finish { reason, .. } => format!("finish {}", reason.native),
+                Event::Blocked { reason, .. } => format!("blocked {reason:?}"),
+                other => format!("{other:?}").chars().take(8).collect(),
+            });
+        });
+        Ok(events)
+    }
+
+    #[test]
+    fn odd_but_real_shapes() {
+        for (document, expected) in [
+            (
+                r#"{"candidates":[{"content":{},"finishReason":"STOP"}]}"#,
+                vec!["Candidat", "finish STOP"],
+            ),
+            (
+                r#"{"candidates":[{"content":{"parts":[{}, {"novelty":{"a":1}}, {"text":"a"}]},"finishReason":1}]}"#,
+                vec!["Candidat", "text a", "finish STOP"],
+            ),
+            (
+                r#"{"candidates":[{"content":null,"finishReason":"FINISH_REASON_UNSPECIFIED"}],"promptFeedback":{"safetyRatings":[]}}"#,
+                vec!["Candidat"],
+            ),
+            (
+                r#"{"candidates":[],"promptFeedback":{"blockReasonMessage":"no"}}"#,
+                vec!["blocked None"],
+            ),
+            (
+                r#"{"candidates":[{"finishReason":"NEW_ONE"}]}"#,
+                vec!["Candidat", "finish NEW_ONE"],
+            ),
+        ] {
+            assert_eq!(
+                told(document, false).expect("an answer"),
+                expected,
+                "{document}"
+            );
+        }
+    }
+
+    #[test]
+    fn envelopes_and_errors() {
+        let inner = r#"{"candidates":[{"content":{"parts":[{"text":"a"}]}}]}"#;
+        let wrapped = format!(r#"{{"response": {inner},"traceId": "1"}}"#);
+        assert_eq!(told(&wrapped, true), told(inner, false));
+        assert_eq!(told(inner, true), told(inner, false));
+        let error = r#"{"error":{"code":503}}"#;
+        for wrapped in [true, false] {
+            assert_eq!(
+                told(error, wrapped),
+                Err(NotAnAnswer::Error(r#"{"code":503}"#.to_owned()))
+            );
+            for junk in ["", "[1]", "<html>", "{\"candidates\":5}", "null", "{"] {
+                assert!(matches!(
+                    told(junk, wrapped),
+                    Err(NotAnAnswer::Unreadable(_))
+                ));
+            }
+        }
+    }
+}

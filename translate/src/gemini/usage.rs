@@ -1,0 +1,182 @@
+//! Token counts as Google tells them (`usageMetadata`).
+
+use serde::{Deserialize, Deserializer};
+
+/// The counts of one answer. Google repeats them on many chunks of a stream,
+/// cumulated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// `promptTokenCount`, cached tokens included.
+    pub prompt: u64,
+    /// `candidatesTokenCount`.
+    pub candidates: u64,
+    /// `thoughtsTokenCount`.
+    pub thoughts: u64,
+    /// `cachedContentTokenCount`.
+    pub cached: u64,
+    /// `toolUsePromptTokenCount`.
+    pub tool_use_prompt: u64,
+    /// `totalTokenCount`.
+    pub total: u64,
+    /// Of the prompt, audio.
+    pub prompt_audio: u64,
+    /// Of the candidates, audio.
+    pub candidates_audio: u64,
+}
+
+impl Usage {
+    /// OpenAI's `prompt_tokens`.
+    #[must_use]
+    pub fn prompt_tokens(&self) -> u64 {
+        self.prompt.saturating_add(self.tool_use_prompt)
+    }
+
+    /// OpenAI's `completion_tokens`: thoughts included, unless Google's total says that
+    /// the candidates hold them already.
+    #[must_use]
+    pub fn completion_tokens(&self) -> u64 {
+        let without_thoughts = self.prompt_tokens().saturating_add(self.candidates);
+        if self.thoughts > 0 && without_thoughts == self.total {
+            self.candidates
+        } else {
+            self.candidates.saturating_add(self.thoughts)
+        }
+    }
+
+    /// OpenAI's `total_tokens`, which is the sum by OpenAI's definition.
+    #[must_use]
+    pub fn total_tokens(&self) -> u64 {
+        self.prompt_tokens()
+            .saturating_add(self.completion_tokens())
+    }
+}
+
+/// `usageMetadata` as one chunk has it: any field may be missing.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct UsageMetadata {
+    #[serde(deserialize_with = "count")]
+    prompt_token_count: Option<u64>,
+    #[serde(deserialize_with = "count")]
+    candidates_token_count: Option<u64>,
+    #[serde(deserialize_with = "count")]
+    thoughts_token_count: Option<u64>,
+    #[serde(deserialize_with = "count")]
+    cached_content_token_count: Option<u64>,
+    #[serde(deserialize_with = "count")]
+    tool_use_prompt_token_count: Option<u64>,
+    #[serde(deserialize_with = "count")]
+    total_token_count: Option<u64>,
+    prompt_tokens_details: Option<Vec<ModalityCount>>,
+    candidates_tokens_details: Option<Vec<ModalityCount>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ModalityCount {
+    modality: Option<serde_json::Value>,
+    #[serde(alias = "token_count", deserialize_with = "count")]
+    token_count: Option<u64>,
+}
+
+/// A count as a number, or as the text that proto3's JSON writes 64-bit numbers as.
+fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let value = Option::<serde_json::Value>::deserialize(deserializer)?;
+    Ok(value.and_then(|value| match value {
+        serde_json::Value::Number(number) => number.as_u64(),
+        serde_json::Value::String(text) => text.parse().ok(),
+        _ => None,
+    }))
+}
+
+fn audio(details: Option<&Vec<ModalityCount>>) -> Option<u64> {
+    // 8 is AUDIO where enums come as numbers.
+    let is_audio = |modality: &serde_json::Value| modality == "AUDIO" || modality == 8;
+    details.map(|details| {
+        details
+            .iter()
+            .filter(|detail| detail.modality.as_ref().is_some_and(is_audio))
+            .filter_map(|detail| detail.token_count)
+            .sum()
+    })
+}
+
+/// Gathers the counts of a stream's chunks.
+#[derive(Clone, Debug, Default)]
+pub struct UsageTally(Option<Usage>);
+
+impl UsageTally {
+    /// Takes one chunk's counts. One with a total stands for itself, since fields of
+    /// several chunks need not add up; one without completes what was there.
+    pub fn add(&mut self, chunk: &UsageMetadata) {
+        let counted = chunk.prompt_token_count.is_some()
+            || chunk.candidates_token_count.is_some()
+            || chunk.total_token_count.is_some();
+        if !counted && self.0.is_none() {
+            // Some chunks carry a trafficType and no count.
+            return;
+        }
+        let base = match chunk.total_token_count {
+            Some(_) => Usage::default(),
+            None => self.0.unwrap_or_default(),
+        };
+        self.0 = Some(Usage {
+            prompt: chunk.prompt_token_count.unwrap_or(base.prompt),
+            candidates: chunk.candidates_token_count.unwrap_or(base.candidates),
+            thoughts: chunk.thoughts_token_count.unwrap_or(base.thoughts),
+            cached: chunk.cached_content_token_count.unwrap_or(base.cached),
+            tool_use_prompt: chunk
+                .tool_use_prompt_token_count
+                .unwrap_or(base.tool_use_prompt),
+            total: chunk.total_token_count.unwrap_or(base.total),
+            prompt_audio: audio(chunk.prompt_tokens_details.as_ref()).unwrap_or(base.prompt_audio),
+            candidates_audio: audio(chunk.candidates_tokens_details.as_ref())
+                .unwrap_or(base.candidates_audio),
+        });
+    }
+
+    /// The counts, if any were told.
+    #[must_use]
+    pub fn usage(&self) -> Option<Usage> {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(chunks: &[&str]) -> Option<Usage> {
+        let mut tally = UsageTally::default();
+        for chunk in chunks {
+            tally.add(&serde_json::from_str(chunk).expect("usage"));
+        }
+        tally.usage()
+    }
+
+    #[test]
+    fn thoughts_are_counted_once() {
+        let beside = tally(&[r#"{"promptTokenCount":10,"candidatesTokenCount":5,"thoughtsTokenCount":7,"totalTokenCount":22}"#]).expect("counted");
+        assert_eq!(
+            (beside.completion_tokens(), beside.total_tokens()),
+            (12, 22)
+        );
+        let inside = tally(&[r#"{"promptTokenCount":10,"candidatesTokenCount":12,"thoughtsTokenCount":7,"totalTokenCount":22}"#]).expect("counted");
+        assert_eq!(
+            (inside.completion_tokens(), inside.total_tokens()),
+            (12, 22)
+        );
+    }
+
+    #[test]
+    fn the_last_total_counts_whole() {
+        let usage = tally(&[
+            r#"{"promptTokenCount":10,"thoughtsTokenCount":99,"totalTokenCount":10}"#,
+            r#"{"trafficType":"ON_DEMAND"}"#,
+            r#"{"promptTokenCount":10,"candidatesTokenCount":"2","totalTokenCount":12}"#,
+        ])
+        .expect("counted");
+        assert_eq!((usage.thoughts, usage.total_tokens()), (0, 12));
+        assert_eq!(tally(&[r#"{"trafficType":"ON_DEMAND"}"#]), None);
+    }
+}
