@@ -94,9 +94,12 @@ impl Json {
     /// A non-negative whole number, in either spelling.
     pub(crate) fn as_u64(&self) -> Option<u64> {
         match self {
-            Self::Number(number) => number
-                .as_u64()
-                .or_else(|| number.as_f64().filter(|n| *n >= 0.0 && n.fract() == 0.0).map(|n| n as u64)),
+            Self::Number(number) => number.as_u64().or_else(|| {
+                number
+                    .as_f64()
+                    .filter(|n| *n >= 0.0 && n.fract() == 0.0)
+                    .map(|n| n as u64)
+            }),
             Self::String(text) => text.parse().ok(),
             _ => None,
         }
@@ -136,11 +139,15 @@ impl Json {
         self.write(PrettyFormatter::new())
     }
 
-    #[expect(clippy::expect_used, reason = "a Json value has string keys only and a Vec takes every write")]
+    #[expect(
+        clippy::expect_used,
+        reason = "a Json value has string keys only and a Vec takes every write"
+    )]
     fn write(&self, formatter: impl Formatter) -> String {
         let mut out = Vec::new();
         let mut serializer = serde_json::Serializer::with_formatter(&mut out, formatter);
-        self.serialize(&mut serializer).expect("a Json value serializes");
+        self.serialize(&mut serializer)
+            .expect("a Json value serializes");
         String::from_utf8(out).expect("serde_json writes UTF-8")
     }
 }
@@ -316,9 +323,12 @@ impl From<&serde_json::Value> for Json {
             serde_json::Value::Number(number) => Self::Number(number.clone()),
             serde_json::Value::String(text) => Self::String(text.clone()),
             serde_json::Value::Array(items) => Self::Array(items.iter().map(Self::from).collect()),
-            serde_json::Value::Object(fields) => {
-                Self::Object(fields.iter().map(|(name, value)| (name.clone(), Self::from(value))).collect())
-            }
+            serde_json::Value::Object(fields) => Self::Object(
+                fields
+                    .iter()
+                    .map(|(name, value)| (name.clone(), Self::from(value)))
+                    .collect(),
+            ),
         }
     }
 }
@@ -333,7 +343,11 @@ mod tests {
     fn order_and_spacing_are_googles() {
         let value = Json::parse(br#"{"b":1,"a":[1,{"x":"\u00e9"}],"c":{}}"#).unwrap();
         assert_eq!(value.to_line(), r#"{"b": 1,"a": [1,{"x": "é"}],"c": {}}"#);
-        assert!(value.to_pretty().starts_with("{\n  \"b\": 1,\n  \"a\": [\n    1,"));
+        assert!(
+            value
+                .to_pretty()
+                .starts_with("{\n  \"b\": 1,\n  \"a\": [\n    1,")
+        );
     }
 
     #[test]

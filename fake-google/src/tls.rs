@@ -4,7 +4,9 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+};
 use rustls::ServerConfig;
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -33,15 +35,24 @@ impl Tls {
     /// When a key or certificate cannot be made, which takes a broken source of randomness.
     pub fn generate() -> Result<Self, TlsError> {
         let mut authority = CertificateParams::default();
-        authority.distinguished_name.push(DnType::CommonName, "fake-google test authority");
+        authority
+            .distinguished_name
+            .push(DnType::CommonName, "fake-google test authority");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        authority.key_usages = vec![
+            KeyUsagePurpose::KeyCertSign,
+            KeyUsagePurpose::DigitalSignature,
+        ];
         let authority_key = KeyPair::generate()?;
         let authority_certificate = authority.self_signed(&authority_key)?;
 
         let mut server = CertificateParams::new(vec!["localhost".to_owned()])?;
-        server.subject_alt_names.push(SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
-        server.distinguished_name.push(DnType::CommonName, "localhost");
+        server
+            .subject_alt_names
+            .push(SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+        server
+            .distinguished_name
+            .push(DnType::CommonName, "localhost");
         let server_key = KeyPair::generate()?;
         let certificate = server.signed_by(&server_key, &Issuer::new(authority, authority_key))?;
 
@@ -53,7 +64,10 @@ impl Tls {
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], key)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self { ca_pem: authority_certificate.pem(), config: Arc::new(config) })
+        Ok(Self {
+            ca_pem: authority_certificate.pem(),
+            config: Arc::new(config),
+        })
     }
 
     /// The authority's certificate: what a client has to trust.

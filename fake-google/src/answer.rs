@@ -1,0 +1,19 @@
+//! What the model says: from a Gemini request to candidates, without HTTP, framing or faults.
+//!
+//! - The words are an echo of the last user text, deterministic for a given request.
+//! - Under `AUTO` and `VALIDATED` a tool is called when the last turn is a user's text that names it (case and
+//!   punctuation aside) or has a word of four letters or more of its name (`weather` for `get_weather`), but for a few
+//!   verbs that half of all tools begin with. Every tool that is meant is called, in parallel. Right after a function
+//!   response no tool is called, unless that turn also has such a text. `ANY` always calls: the tools that are meant,
+//!   else the first that is allowed. `NONE` never does.
+//! - Arguments and JSON answers are made from the declared schemas.
+
+mod ask;
+mod instance;
+mod render;
+mod speech;
+pub(crate) mod tokens;
+
+pub(crate) use ask::Ask;
+pub(crate) use render::{Origin, Rendering, merge};
+pub(crate) use speech::{Candidate, speak};

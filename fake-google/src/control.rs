@@ -1,0 +1,135 @@
+//! What [`FakeGoogle`] offers, over HTTP for scripts: see the crate's documentation.
+
+use std::time::Duration;
+
+use http::{Method, Response};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::catalogue::Group;
+use crate::config::Account;
+use crate::fake::FakeGoogle;
+use crate::fault::Fault;
+use crate::json::{Json, object};
+use crate::reply::{self, Body};
+
+/// Where the control paths begin.
+pub(crate) const PREFIX: &str = "/__fake/";
+
+/// One fault, or several.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Batch<T> {
+    Several(Vec<T>),
+    One(T),
+}
+
+impl<T> Batch<T> {
+    fn each(self, act: impl FnMut(T)) {
+        match self {
+            Self::Several(several) => several.into_iter().for_each(act),
+            Self::One(one) => std::iter::once(one).for_each(act),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Advance {
+    seconds: f64,
+}
+
+/// Names an account by refresh token or Google project, or a token to revoke.
+#[derive(Deserialize)]
+struct Target {
+    target: String,
+}
+
+#[derive(Deserialize)]
+struct Exhaust {
+    target: String,
+    group: Group,
+    seconds: f64,
+}
+
+/// Answers a control request; `command` is the path after [`PREFIX`].
+pub(crate) fn answer(
+    fake: &FakeGoogle,
+    method: &Method,
+    command: &str,
+    body: &[u8],
+) -> Response<Body> {
+    let done = if method == Method::GET {
+        match command {
+            "counters" => return counters(fake),
+            _ => Err(Refusal::Unknown),
+        }
+    } else if method == Method::DELETE && command == "faults" {
+        fake.clear_script();
+        Ok(())
+    } else if method == Method::POST {
+        act(fake, command, body)
+    } else {
+        Err(Refusal::Unknown)
+    };
+    match done {
+        Ok(()) => reply::json(200, &object! {}),
+        Err(Refusal::Unknown) => reply::json(404, &object! { "error": "there is no such control" }),
+        Err(Refusal::NoSuchAccount) => reply::json(
+            404,
+            &object! { "error": "there is no such account or token" },
+        ),
+        Err(Refusal::Body(error)) => reply::json(400, &object! { "error": error.to_string() }),
+    }
+}
+
+enum Refusal {
+    Unknown,
+    NoSuchAccount,
+    Body(serde_json::Error),
+}
+
+fn act(fake: &FakeGoogle, command: &str, body: &[u8]) -> Result<(), Refusal> {
+    let found = match command {
+        "faults" => {
+            read::<Batch<Fault>>(body)?.each(|fault| fake.script(fault));
+            true
+        }
+        "accounts" => {
+            read::<Batch<Account>>(body)?.each(|account| fake.add_account(account));
+            true
+        }
+        "advance" => {
+            fake.advance(seconds(read::<Advance>(body)?.seconds));
+            true
+        }
+        "reset" => {
+            fake.reset();
+            true
+        }
+        "revoke" => fake.revoke(&read::<Target>(body)?.target),
+        "invalidate" => fake.invalidate_access_tokens(&read::<Target>(body)?.target),
+        "exhaust" => {
+            let exhaust: Exhaust = read(body)?;
+            fake.exhaust_quota(&exhaust.target, exhaust.group, seconds(exhaust.seconds))
+        }
+        _ => return Err(Refusal::Unknown),
+    };
+    if found {
+        Ok(())
+    } else {
+        Err(Refusal::NoSuchAccount)
+    }
+}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+    serde_json::from_slice(body).map_err(Refusal::Body)
+}
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
+
+fn counters(fake: &FakeGoogle) -> Response<Body> {
+    let counters = serde_json::to_value(fake.counters()).unwrap_or_default();
+    reply::json(200, &Json::from(&counters))
+}

@@ -1,0 +1,140 @@
+//! A fake Google from a shell.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Parser;
+use fake_google::{CLIENT_ID, CLIENT_SECRET, Config, FakeGoogle, Tls, serve};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// An offline stand-in for Google's OAuth, Code Assist, Gemini API and Vertex AI.
+///
+/// It answers as Google would, invents what a model would say, and can be told over HTTP (/__fake/…) to misbehave.
+/// When it is ready it prints one line: the URL that it serves.
+#[derive(Debug, Parser)]
+#[command(name = "fake-google", version)]
+struct Options {
+    /// Address to listen on; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// Serve HTTPS with a certificate for localhost and 127.0.0.1, made at the start.
+    #[arg(long)]
+    tls: bool,
+    /// Where to write the certificate authority to trust (PEM); needs --tls.
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    ca_out: Option<PathBuf>,
+    /// Where to write a tokens.json that names every account and this server's token endpoint.
+    #[arg(long, value_name = "FILE")]
+    tokens_out: Option<PathBuf>,
+    /// How many accounts there are, each with a project of its own (fake-project-1, …).
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    projects: usize,
+    /// Hand out a new refresh token with every refresh.
+    #[arg(long)]
+    rotate_refresh_tokens: bool,
+    /// Lifetime of access tokens in seconds.
+    #[arg(long, default_value_t = 3599, value_name = "SECONDS")]
+    expires_in: u64,
+    /// Accept refresh tokens that nobody issued, if they begin with this.
+    #[arg(long, value_name = "PREFIX")]
+    accept_refresh_tokens: Option<String>,
+    /// Take any thought signature for a real one.
+    #[arg(long)]
+    accept_any_signature: bool,
+    /// Serve models of any name.
+    #[arg(long)]
+    accept_any_model: bool,
+    /// Milliseconds before the first event of an answer.
+    #[arg(long, default_value_t = 0, value_name = "MS")]
+    first_event_delay: u64,
+    /// Milliseconds between two events of a streamed answer.
+    #[arg(long, default_value_t = 0, value_name = "MS")]
+    event_delay: u64,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    let listener = TcpListener::bind(options.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", options.listen))?;
+    let address = listener
+        .local_addr()
+        .context("the listener has no address")?;
+    let tls = if options.tls {
+        Some(Tls::generate()?)
+    } else {
+        None
+    };
+    if let (Some(file), Some(tls)) = (&options.ca_out, &tls) {
+        write(file, tls.ca_pem())?;
+    }
+    let url = match &tls {
+        Some(_) if address.ip().is_loopback() => format!("https://localhost:{}", address.port()),
+        Some(_) => format!("https://{address}"),
+        None => format!("http://{address}"),
+    };
+    let config = options.config();
+    if let Some(file) = &options.tokens_out {
+        write(file, &tokens_file(&config, &url))?;
+    }
+    println!("{url}");
+    let shutdown = CancellationToken::new();
+    let interrupted = shutdown.clone();
+    tokio::spawn(async move {
+        // Without the signal it runs until it is killed, which is what is left to do then.
+        if tokio::signal::ctrl_c().await.is_ok() {
+            interrupted.cancel();
+        }
+    });
+    serve(FakeGoogle::new(config), listener, tls, shutdown)
+        .await
+        .context("the listener failed")
+}
+
+impl Options {
+    fn config(&self) -> Config {
+        Config {
+            rotate_refresh_tokens: self.rotate_refresh_tokens,
+            expires_in: Duration::from_secs(self.expires_in),
+            any_refresh_token_with_prefix: self.accept_refresh_tokens.clone(),
+            accept_any_signature: self.accept_any_signature,
+            accept_any_model: self.accept_any_model,
+            first_event_delay: Duration::from_millis(self.first_event_delay),
+            event_delay: Duration::from_millis(self.event_delay),
+            ..Config::with_accounts(self.projects)
+        }
+    }
+}
+
+fn tokens_file(config: &Config, url: &str) -> String {
+    let projects: Vec<serde_json::Value> = config
+        .accounts
+        .iter()
+        .map(|account| {
+            json!({
+                "project_id": account.projects.first(),
+                "refresh_token": account.refresh_token,
+                "access_token": null,
+                "expires_at": null,
+            })
+        })
+        .collect();
+    let document = json!({
+        "oauth_config": {
+            "client_id": CLIENT_ID,
+            "client_secret": CLIENT_SECRET,
+            "token_url": format!("{url}/token"),
+        },
+        "projects": projects,
+    });
+    format!("{document:#}\n")
+}
+
+fn write(file: &Path, text: &str) -> anyhow::Result<()> {
+    std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
+}
