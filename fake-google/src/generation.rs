@@ -18,6 +18,7 @@ use crate::named::OLD_CLIENT;
 use crate::reply::{self, Body};
 use crate::router::Exchange;
 use crate::status::Status;
+use crate::wire;
 
 /// Answers a method of a model.
 ///
@@ -103,6 +104,11 @@ fn method(
     if embeds != (model.kind == Kind::Embedding) && endpoint != Endpoint::CountTokens {
         return Err(context.model_not_found());
     }
+    let leniency = leniency(exchange, &model);
+    let mut seen = wire::Seen::default();
+    let checked = wire::check(document, &context, leniency, &mut seen);
+    count_signatures(exchange, seen);
+    checked?;
     let empty = object! {};
     let request = match upstream {
         Upstream::CodeAssist => document.get("request").unwrap_or(&empty),
@@ -125,6 +131,24 @@ fn method(
             Ok(generate(exchange, &ask, &model, upstream, plan))
         }
     }
+}
+
+fn leniency(exchange: &Exchange, model: &Model) -> wire::Leniency {
+    let config = exchange.fake.config();
+    wire::Leniency {
+        any_signature: config.accept_any_signature,
+        penalties: config.penalties,
+        logprobs: config.logprobs,
+        max_candidates: config.max_candidates,
+        thinks: model.thinks() || config.accept_any_model,
+    }
+}
+
+fn count_signatures(exchange: &Exchange, seen: wire::Seen) {
+    let mut counters = exchange.fake.tally();
+    counters.signatures.real += seen.real;
+    counters.signatures.dummy += seen.dummy;
+    counters.signatures.corrupt += seen.corrupt;
 }
 
 fn count_tokens(request: &Json, upstream: Upstream) -> Response<Body> {

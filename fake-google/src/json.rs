@@ -335,8 +335,6 @@ impl From<&serde_json::Value> for Json {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
-
     use super::Json;
 
     #[test]

@@ -50,6 +50,7 @@ mod running;
 mod signature;
 mod status;
 mod tls;
+mod wire;
 
 pub use catalogue::{Group, Kind, Model, Upstream};
 pub use config::{

@@ -48,6 +48,9 @@ struct Options {
     /// Serve models of any name.
     #[arg(long)]
     accept_any_model: bool,
+    /// Enable presence and frequency penalties, which most models refuse.
+    #[arg(long)]
+    penalties: bool,
     /// Milliseconds before the first event of an answer.
     #[arg(long, default_value_t = 0, value_name = "MS")]
     first_event_delay: u64,
@@ -104,6 +107,7 @@ impl Options {
             any_refresh_token_with_prefix: self.accept_refresh_tokens.clone(),
             accept_any_signature: self.accept_any_signature,
             accept_any_model: self.accept_any_model,
+            penalties: self.penalties,
             first_event_delay: Duration::from_millis(self.first_event_delay),
             event_delay: Duration::from_millis(self.event_delay),
             ..Config::with_accounts(self.projects)

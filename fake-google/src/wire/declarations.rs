@@ -1,0 +1,223 @@
+//! Tools: function names, parameter schemas, and which functions may be called.
+
+use super::invalid;
+use crate::json::{Fields, Json};
+use crate::status::Status;
+
+/// Schemas nested deeper than this are not looked into.
+const DEPTH_LIMIT: usize = 40;
+/// The longest name of a function.
+const NAME_LIMIT: usize = 64;
+/// Enum numbers of `Type`.
+const TYPES: [&str; 8] = [
+    "", "STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT", "NULL",
+];
+
+/// Checks `tools`; hands out the names of the functions.
+pub(crate) fn check(tools: Option<&Json>) -> Result<Vec<&str>, Status> {
+    let mut names: Vec<&str> = Vec::new();
+    for (nth, tool) in tools
+        .map(Json::items)
+        .unwrap_or_default()
+        .iter()
+        .enumerate()
+    {
+        let Some(declared) = tool.either("functionDeclarations", "function_declarations") else {
+            continue;
+        };
+        let one = std::slice::from_ref(declared);
+        let declared = if declared.is_empty() {
+            &[]
+        } else {
+            declared.as_array().unwrap_or(one)
+        };
+        for (of, declaration) in declared.iter().enumerate() {
+            let path = format!("tools[{nth}].function_declarations[{of}]");
+            let name = function(declaration, &path)?;
+            if names.contains(&name) {
+                return Err(Status::invalid_argument(format!(
+                    "Duplicate function declaration found: {name}"
+                )));
+            }
+            names.push(name);
+        }
+        // One object where a list is declared is not taken here.
+        if !declared.is_empty()
+            && tool
+                .either("functionDeclarations", "function_declarations")
+                .is_some_and(|declared| declared.as_array().is_none())
+        {
+            return Err(invalid(
+                &format!("tools[{nth}].function_declarations"),
+                "must be a list",
+            ));
+        }
+    }
+    Ok(names)
+}
+
+fn function<'a>(declaration: &'a Json, path: &str) -> Result<&'a str, Status> {
+    let name = declaration
+        .get("name")
+        .and_then(Json::as_str)
+        .unwrap_or_default();
+    if !is_function_name(name) {
+        return Err(invalid(
+            &format!("{path}.name"),
+            "[FIELD_INVALID] Invalid function name. Must start with a letter or an underscore. Must be alphanumeric \
+             (a-z, A-Z, 0-9), underscores (_), dots (.), colons (:), or dashes (-), with a maximum length of 64.",
+        ));
+    }
+    if let Some(parameters) = declaration.get("parameters") {
+        if declaration
+            .either("parametersJsonSchema", "parameters_json_schema")
+            .is_some()
+        {
+            let why = "parameters and parameters_json_schema are mutually exclusive";
+            return Err(invalid(path, why));
+        }
+        let path = format!("{path}.parameters");
+        if !parameters.is_empty() && type_of(parameters).as_deref() != Some("OBJECT") {
+            return Err(invalid(
+                &format!("{path}.type"),
+                "parameters schema should be of type OBJECT",
+            ));
+        }
+        schema(parameters, &path, 0)?;
+    }
+    Ok(name)
+}
+
+fn is_function_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte))
+        && name.len() <= NAME_LIMIT
+}
+
+fn type_of(schema: &Json) -> Option<String> {
+    match schema.get("type")? {
+        Json::String(name) => Some(name.to_uppercase()),
+        number => TYPES
+            .get(usize::try_from(number.as_u64()?).ok()?)
+            .filter(|name| !name.is_empty())
+            .map(|name| (*name).to_owned()),
+    }
+}
+
+/// Checks a schema in Gemini's own dialect.
+pub(crate) fn schema(schema: &Json, path: &str, depth: usize) -> Result<(), Status> {
+    if schema.as_object().is_none() || depth > DEPTH_LIMIT {
+        return Ok(());
+    }
+    let of = type_of(schema);
+    let is = |name: &str| of.as_deref() == Some(name);
+    let properties = schema.get("properties").and_then(Json::as_object);
+    if properties.is_some_and(|properties| !properties.is_empty()) && of.is_some() && !is("OBJECT")
+    {
+        return Err(invalid(
+            &format!("{path}.properties"),
+            "only allowed for OBJECT type",
+        ));
+    }
+    for (nth, name) in schema
+        .get("required")
+        .map(Json::items)
+        .unwrap_or_default()
+        .iter()
+        .enumerate()
+    {
+        let defined = name
+            .as_str()
+            .is_some_and(|name| properties.is_some_and(|known| known.contains_key(name)));
+        if !defined {
+            return Err(invalid(
+                &format!("{path}.required[{nth}]"),
+                "property is not defined",
+            ));
+        }
+    }
+    let items = schema.get("items");
+    if is("ARRAY") && items.is_none() {
+        return Err(invalid(&format!("{path}.items"), "missing field."));
+    }
+    if items.is_some() && of.is_some() && !is("ARRAY") {
+        return Err(invalid(
+            &format!("{path}.items"),
+            "only allowed for ARRAY type",
+        ));
+    }
+    for (nth, value) in schema
+        .get("enum")
+        .map(Json::items)
+        .unwrap_or_default()
+        .iter()
+        .enumerate()
+    {
+        if value.as_str() == Some("") {
+            return Err(invalid(&format!("{path}.enum[{nth}]"), "cannot be empty"));
+        }
+    }
+    for (name, property) in properties.into_iter().flat_map(Fields::iter) {
+        self::schema(property, &format!("{path}.properties[{name}]"), depth + 1)?;
+    }
+    if let Some(items) = items {
+        self::schema(items, &format!("{path}.items"), depth + 1)?;
+    }
+    for (nth, choice) in schema
+        .either("anyOf", "any_of")
+        .map(Json::items)
+        .unwrap_or_default()
+        .iter()
+        .enumerate()
+    {
+        self::schema(choice, &format!("{path}.any_of[{nth}]"), depth + 1)?;
+    }
+    Ok(())
+}
+
+/// Checks `toolConfig` against the names of the declared functions.
+pub(crate) fn check_config(config: Option<&Json>, names: &[&str]) -> Result<(), Status> {
+    let Some(calling) =
+        config.and_then(|config| config.either("functionCallingConfig", "function_calling_config"))
+    else {
+        return Ok(());
+    };
+    let mode = match calling.get("mode") {
+        Some(Json::String(mode)) => mode.to_uppercase(),
+        Some(number) => match number.as_u64() {
+            Some(1) => "AUTO".to_owned(),
+            Some(2) => "ANY".to_owned(),
+            Some(3) => "NONE".to_owned(),
+            Some(4) => "VALIDATED".to_owned(),
+            _ => String::new(),
+        },
+        None => String::new(),
+    };
+    let allowed = calling
+        .either("allowedFunctionNames", "allowed_function_names")
+        .map(Json::items)
+        .unwrap_or_default();
+    if !allowed.is_empty() && mode != "ANY" && mode != "VALIDATED" {
+        return Err(Status::invalid_argument(
+            "Allowed function names should only be set when function calling mode is ANY.",
+        ));
+    }
+    if let Some(unknown) = allowed
+        .iter()
+        .filter_map(Json::as_str)
+        .find(|name| !names.contains(name))
+    {
+        return Err(Status::invalid_argument(format!(
+            "allowed_function_names contains a function that is not declared: {unknown}"
+        )));
+    }
+    if mode == "ANY" && names.is_empty() {
+        return Err(Status::invalid_argument(
+            "Function calling config is set without function_declarations.",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,166 @@
+//! The rules of whole requests: what has to be there, and what does not go together.
+
+use std::collections::HashSet;
+
+use super::{Leniency, declarations, invalid, settings, turns};
+use crate::endpoint::Endpoint;
+use crate::json::Json;
+use crate::named::Context;
+use crate::status::Status;
+
+/// Checks a request whose shape is right.
+pub(crate) fn check(
+    request: &Json,
+    context: &Context<'_>,
+    leniency: Leniency,
+) -> Result<(), Status> {
+    match context.endpoint {
+        Endpoint::BatchEmbedContents => {
+            let requests = request
+                .get("requests")
+                .filter(|requests| !requests.is_empty());
+            let Some(requests) = requests else {
+                return Err(invalid("requests", "at least one request is required"));
+            };
+            requests
+                .items()
+                .iter()
+                .enumerate()
+                .try_for_each(|(nth, request)| {
+                    let path = format!("requests[{nth}].");
+                    embed(request, &path)?;
+                    if request.get("model").is_none_or(Json::is_empty) {
+                        return Err(invalid(
+                            &format!("{path}model"),
+                            "model is required in every batch entry",
+                        ));
+                    }
+                    Ok(())
+                })
+        }
+        Endpoint::EmbedContent => embed(request, ""),
+        Endpoint::CountTokens => {
+            let inner = request
+                .either("generateContentRequest", "generate_content_request")
+                .filter(|inner| !inner.is_empty());
+            if inner.is_some()
+                && request
+                    .get("contents")
+                    .is_some_and(|contents| !contents.is_empty())
+            {
+                return Err(invalid(
+                    "contents",
+                    "contents and generate_content_request are mutually exclusive",
+                ));
+            }
+            generate(inner.unwrap_or(request), context, leniency)
+        }
+        _ => generate(request, context, leniency),
+    }
+}
+
+fn embed(request: &Json, path: &str) -> Result<(), Status> {
+    let parts = request
+        .get("content")
+        .and_then(|content| content.get("parts"))
+        .filter(|parts| !parts.is_empty());
+    let Some(parts) = parts else {
+        return Err(invalid(
+            &format!("{path}content"),
+            "contents is not specified",
+        ));
+    };
+    for (nth, part) in parts.items().iter().enumerate() {
+        turns::part(part, &format!("{path}content.parts[{nth}]"))?;
+    }
+    let dimensions = request
+        .either("outputDimensionality", "output_dimensionality")
+        .and_then(Json::as_f64);
+    if dimensions.is_some_and(|dimensions| dimensions < 1.0) {
+        return Err(invalid(
+            &format!("{path}output_dimensionality"),
+            "must be positive",
+        ));
+    }
+    Ok(())
+}
+
+fn generate(request: &Json, context: &Context<'_>, leniency: Leniency) -> Result<(), Status> {
+    let Some(contents) = request
+        .get("contents")
+        .filter(|contents| !contents.is_empty())
+    else {
+        return Err(invalid("contents", "contents is not specified"));
+    };
+    turns::check(contents.items(), context)?;
+    if let Some(instruction) = request.either("systemInstruction", "system_instruction") {
+        let Some(parts) = instruction.get("parts").filter(|parts| !parts.is_empty()) else {
+            return Err(invalid(
+                "system_instruction.parts",
+                "contents.parts must not be empty.",
+            ));
+        };
+        for (nth, part) in parts.items().iter().enumerate() {
+            turns::part(part, &format!("system_instruction.parts[{nth}]"))?;
+        }
+    }
+    let names = declarations::check(request.get("tools"))?;
+    declarations::check_config(request.either("toolConfig", "tool_config"), &names)?;
+    settings::check(
+        request.either("generationConfig", "generation_config"),
+        !names.is_empty(),
+        context,
+        leniency,
+    )?;
+    cached_content(request)?;
+    safety_settings(request.either("safetySettings", "safety_settings"))
+}
+
+fn cached_content(request: &Json) -> Result<(), Status> {
+    if request
+        .either("cachedContent", "cached_content")
+        .is_none_or(Json::is_empty)
+    {
+        return Ok(());
+    }
+    let conflicts = [
+        "systemInstruction",
+        "system_instruction",
+        "tools",
+        "toolConfig",
+        "tool_config",
+    ];
+    if conflicts
+        .iter()
+        .any(|field| request.get(field).is_some_and(|value| !value.is_empty()))
+    {
+        return Err(Status::invalid_argument(
+            "CachedContent can not be used with GenerateContent request setting system_instruction, tools or \
+             tool_config. Proposed fix: move those values to CachedContent from GenerateContent request.",
+        ));
+    }
+    Ok(())
+}
+
+fn safety_settings(settings: Option<&Json>) -> Result<(), Status> {
+    let Some(settings) = settings.filter(|settings| !settings.is_empty()) else {
+        return Ok(());
+    };
+    let one = std::slice::from_ref(settings);
+    let mut seen = HashSet::new();
+    // One object where a list is declared is not taken here.
+    for (nth, setting) in settings.as_array().unwrap_or(one).iter().enumerate() {
+        let path = format!("safety_settings[{nth}]");
+        match setting
+            .get("category")
+            .filter(|_| settings.as_array().is_some())
+        {
+            None => return Err(invalid(&path, "category is not specified")),
+            Some(category) if !seen.insert(category.to_line()) => {
+                return Err(invalid(&path, "duplicate category"));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
