@@ -6,6 +6,9 @@ use crate::json::Json;
 use crate::router::Exchange;
 use crate::status::Status;
 
+/// The project that every API key belongs to.
+const KEY_PROJECT: &str = "fake-api-key-project";
+
 /// Somebody that Google knows.
 #[derive(Clone, Debug)]
 pub(crate) enum Caller {
@@ -80,8 +83,11 @@ impl Exchange {
             Some(Upstream::Vertex) => self.route.project.clone(),
             Some(Upstream::Gemini) | None => self.header("x-goog-user-project").map(str::to_owned),
         };
-        if let Some(named) = named {
-            self.project = named;
+        match named {
+            Some(named) => self.project = named,
+            // A key belongs to a project, and its requests count there.
+            None if self.api_key().is_some() => KEY_PROJECT.clone_into(&mut self.project),
+            None => {}
         }
     }
 

@@ -256,6 +256,7 @@ impl FakeGoogle {
         counters.project_sequence.push(project.to_owned());
     }
 
+    /// Counts a request, and watches over its answer.
     pub(crate) fn begin(
         self: &Arc<Self>,
         connection: &Arc<Connection>,

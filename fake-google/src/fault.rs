@@ -155,7 +155,7 @@ impl Matcher {
 /// What a fault does. Delays and connection faults add up with the first other one that fits.
 ///
 /// `after_events` counts the events of a stream that are sent first; for a unary answer anything above 0 means half of
-/// the body.
+/// the body. At the token endpoint anything above 0 means after the refresh took effect.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Action {

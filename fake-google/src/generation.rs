@@ -149,6 +149,7 @@ fn count_signatures(exchange: &Exchange, seen: wire::Seen) {
     counters.signatures.real += seen.real;
     counters.signatures.dummy += seen.dummy;
     counters.signatures.corrupt += seen.corrupt;
+    counters.signatures.missing += seen.missing;
 }
 
 fn count_tokens(request: &Json, upstream: Upstream) -> Response<Body> {

@@ -10,6 +10,8 @@ use crate::endpoint::Endpoint;
 use crate::fault::ErrorForm;
 use crate::json::{Json, object};
 use crate::oauth_error::OAuthError;
+use crate::page;
+use crate::spelling::{go_duration, seconds, whole_go_duration, whole_seconds};
 use crate::status::Status;
 
 /// An error that Google is known to give.
@@ -276,6 +278,11 @@ impl Context<'_> {
 
     /// 400 for a prompt of `tokens` where the model takes `limit`.
     pub(crate) fn context_length(&self, tokens: u64, limit: u64) -> Status {
+        if self.model.starts_with("claude") {
+            return claude_error(&format!(
+                "prompt is too long: {tokens} tokens > {limit} maximum"
+            ));
+        }
         Status::invalid_argument(format!(
             "The input token count ({tokens}) exceeds the maximum number of tokens allowed ({limit})."
         ))
@@ -469,9 +476,9 @@ impl Context<'_> {
                 Status::new(504, "DEADLINE_EXCEEDED", "Deadline expired before operation could complete.")
             }
             ErrorName::Cancelled => Status::new(499, "CANCELLED", "The operation was cancelled."),
-            ErrorName::HtmlNotFound => return Rendered::Html(404, HTML_NOT_FOUND),
-            ErrorName::HtmlTooManyRequests => return Rendered::Html(429, HTML_TOO_MANY_REQUESTS),
-            ErrorName::HtmlBadGateway => return Rendered::Html(502, HTML_BAD_GATEWAY),
+            ErrorName::HtmlNotFound => return Rendered::Html(404, page::NOT_FOUND),
+            ErrorName::HtmlTooManyRequests => return Rendered::Html(429, page::TOO_MANY_REQUESTS),
+            ErrorName::HtmlBadGateway => return Rendered::Html(502, page::BAD_GATEWAY),
             ErrorName::Empty => return Rendered::Empty(503),
             ErrorName::InvalidGrant => return OAuthError::Revoked.into(),
             ErrorName::AccountDeleted => return OAuthError::AccountDeleted.into(),
@@ -539,47 +546,3 @@ fn lower_first(name: &str) -> String {
         first.to_lowercase().chain(letters).collect()
     })
 }
-
-fn whole_seconds(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-}
-
-/// `581981.300432511s`
-fn seconds(duration: Duration) -> String {
-    if duration.subsec_nanos() == 0 {
-        format!("{}s", duration.as_secs())
-    } else {
-        format!("{}.{:09}s", duration.as_secs(), duration.subsec_nanos())
-    }
-}
-
-/// `161h39m41.300432511s`
-fn go_duration(duration: Duration) -> String {
-    let nanos = duration.subsec_nanos();
-    let whole = whole_go_duration(duration);
-    match whole.strip_suffix('s') {
-        Some(start) if nanos > 0 => format!("{start}.{nanos:09}s"),
-        _ => whole,
-    }
-}
-
-/// `161h39m41s`
-fn whole_go_duration(duration: Duration) -> String {
-    let (hours, minutes, seconds) = (
-        duration.as_secs() / 3600,
-        duration.as_secs() / 60 % 60,
-        duration.as_secs() % 60,
-    );
-    match (hours, minutes) {
-        (0, 0) => format!("{seconds}s"),
-        (0, _) => format!("{minutes}m{seconds}s"),
-        _ => format!("{hours}h{minutes}m{seconds}s"),
-    }
-}
-
-/// What Google's front end answers for a path or a region that it does not know.
-pub(crate) const HTML_NOT_FOUND: &str = "<!DOCTYPE html>\n<html lang=en>\n  <meta charset=utf-8>\n  <title>Error 404 (Not Found)!!1</title>\n  <p><b>404.</b> <ins>That’s an error.</ins>\n  <p>The requested URL was not found on this server.  <ins>That’s all we know.</ins>\n";
-
-const HTML_TOO_MANY_REQUESTS: &str = "<html><head><meta http-equiv=\"content-type\" content=\"text/html; charset=utf-8\"/><title>Sorry...</title></head><body><h1>We're sorry...</h1><p>... but your computer or network may be sending automated queries. To protect our users, we can't process your request right now.</p></body></html>";
-
-const HTML_BAD_GATEWAY: &str = "<!DOCTYPE html>\n<html lang=en>\n  <meta charset=utf-8>\n  <title>Error 502 (Server Error)!!1</title>\n  <p><b>502.</b> <ins>That’s an error.</ins>\n  <p>The server encountered a temporary error and could not complete your request.<p>Please try again in 30 seconds.  <ins>That’s all we know.</ins>\n";

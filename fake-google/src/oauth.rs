@@ -10,7 +10,7 @@ use crate::accounts::{AccountId, Challenge, ClientProof, Grant, SCOPES};
 use crate::counters::fingerprint;
 use crate::endpoint::Endpoint;
 use crate::fake::FakeGoogle;
-use crate::fault::Subject;
+use crate::fault::{Action, Subject};
 use crate::form::{Form, encode};
 use crate::intervention::{Met, intervene};
 use crate::json::{Json, object};
@@ -51,6 +51,18 @@ pub(crate) async fn token(exchange: &Exchange, body: &[u8]) -> Result<Response<B
         refreshing.granted();
     }
     tokio::time::sleep(plan.before_headers).await;
+    match plan.action {
+        Some(Action::Reset { .. }) => {
+            exchange.connection.reset();
+            return std::future::pending().await;
+        }
+        Some(Action::Close { .. }) => {
+            exchange.connection.close();
+            return std::future::pending().await;
+        }
+        Some(Action::Stall { .. }) => return std::future::pending().await,
+        _ => {}
+    }
     Ok(match granted {
         Ok(grant) => reply::json(200, &tokens(fake, &grant, refreshing.is_some())),
         Err(error) => refused(error),

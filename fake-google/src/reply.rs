@@ -156,8 +156,22 @@ fn response(status: u16, content_type: &'static str, body: Body) -> Response<Bod
 
 /// A body under watch: notes when all of it has been taken.
 pub(crate) struct Watched {
-    pub(crate) body: Body,
-    pub(crate) watch: Watch,
+    body: Body,
+    watch: Option<Watch>,
+}
+
+impl Watched {
+    pub(crate) fn new(body: Body, watch: Watch) -> Self {
+        Self {
+            body,
+            watch: Some(watch),
+        }
+    }
+
+    /// A body that is nobody's business.
+    pub(crate) fn unwatched(body: Body) -> Self {
+        Self { body, watch: None }
+    }
 }
 
 impl HttpBody for Watched {
@@ -169,8 +183,9 @@ impl HttpBody for Watched {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if matches!(polled, Poll::Ready(None | Some(Err(_)))) || self.body.is_end_stream() {
-            self.watch.over();
+        let over = matches!(polled, Poll::Ready(None | Some(Err(_)))) || self.body.is_end_stream();
+        if over && let Some(watch) = &mut self.watch {
+            watch.over();
         }
         polled
     }

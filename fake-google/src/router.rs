@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue, SERVER, VARY};
 use http::request::Parts;
 use http::{HeaderMap, Request, Response, Version};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, Collected, Limited};
 use hyper::body::Incoming;
 
 use crate::connection::Connection;
@@ -16,7 +16,7 @@ use crate::fake::FakeGoogle;
 use crate::fault::{ErrorForm, Subject};
 use crate::form::Form;
 use crate::intervention::{Met, intervene};
-use crate::named::HTML_NOT_FOUND;
+use crate::page;
 use crate::reply::{self, Body, Watched};
 use crate::status::Status;
 use crate::{code_assist, generation, listing, oauth};
@@ -75,7 +75,14 @@ pub(crate) async fn answer(
     let (parts, body) = request.into_parts();
     let route = Route::of(&parts.method, parts.uri.path());
     let endpoint = route.as_ref().map(|route| route.endpoint);
-    let counted = !parts.uri.path().starts_with(control::PREFIX);
+    if let Some(command) = parts.uri.path().strip_prefix(control::PREFIX) {
+        let body = body
+            .collect()
+            .await
+            .map(Collected::to_bytes)
+            .unwrap_or_default();
+        return Ok(control::answer(&fake, &parts.method, command, &body).map(Watched::unwatched));
+    }
     let mut watch = fake.begin(&connection, endpoint, parts.version == Version::HTTP_2);
     let answered = respond(Arc::clone(&fake), connection, route, parts, body).await;
     let response = match answered {
@@ -85,10 +92,8 @@ pub(crate) async fn answer(
             return Err(reason);
         }
     };
-    if counted {
-        count(&mut fake.tally().statuses, response.status().as_u16());
-    }
-    Ok(response.map(|body| Watched { body, watch }))
+    count(&mut fake.tally().statuses, response.status().as_u16());
+    Ok(response.map(|body| Watched::new(body, watch)))
 }
 
 async fn respond(
@@ -106,10 +111,7 @@ async fn respond(
     };
     let body = body.to_bytes();
     let Some(route) = route else {
-        if let Some(command) = parts.uri.path().strip_prefix(control::PREFIX) {
-            return Ok(control::answer(&fake, &parts.method, command, &body));
-        }
-        return Ok(reply::html(404, HTML_NOT_FOUND));
+        return Ok(reply::html(404, page::NOT_FOUND));
     };
     let query = Form::parse(parts.uri.query().unwrap_or_default());
     let mut exchange = Exchange {

@@ -1,6 +1,7 @@
 //! Whether a request is one that Google would take: its shape by Google's published definitions, then the rules that no
 //! definition tells.
 
+mod claude;
 mod declarations;
 mod rules;
 mod schema;
@@ -41,7 +42,7 @@ pub(crate) fn check(
         Upstream::CodeAssist => document.get("request").unwrap_or(&empty),
         Upstream::Gemini | Upstream::Vertex => document,
     };
-    let judged = rules::check(request, context, leniency);
+    let judged = rules::check(request, context, leniency, seen);
     let judged_signatures = signatures::check(request, context, leniency, seen);
     judged.and(judged_signatures)
 }

@@ -59,7 +59,7 @@ impl<'a> Rendering<'a> {
             })
             .collect();
         let (said, thought) = self.totals();
-        self.response(candidates, Some(self.usage(said, thought)))
+        self.response(candidates, self.usage(said, thought))
     }
 
     /// The answer in events; texts are spread over `text_chunks` at most. The events of several candidates interleave.
@@ -89,7 +89,7 @@ impl<'a> Rendering<'a> {
                 }
                 let parts = self.parts(candidate, pieces, last);
                 let rendered = self.candidate(index, candidate, parts, last);
-                events.push(self.response(vec![rendered], Some(self.usage(said, thought))));
+                events.push(self.response(vec![rendered], self.usage(said, thought)));
             }
         }
         events
@@ -203,11 +203,8 @@ impl<'a> Rendering<'a> {
         rendered
     }
 
-    fn response(&self, candidates: Vec<Json>, usage: Option<Json>) -> Json {
-        let mut response = object! { "candidates": candidates };
-        if let Some(usage) = usage {
-            response.set("usageMetadata", usage);
-        }
+    fn response(&self, candidates: Vec<Json>, usage: Json) -> Json {
+        let mut response = object! { "candidates": candidates, "usageMetadata": usage };
         self.sign(&mut response);
         response
     }
@@ -240,7 +237,23 @@ impl<'a> Rendering<'a> {
             usage.set("trafficType", "ON_DEMAND");
         }
         usage.set("promptTokensDetails", modality(self.prompt_tokens));
-        if said > 0 && self.origin.upstream == Upstream::Vertex {
+        let drawn: u64 = self
+            .candidates
+            .iter()
+            .flat_map(|candidate| &candidate.pieces)
+            .filter(|piece| matches!(piece, Piece::Image(_)))
+            .map(Piece::tokens)
+            .sum();
+        if drawn > 0 && said >= drawn {
+            let image = object! { "modality": "IMAGE", "tokenCount": drawn };
+            usage.set(
+                "candidatesTokensDetails",
+                [
+                    image,
+                    object! { "modality": "TEXT", "tokenCount": said - drawn },
+                ],
+            );
+        } else if said > 0 && self.origin.upstream == Upstream::Vertex {
             usage.set("candidatesTokensDetails", modality(said));
         }
         if thought > 0 {

@@ -1,7 +1,9 @@
 //! Tools: function names, parameter schemas, and which functions may be called.
 
 use super::invalid;
+use crate::catalogue::{Upstream, is_gemini_3};
 use crate::json::{Fields, Json};
+use crate::named::Context;
 use crate::status::Status;
 
 /// Schemas nested deeper than this are not looked into.
@@ -54,6 +56,52 @@ pub(crate) fn check(tools: Option<&Json>) -> Result<Vec<&str>, Status> {
         }
     }
     Ok(names)
+}
+
+/// Functions beside Google's own tools: not before Gemini 3, and then on the Gemini API only on request (Vertex is
+/// recorded to take them as they come).
+pub(crate) fn check_mix(
+    request: &Json,
+    names: &[&str],
+    context: &Context<'_>,
+) -> Result<(), Status> {
+    const BUILT_IN: [(&str, &str); 4] = [
+        ("googleSearch", "google_search"),
+        ("googleSearchRetrieval", "google_search_retrieval"),
+        ("codeExecution", "code_execution"),
+        ("urlContext", "url_context"),
+    ];
+    let tools = request.get("tools").map(Json::items).unwrap_or_default();
+    let built_in = tools.iter().any(|tool| {
+        BUILT_IN
+            .iter()
+            .any(|(camel, snake)| tool.either(camel, snake).is_some())
+    });
+    if names.is_empty() || !built_in {
+        return Ok(());
+    }
+    let invoked = request
+        .either("toolConfig", "tool_config")
+        .and_then(|config| {
+            config.either(
+                "includeServerSideToolInvocations",
+                "include_server_side_tool_invocations",
+            )
+        })
+        .and_then(Json::as_bool)
+        == Some(true);
+    match (
+        is_gemini_3(context.model),
+        invoked || context.upstream != Upstream::Gemini,
+    ) {
+        (true, true) => Ok(()),
+        (true, false) => Err(Status::invalid_argument(
+            "Please enable tool_config.include_server_side_tool_invocations to use Built-in tools with Function calling.",
+        )),
+        (false, _) => Err(Status::invalid_argument(
+            "Tool use with function calling is unsupported",
+        )),
+    }
 }
 
 fn function<'a>(declaration: &'a Json, path: &str) -> Result<&'a str, Status> {

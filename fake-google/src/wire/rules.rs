@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Leniency, declarations, invalid, settings, turns};
+use super::{Leniency, Seen, claude, declarations, invalid, settings, turns};
 use crate::endpoint::Endpoint;
 use crate::json::Json;
 use crate::named::Context;
@@ -13,6 +13,7 @@ pub(crate) fn check(
     request: &Json,
     context: &Context<'_>,
     leniency: Leniency,
+    seen: &mut Seen,
 ) -> Result<(), Status> {
     match context.endpoint {
         Endpoint::BatchEmbedContents => {
@@ -53,9 +54,9 @@ pub(crate) fn check(
                     "contents and generate_content_request are mutually exclusive",
                 ));
             }
-            generate(inner.unwrap_or(request), context, leniency)
+            generate(inner.unwrap_or(request), context, leniency, seen)
         }
-        _ => generate(request, context, leniency),
+        _ => generate(request, context, leniency, seen),
     }
 }
 
@@ -85,14 +86,19 @@ fn embed(request: &Json, path: &str) -> Result<(), Status> {
     Ok(())
 }
 
-fn generate(request: &Json, context: &Context<'_>, leniency: Leniency) -> Result<(), Status> {
+fn generate(
+    request: &Json,
+    context: &Context<'_>,
+    leniency: Leniency,
+    seen: &mut Seen,
+) -> Result<(), Status> {
     let Some(contents) = request
         .get("contents")
         .filter(|contents| !contents.is_empty())
     else {
         return Err(invalid("contents", "contents is not specified"));
     };
-    turns::check(contents.items(), context)?;
+    turns::check(contents.items(), context, seen)?;
     if let Some(instruction) = request.either("systemInstruction", "system_instruction") {
         let Some(parts) = instruction.get("parts").filter(|parts| !parts.is_empty()) else {
             return Err(invalid(
@@ -105,6 +111,7 @@ fn generate(request: &Json, context: &Context<'_>, leniency: Leniency) -> Result
         }
     }
     let names = declarations::check(request.get("tools"))?;
+    declarations::check_mix(request, &names, context)?;
     declarations::check_config(request.either("toolConfig", "tool_config"), &names)?;
     settings::check(
         request.either("generationConfig", "generation_config"),
@@ -113,6 +120,9 @@ fn generate(request: &Json, context: &Context<'_>, leniency: Leniency) -> Result
         leniency,
     )?;
     cached_content(request)?;
+    if context.model.starts_with("claude") {
+        claude::check(contents.items())?;
+    }
     safety_settings(request.either("safetySettings", "safety_settings"))
 }
 

@@ -13,6 +13,8 @@ pub(crate) struct Seen {
     pub(crate) real: u64,
     pub(crate) dummy: u64,
     pub(crate) corrupt: u64,
+    /// Calls that needed one and had none.
+    pub(crate) missing: u64,
 }
 
 /// Judges every signature of a request; refuses it for one that the model would refuse.

@@ -1,6 +1,6 @@
 //! Contents: roles, parts, and how function calls and their responses follow each other.
 
-use super::invalid;
+use super::{Seen, invalid};
 use crate::catalogue::is_gemini_3;
 use crate::json::Json;
 use crate::named::{Context, missing_signature};
@@ -85,7 +85,11 @@ fn same(calls: &[&Json], responses: &[&Json], field: &str, strict: bool) -> bool
 }
 
 /// Checks the contents of a request.
-pub(crate) fn check(contents: &[Json], context: &Context<'_>) -> Result<(), Status> {
+pub(crate) fn check(
+    contents: &[Json],
+    context: &Context<'_>,
+    seen: &mut Seen,
+) -> Result<(), Status> {
     let mut turns = Vec::with_capacity(contents.len());
     for (nth, content) in contents.iter().enumerate() {
         turns.push(turn(content, nth, contents.len())?);
@@ -126,6 +130,7 @@ pub(crate) fn check(contents: &[Json], context: &Context<'_>) -> Result<(), Stat
             if is_gemini_3(context.model) && in_current_turn && signature.is_none_or(Json::is_empty)
             {
                 let name = call.get("name").and_then(Json::as_str).unwrap_or_default();
+                seen.missing += 1;
                 return Err(missing_signature(context.upstream, name, nth + 1));
             }
         }
