@@ -1,1 +1,37 @@
 //! Keeps projects and hands out fresh access tokens round-robin.
+//!
+//! Read in this order: [`project`] (what a project is), `rotation` (who is next),
+//! `refresh` and `oauth` (how tokens stay fresh), `acquire` (turns with tokens),
+//! `outcomes`, `admin`, [`tokens_file`] and `import`, `store` and [`seal`] (what is
+//! kept, and how), `rpc` (the contract), and [`serve`], the only way in.
+
+pub mod config;
+pub mod project;
+pub mod seal;
+pub mod secrets;
+pub mod tokens_file;
+
+mod acquire;
+mod admin;
+mod error;
+mod export;
+mod healthcheck;
+mod import;
+mod limits;
+mod oauth;
+mod outcomes;
+mod pool;
+mod refresh;
+mod rotation;
+mod rpc;
+mod serve;
+mod store;
+
+pub use self::{
+    config::Config,
+    error::Error,
+    healthcheck::{HealthcheckError, healthcheck},
+    secrets::Secrets,
+    serve::serve,
+    store::StoreError,
+};

@@ -1,0 +1,416 @@
+//! Deals turns: picks projects from the rotation, has their tokens refreshed where that
+//! is due, and takes the next project when one cannot be refreshed.
+
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+
+use crate::{
+    oauth::{DEADLINE, RefreshError},
+    pool::{Grant, Member, Pool, State},
+    project::{ProjectId, Status, Upstream, model_group},
+    refresh::{Flight, Readiness, RefreshFailed, landed},
+    rotation::Dealt,
+};
+
+/// How long a turn waits for its project's refresh before another project has it.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Which turns are wanted.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    pub(crate) count: usize,
+    /// Empty: any.
+    pub(crate) upstreams: Vec<Upstream>,
+    pub(crate) model: String,
+    pub(crate) exclude: HashSet<String>,
+    pub(crate) prefer: Option<String>,
+}
+
+/// Why there is no turn.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum AcquireError {
+    #[error("there is no project with such an upstream; add one")]
+    NoProjects,
+    #[error("every project that could serve was excluded")]
+    AllExcluded,
+    #[error("every project that could serve is disabled")]
+    AllDisabled,
+    #[error("every project that could serve needs its owner: see state_reason and action_url")]
+    NeedsLogin,
+    #[error("Google refuses the OAuth client of every project that could serve: {0}")]
+    OAuthClientInvalid(String),
+    #[error("every project that could serve is cooling down for {}s", retry_in.as_secs())]
+    CoolingDown { retry_in: Duration },
+    #[error("no access token can be refreshed at the moment: {0}")]
+    Unavailable(String),
+}
+
+/// A dealt turn with its token.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    pub(crate) number: u64,
+    pub(crate) grant: Grant,
+}
+
+/// A dealt turn whose token may still be under way.
+struct Pending {
+    dealt: Dealt,
+    token: Token,
+}
+
+enum Token {
+    Ready(Grant),
+    Refreshing {
+        flight: Flight,
+        fallback: Option<Grant>,
+    },
+}
+
+impl Pool {
+    /// The next turns of the rotation, each with a fresh token.
+    pub(crate) async fn acquire(
+        self: &Arc<Self>,
+        wanted: &Wanted,
+    ) -> Result<Vec<Turn>, AcquireError> {
+        let deadline = Instant::now() + DEADLINE;
+        let mut turns = Vec::with_capacity(wanted.count);
+        let mut given_up = HashSet::new();
+        while turns.len() < wanted.count {
+            let dealt = self.deal(wanted, wanted.count - turns.len(), &given_up);
+            if dealt.is_empty() {
+                break;
+            }
+            let others_wait = dealt.len() > 1 || self.has_others(wanted, &dealt, &given_up);
+            for pending in dealt {
+                let project = Arc::clone(&pending.dealt.project);
+                let number = pending.dealt.turn;
+                let left = deadline.saturating_duration_since(Instant::now());
+                let patience = if others_wait {
+                    left.min(PATIENCE)
+                } else {
+                    left
+                };
+                match token(pending.token, patience).await {
+                    Ok(grant) if self.is_dealt(&project) => turns.push(Turn { number, grant }),
+                    Err(RefreshFailed::Superseded) if !left.is_zero() => {
+                        self.state().rotation.give_back(number);
+                    }
+                    Ok(_) | Err(_) => {
+                        self.state().rotation.settle(number);
+                        given_up.insert(project);
+                    }
+                }
+            }
+        }
+        if turns.is_empty() && wanted.count > 0 {
+            return Err(self.why_none(wanted));
+        }
+        Ok(turns)
+    }
+
+    /// Deals, and starts the refreshes that are due. Projects whose token Google refuses
+    /// again and again are dealt only when there is no other.
+    fn deal(
+        self: &Arc<Self>,
+        wanted: &Wanted,
+        count: usize,
+        given_up: &HashSet<ProjectId>,
+    ) -> Vec<Pending> {
+        let now = self.clock.now();
+        let mut guard = self.state();
+        let state = &mut *guard;
+        let mut rotation = std::mem::take(&mut state.rotation);
+        let mut dealt = self.deal_where(state, &mut rotation, wanted, count, |state, member| {
+            !given_up.contains(&member.record.project.id) && state.can_serve(member, now)
+        });
+        if dealt.is_empty() {
+            dealt = self.deal_where(state, &mut rotation, wanted, count, |_, member| {
+                let unexpired = member
+                    .record
+                    .token
+                    .as_ref()
+                    .is_some_and(|t| t.expires_at > now);
+                let project = &member.record.project.id;
+                member.refused && unexpired && !given_up.contains(project)
+            });
+        }
+        state.rotation = rotation;
+        dealt
+            .into_iter()
+            .filter_map(|dealt| {
+                let member = state.projects.get_mut(&dealt.project)?;
+                member.dealt_at = Some(now);
+                let member = state.projects.get(&dealt.project)?;
+                let token = match state.readiness(member, now, self.refresh_margin) {
+                    Readiness::Ready(grant) => Token::Ready(grant),
+                    Readiness::Unusable => Token::Ready(member.grant()?),
+                    Readiness::Due { fallback } => Token::Refreshing {
+                        flight: self.refresh_due(state, &dealt.project, now)?,
+                        fallback,
+                    },
+                };
+                Some(Pending { dealt, token })
+            })
+            .collect()
+    }
+
+    fn deal_where(
+        &self,
+        state: &State,
+        rotation: &mut crate::rotation::Rotation,
+        wanted: &Wanted,
+        count: usize,
+        fits: impl Fn(&State, &Member) -> bool,
+    ) -> Vec<Dealt> {
+        let now = self.clock.now();
+        let candidates = Candidates::of(wanted);
+        rotation.deal(
+            count,
+            candidates.upstreams,
+            wanted.prefer.as_deref(),
+            |id| {
+                state.projects.get(id).is_some_and(|member| {
+                    candidates.may_serve(member, now).is_ok() && fits(state, member)
+                })
+            },
+        )
+    }
+
+    /// Whether another project could have the turn of one that is slow to refresh.
+    fn has_others(
+        &self,
+        wanted: &Wanted,
+        dealt: &[Pending],
+        given_up: &HashSet<ProjectId>,
+    ) -> bool {
+        if dealt
+            .iter()
+            .all(|pending| matches!(pending.token, Token::Ready(_)))
+        {
+            return false;
+        }
+        let now = self.clock.now();
+        let candidates = Candidates::of(wanted);
+        let state = self.state();
+        state.projects.iter().any(|(id, member)| {
+            !given_up.contains(id)
+                && !dealt.iter().any(|pending| pending.dealt.project == *id)
+                && member.record.project.is_dealt()
+                && candidates
+                    .upstreams
+                    .contains(&member.record.project.upstream)
+                && candidates.may_serve(member, now).is_ok()
+                && state.can_serve(member, now)
+        })
+    }
+
+    fn is_dealt(&self, project: &ProjectId) -> bool {
+        let state = self.state();
+        let member = state.projects.get(project);
+        member.is_some_and(|member| member.record.project.is_dealt())
+    }
+
+    fn why_none(&self, wanted: &Wanted) -> AcquireError {
+        let now = self.clock.now();
+        let state = self.state();
+        let candidates = Candidates::of(wanted);
+        let mut any = false;
+        let mut included = false;
+        let mut disabled = true;
+        let mut reset: Option<Timestamp> = None;
+        let mut transient = None;
+        let mut client = None;
+        for member in state.projects.values() {
+            let project = &member.record.project;
+            if !candidates.upstreams.contains(&project.upstream) {
+                continue;
+            }
+            any = true;
+            if candidates.exclude.contains(&*project.id) {
+                continue;
+            }
+            included = true;
+            disabled &= project.disabled;
+            if !project.is_dealt() {
+                continue;
+            }
+            if let Err(Resting { until }) = candidates.may_serve(member, now) {
+                reset = Some(reset.map_or(until, |reset| reset.min(until)));
+                continue;
+            }
+            let refusal = state
+                .clients
+                .get(&project.oauth_client_id)
+                .and_then(|client| client.refusal.as_ref());
+            let failure = member
+                .failure
+                .as_ref()
+                .or(refusal.map(|refusal| &refusal.failure));
+            match failure.map(|failure| &failure.error) {
+                Some(
+                    error @ RefreshFailed::Refused(
+                        RefreshError::ClientRefused(_) | RefreshError::ClientMismatch(_),
+                    ),
+                ) => client = Some(error.to_string()),
+                Some(error) => transient = Some(error.to_string()),
+                None => transient = Some("the refresh has not ended yet".to_owned()),
+            }
+        }
+        if !any {
+            AcquireError::NoProjects
+        } else if !included {
+            AcquireError::AllExcluded
+        } else if let Some(problem) = transient {
+            AcquireError::Unavailable(problem)
+        } else if let Some(reset) = reset {
+            let retry_in = Duration::try_from(reset.duration_since(now)).unwrap_or_default();
+            AcquireError::CoolingDown { retry_in }
+        } else if let Some(problem) = client {
+            AcquireError::OAuthClientInvalid(problem)
+        } else if disabled {
+            AcquireError::AllDisabled
+        } else {
+            AcquireError::NeedsLogin
+        }
+    }
+
+    /// Refreshes a project whose token `fingerprint` Google refused, once; the grant is
+    /// the token that it has by then. The refused one is not dealt from now on.
+    pub(crate) fn replace_refused(
+        self: &Arc<Self>,
+        project: &str,
+        fingerprint: &str,
+    ) -> Option<Replacement> {
+        let now = self.clock.now();
+        let mut guard = self.state();
+        let state = &mut *guard;
+        let (id, member) = state.projects.get_key_value(project)?;
+        if !member.record.project.is_dealt() {
+            return None;
+        }
+        let id = Arc::clone(id);
+        let member = state.projects.get_mut(&id)?;
+        if member.fingerprint == fingerprint && !member.refused {
+            member.refused = true;
+            tracing::info!(project, fingerprint, "Google refused an access token");
+        }
+        let member = state.projects.get(&id)?;
+        match state.readiness(member, now, self.refresh_margin) {
+            Readiness::Ready(grant) => Some(Replacement::Ready(grant)),
+            Readiness::Unusable => None,
+            Readiness::Due { .. } => self.refresh_due(state, &id, now).map(Replacement::Flying),
+        }
+    }
+
+    /// Joins or starts a refresh, and notes when a refused token is its cause.
+    fn refresh_due(
+        self: &Arc<Self>,
+        state: &mut State,
+        id: &ProjectId,
+        now: Timestamp,
+    ) -> Option<Flight> {
+        let member = state.projects.get_mut(id)?;
+        if member.refused && !member.is_in_flight() {
+            member.forced_at = Some(now);
+        }
+        self.refresh(state, id)
+    }
+}
+
+/// The successor of a refused token, or the refresh that brings it.
+pub(crate) enum Replacement {
+    Ready(Grant),
+    Flying(Flight),
+}
+
+impl Replacement {
+    /// `None` when the refresh fails, or takes too long.
+    pub(crate) async fn landed(self) -> Option<Grant> {
+        match self {
+            Self::Ready(grant) => Some(grant),
+            Self::Flying(flight) => tokio::time::timeout(DEADLINE, landed(flight))
+                .await
+                .ok()?
+                .ok(),
+        }
+    }
+}
+
+async fn token(token: Token, patience: Duration) -> Result<Grant, RefreshFailed> {
+    match token {
+        Token::Ready(grant) => Ok(grant),
+        Token::Refreshing { flight, fallback } => {
+            let result = match tokio::time::timeout(patience, landed(flight)).await {
+                Ok(result) => result,
+                Err(_) => Err(RefreshFailed::BrokenOff),
+            };
+            match (result, fallback) {
+                (Ok(grant), _) => Ok(grant),
+                (Err(RefreshFailed::Refused(RefreshError::Revoked(reason))), _) => {
+                    Err(RefreshError::Revoked(reason).into())
+                }
+                (Err(_), Some(fallback)) => Ok(fallback),
+                (Err(failed), None) => Err(failed),
+            }
+        }
+    }
+}
+
+/// The filters of a request, ready to be asked many times.
+struct Candidates<'a> {
+    upstreams: &'a [Upstream],
+    exclude: &'a HashSet<String>,
+    /// By [`Upstream::index`].
+    groups: [String; 3],
+}
+
+/// A cooldown, or (until the end of time) an exclusion.
+struct Resting {
+    until: Timestamp,
+}
+
+impl<'a> Candidates<'a> {
+    fn of(wanted: &'a Wanted) -> Self {
+        Self {
+            upstreams: if wanted.upstreams.is_empty() {
+                &Upstream::ALL
+            } else {
+                &wanted.upstreams
+            },
+            exclude: &wanted.exclude,
+            groups: Upstream::ALL.map(|upstream| model_group(upstream, &wanted.model)),
+        }
+    }
+
+    fn may_serve(&self, member: &Member, now: Timestamp) -> Result<(), Resting> {
+        let project = &member.record.project;
+        if !self.exclude.is_empty() && self.exclude.contains(&*project.id) {
+            return Err(Resting {
+                until: Timestamp::MAX,
+            });
+        }
+        let group = &self.groups[project.upstream.index()];
+        match project.cooling_until(group, now) {
+            Some(until) => Err(Resting { until }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Status {
+    /// Why the project is not dealt, and the link to open.
+    pub(crate) fn explanation(&self) -> (&str, &str) {
+        match self {
+            Self::Active => ("", ""),
+            Self::NeedsLogin { reason } => (reason, ""),
+            Self::NeedsValidation { reason, url } | Self::Suspended { reason, url } => {
+                (reason, url)
+            }
+        }
+    }
+}

@@ -1,0 +1,397 @@
+//! What operators change: projects and OAuth clients. Each change is in the store
+//! before it is in memory, and goes on when its caller goes away.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use secrecy::SecretString;
+
+use crate::{
+    pool::{Pool, State},
+    project::{Project, ProjectId, Status, Upstream},
+    refresh::{RefreshFailed, landed},
+    store::{Change, ClientRecord, ProjectRecord, StoreError, StoredToken},
+};
+
+/// A project to be created; checked for its form by the caller.
+#[derive(Debug)]
+pub(crate) struct NewProject {
+    pub(crate) id: ProjectId,
+    pub(crate) google_project_id: String,
+    pub(crate) upstream: Upstream,
+    pub(crate) location: String,
+    /// `None`: the only one there is.
+    pub(crate) oauth_client_id: Option<String>,
+    pub(crate) display_name: String,
+    pub(crate) disabled: bool,
+    pub(crate) refresh_token: SecretString,
+    pub(crate) token: Option<StoredToken>,
+}
+
+/// The fields of a project that are to change.
+#[derive(Debug, Default)]
+pub(crate) struct ProjectUpdate {
+    pub(crate) google_project_id: Option<String>,
+    pub(crate) upstream: Option<Upstream>,
+    pub(crate) location: Option<String>,
+    pub(crate) oauth_client_id: Option<String>,
+    pub(crate) display_name: Option<String>,
+    pub(crate) disabled: Option<bool>,
+    pub(crate) refresh_token: Option<SecretString>,
+}
+
+/// An OAuth client to be added or changed.
+#[derive(Debug)]
+pub(crate) struct PutClient {
+    pub(crate) client_id: String,
+    /// `None`: the stored one stays.
+    pub(crate) client_secret: Option<SecretString>,
+    pub(crate) token_url: Option<String>,
+}
+
+/// Why a change was not made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AdminError {
+    #[error("there is no project {0:?}")]
+    NoSuchProject(String),
+    #[error("there is a project {0:?} already")]
+    ProjectExists(String),
+    #[error("there is no OAuth client {0:?}; add it with PutOAuthClient")]
+    NoSuchClient(String),
+    #[error("there are {0} OAuth clients; name the one that minted the refresh token")]
+    ClientNotNamed(usize),
+    #[error("{projects} projects name the OAuth client {client_id:?}; change or delete them first")]
+    ClientInUse { client_id: String, projects: usize },
+    #[error(transparent)]
+    Refresh(#[from] RefreshFailed),
+    #[error("the change cannot be stored")]
+    Store(#[from] StoreError),
+    #[error("the change broke off")]
+    BrokenOff,
+}
+
+impl Pool {
+    /// Runs a change to its end, whether or not its caller waits for it.
+    pub(crate) async fn whole<T: Send + 'static>(
+        self: &Arc<Self>,
+        change: impl Future<Output = Result<T, AdminError>> + Send + 'static,
+    ) -> Result<T, AdminError> {
+        let done = self.tasks.spawn(change).await;
+        self.changed.notify_one();
+        done.unwrap_or(Err(AdminError::BrokenOff))
+    }
+
+    pub(crate) async fn create_project(
+        self: &Arc<Self>,
+        new: NewProject,
+    ) -> Result<(), AdminError> {
+        let this = Arc::clone(self);
+        self.whole(async move {
+            let _writes = this.writes.lock().await;
+            let now = this.clock.now();
+            let record = {
+                let state = this.state();
+                if state.projects.contains_key(&new.id) {
+                    return Err(AdminError::ProjectExists(new.id.to_string()));
+                }
+                let oauth_client_id = state.client_for(new.oauth_client_id)?;
+                new_record(
+                    NewProject {
+                        oauth_client_id: None,
+                        ..new
+                    },
+                    oauth_client_id,
+                    state.next_position(),
+                    now,
+                )
+            };
+            let change = Change::PutProject(Box::new(record.clone()));
+            this.store.commit(&[change]).await?;
+            let id = Arc::clone(&record.project.id);
+            let mut state = this.state();
+            state.insert(record, 0);
+            if let Some(member) = state.projects.get_mut(&id) {
+                member.credential_at = Some(now);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    pub(crate) async fn update_project(
+        self: &Arc<Self>,
+        id: String,
+        update: ProjectUpdate,
+    ) -> Result<(), AdminError> {
+        let this = Arc::clone(self);
+        self.whole(async move {
+            let _writes = this.writes.lock().await;
+            let now = this.clock.now();
+            let record = {
+                let state = this.state();
+                let member = state
+                    .projects
+                    .get(id.as_str())
+                    .ok_or(AdminError::NoSuchProject(id))?;
+                let mut record = member.record.clone();
+                if let Some(client) = &update.oauth_client_id {
+                    state.client_for(Some(client.clone()))?;
+                }
+                change_record(&mut record, update, now);
+                record
+            };
+            let change = Change::PutProject(Box::new(record.clone()));
+            this.store.commit(&[change]).await?;
+            this.state().replace(record, now);
+            Ok(())
+        })
+        .await
+    }
+
+    pub(crate) async fn delete_project(self: &Arc<Self>, id: String) -> Result<(), AdminError> {
+        let this = Arc::clone(self);
+        self.whole(async move {
+            let _writes = this.writes.lock().await;
+            let id = {
+                let state = this.state();
+                let found = state.projects.get_key_value(id.as_str());
+                let (id, _) = found.ok_or(AdminError::NoSuchProject(id))?;
+                Arc::clone(id)
+            };
+            this.store
+                .commit(&[Change::DeleteProject(Arc::clone(&id))])
+                .await?;
+            this.state().remove(&id);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Refreshes now. A success also ends what kept the project out of the rotation: the
+    /// operator wants it tried again.
+    pub(crate) async fn refresh_project(self: &Arc<Self>, id: &str) -> Result<(), AdminError> {
+        let flight = {
+            let mut guard = self.state();
+            let state = &mut *guard;
+            let found = state
+                .projects
+                .get_key_value(id)
+                .map(|(id, _)| Arc::clone(id));
+            let id = found.ok_or_else(|| AdminError::NoSuchProject(id.to_owned()))?;
+            self.refresh(state, &id).ok_or(AdminError::BrokenOff)?
+        };
+        let grant = landed(flight).await?;
+        let this = Arc::clone(self);
+        self.whole(async move {
+            let _writes = this.writes.lock().await;
+            let project = {
+                let mut state = this.state();
+                let member = state.projects.get_mut(&grant.project);
+                let Some(member) = member.filter(|m| m.record.project.status != Status::Active)
+                else {
+                    return Ok(());
+                };
+                member.record.project.status = Status::Active;
+                let project = member.record.project.clone();
+                state.refit(&grant.project);
+                project
+            };
+            this.store.commit_state(&project).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    pub(crate) async fn put_client(self: &Arc<Self>, put: PutClient) -> Result<(), AdminError> {
+        let this = Arc::clone(self);
+        self.whole(async move {
+            let _writes = this.writes.lock().await;
+            let now = this.clock.now();
+            let record = {
+                let state = this.state();
+                let old = state
+                    .clients
+                    .get(&put.client_id)
+                    .map(|client| &client.record);
+                let old_secret = old.and_then(|old| old.credentials.client_secret.clone());
+                ClientRecord {
+                    credentials: crate::oauth::Credentials {
+                        client_id: put.client_id,
+                        client_secret: put.client_secret.or(old_secret),
+                        token_url: put.token_url,
+                    },
+                    import_fingerprint: old.and_then(|old| old.import_fingerprint.clone()),
+                    created_at: old.map_or(now, |old| old.created_at),
+                    updated_at: now,
+                }
+            };
+            this.store
+                .commit(&[Change::PutClient(record.clone())])
+                .await?;
+            this.state().change_client(record);
+            Ok(())
+        })
+        .await
+    }
+
+    pub(crate) async fn delete_client(
+        self: &Arc<Self>,
+        client_id: String,
+    ) -> Result<(), AdminError> {
+        let this = Arc::clone(self);
+        self.whole(async move {
+            let _writes = this.writes.lock().await;
+            {
+                let state = this.state();
+                let projects = state.projects_of(&client_id);
+                if projects > 0 {
+                    return Err(AdminError::ClientInUse {
+                        client_id,
+                        projects,
+                    });
+                }
+                if !state.clients.contains_key(&client_id) {
+                    return Err(AdminError::NoSuchClient(client_id));
+                }
+            }
+            this.store
+                .commit(&[Change::DeleteClient(client_id.clone())])
+                .await?;
+            this.state().clients.remove(&client_id);
+            Ok(())
+        })
+        .await
+    }
+}
+
+impl State {
+    /// The named client, or the only one.
+    pub(crate) fn client_for(&self, named: Option<String>) -> Result<String, AdminError> {
+        match named {
+            Some(client) if self.clients.contains_key(&client) => Ok(client),
+            Some(client) => Err(AdminError::NoSuchClient(client)),
+            None => {
+                let mut clients = self.clients.keys();
+                match (clients.next(), clients.next()) {
+                    (Some(only), None) => Ok(only.clone()),
+                    _ => Err(AdminError::ClientNotNamed(self.clients.len())),
+                }
+            }
+        }
+    }
+
+    pub(crate) fn projects_of(&self, client_id: &str) -> usize {
+        self.projects
+            .values()
+            .filter(|member| member.record.project.oauth_client_id == client_id)
+            .count()
+    }
+
+    /// Replaces a project's record; what this process knows of it stays as far as it is
+    /// about the same refresh token.
+    pub(crate) fn replace(&mut self, record: ProjectRecord, now: Timestamp) {
+        let id = Arc::clone(&record.project.id);
+        let Some(member) = self.projects.get_mut(&id) else {
+            return;
+        };
+        let client_changed =
+            member.record.project.oauth_client_id != record.project.oauth_client_id;
+        let credential_changed = member.record.credential != record.credential;
+        if credential_changed || client_changed {
+            member.failure = None;
+        }
+        let token = record.token.clone();
+        let from = member.record.project.upstream;
+        let to = record.project.upstream;
+        member.record = record;
+        if credential_changed {
+            member.forced_at = None;
+            member.credential_at = Some(now);
+            member.set_token(token);
+        }
+        self.recount(from, to);
+        // The lane of another upstream, and the way in or out.
+        self.rotation.set(&id, None);
+        self.refit(&id);
+    }
+
+    /// Takes a changed client in: what it was refused for is tried again at once.
+    pub(crate) fn change_client(&mut self, record: ClientRecord) {
+        let client_id = record.credentials.client_id.clone();
+        self.put_client(record);
+        for member in self.projects.values_mut() {
+            if member.record.project.oauth_client_id == client_id {
+                member.failure = None;
+            }
+        }
+    }
+}
+
+/// The record of a new project.
+pub(crate) fn new_record(
+    new: NewProject,
+    oauth_client_id: String,
+    position: i64,
+    now: Timestamp,
+) -> ProjectRecord {
+    ProjectRecord {
+        project: Project {
+            id: new.id,
+            position,
+            google_project_id: new.google_project_id,
+            upstream: new.upstream,
+            location: new.location,
+            oauth_client_id,
+            display_name: new.display_name,
+            disabled: new.disabled,
+            status: Status::Active,
+            cooldowns: std::collections::BTreeMap::new(),
+            created_at: now,
+            updated_at: now,
+        },
+        refresh_token: new.refresh_token,
+        credential: credential(),
+        token: new.token,
+    }
+}
+
+/// Makes the changes; another refresh token or client drops the access token.
+pub(crate) fn change_record(record: &mut ProjectRecord, update: ProjectUpdate, now: Timestamp) {
+    let project = &mut record.project;
+    let set = |field: &mut String, value: Option<String>| {
+        if let Some(value) = value {
+            *field = value;
+        }
+    };
+    let other_client = update
+        .oauth_client_id
+        .as_ref()
+        .is_some_and(|client| *client != project.oauth_client_id);
+    set(&mut project.google_project_id, update.google_project_id);
+    set(&mut project.location, update.location);
+    set(&mut project.oauth_client_id, update.oauth_client_id);
+    set(&mut project.display_name, update.display_name);
+    if let Some(upstream) = update.upstream
+        && upstream != project.upstream
+    {
+        project.upstream = upstream;
+        project.cooldowns.clear();
+    }
+    project.disabled = update.disabled.unwrap_or(project.disabled);
+    project.updated_at = now;
+    if let Some(refresh_token) = update.refresh_token {
+        record.refresh_token = refresh_token;
+        record.project.status = Status::Active;
+        record.token = None;
+        record.credential = credential();
+    } else if other_client {
+        record.token = None;
+        record.credential = credential();
+    }
+}
+
+/// Drawn at random, so that a project that is removed and made anew does not take the
+/// late result of the old one's refresh.
+pub(crate) fn credential() -> i64 {
+    getrandom::u64().map_or(0, u64::cast_signed) & i64::MAX
+}

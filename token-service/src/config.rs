@@ -1,0 +1,336 @@
+//! Everything an operator can set for this service. Read once, in `main`.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+    time::Duration,
+};
+
+use antigravity_runtime::{
+    clock::Clock,
+    config::{ConfigError, Environment, Var, base_url, duration, parsed},
+    telemetry,
+};
+use secrecy::SecretString;
+
+use crate::{project::Upstream, seal::Keyring};
+
+const TOKENS_FILE: Var = Var {
+    name: "TOKENS_FILE",
+    default: "data/tokens.json",
+    help: "Projects to import at the start. It is only read. May be missing unless it is set.",
+    secret: false,
+};
+const DATABASE_URL: Var = Var {
+    name: "DATABASE_URL",
+    default: "sqlite://data/tokens.db",
+    help: "Where projects and tokens are kept: sqlite://PATH. File and folder are made when \
+           they are missing, and secrets that are not set are kept beside the file.",
+    secret: false,
+};
+const ENCRYPTION_KEY: Var = Var {
+    name: "ENCRYPTION_KEY",
+    default: "",
+    help: "Seals the secrets in the database: 32 bytes in base64. Several, separated by commas: \
+           the first seals, all open. Not set: encryption.key beside the database, made at the \
+           first start.",
+    secret: true,
+};
+const DEFAULT_UPSTREAM: Var = Var {
+    name: "DEFAULT_UPSTREAM",
+    default: "antigravity",
+    help: "Upstream of projects that name none: antigravity, gemini or vertex.",
+    secret: false,
+};
+const REFRESH_MARGIN: Var = Var {
+    name: "REFRESH_MARGIN",
+    default: "5m",
+    help: "How long before its end an access token is refreshed; at most a quarter of its \
+           lifetime.",
+    secret: false,
+};
+const TOKEN_SERVICE_LISTEN: Var = Var {
+    name: "TOKEN_SERVICE_LISTEN",
+    default: "127.0.0.1:50051",
+    help: "Address of the gRPC listener. Port 0: any free one, which the log names.",
+    secret: false,
+};
+const GATEWAY_TOKEN: Var = Var {
+    name: "GATEWAY_TOKEN",
+    default: "",
+    help: "Bearer token of the gateways. Not set: gateway_token beside the database, made at \
+           the first start.",
+    secret: true,
+};
+const ADMIN_TOKEN: Var = Var {
+    name: "ADMIN_TOKEN",
+    default: "",
+    help: "Bearer token of operators. Not set: admin_token beside the database, made at the \
+           first start.",
+    secret: true,
+};
+const OAUTH_TOKEN_URL: Var = Var {
+    name: "OAUTH_TOKEN_URL",
+    default: "",
+    help: "Where access tokens are refreshed. Set, it overrides the token_url of every OAuth \
+           client; otherwise a client without one uses https://oauth2.googleapis.com/token.",
+    secret: false,
+};
+const UPSTREAM_CA_FILE: Var = Var {
+    name: "UPSTREAM_CA_FILE",
+    default: "",
+    help: "Certificates (PEM) that are trusted beside the system's, for a proxy that opens TLS.",
+    secret: false,
+};
+const CONNECT_TIMEOUT: Var = Var {
+    name: "CONNECT_TIMEOUT",
+    default: "10s",
+    help: "How long a connection to Google may take.",
+    secret: false,
+};
+const LOG_FORMAT: Var = Var {
+    name: "LOG_FORMAT",
+    default: "text",
+    help: "Log lines on standard error: text or json.",
+    secret: false,
+};
+const LOG_LEVEL: Var = Var {
+    name: "LOG_LEVEL",
+    default: "info",
+    help: "trace, debug, info, warn, error or off; or a filter such as info,token_service=debug.",
+    secret: false,
+};
+
+/// The variables that [`Config::from_environment`] reads.
+pub const VARS: &[Var] = &[
+    TOKENS_FILE,
+    DATABASE_URL,
+    ENCRYPTION_KEY,
+    DEFAULT_UPSTREAM,
+    REFRESH_MARGIN,
+    TOKEN_SERVICE_LISTEN,
+    GATEWAY_TOKEN,
+    ADMIN_TOKEN,
+    OAUTH_TOKEN_URL,
+    UPSTREAM_CA_FILE,
+    CONNECT_TIMEOUT,
+    LOG_FORMAT,
+    LOG_LEVEL,
+];
+
+/// What an operator can set.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Address of the gRPC listener; whoever calls [`crate::serve`] binds it.
+    pub listen: SocketAddr,
+    /// Where projects and tokens are kept.
+    pub database: Database,
+    /// What is imported at the start. `None`: nothing.
+    pub tokens_file: Option<TokensFileSource>,
+    /// Upstream of projects that name none.
+    pub default_upstream: Upstream,
+    /// How long before its end an access token is refreshed; at most a quarter of its
+    /// lifetime.
+    pub refresh_margin: Duration,
+    /// Overrides the token URL of every OAuth client.
+    pub oauth_token_url: Option<String>,
+    /// Certificates that are trusted beside the system's.
+    pub upstream_ca_file: Option<PathBuf>,
+    /// How long a connection to Google may take.
+    pub connect_timeout: Duration,
+    /// Bearer token of the gateways. `None`: kept beside the database.
+    pub gateway_token: Option<SecretString>,
+    /// Bearer token of operators. `None`: kept beside the database.
+    pub admin_token: Option<SecretString>,
+    /// The keys that seal secrets. `None`: kept beside the database.
+    pub encryption_keys: Option<Arc<Keyring>>,
+    /// How log lines look.
+    pub log_format: telemetry::Format,
+    /// Which log lines are written.
+    pub log_level: telemetry::Level,
+    /// The time; tests move it.
+    pub clock: Clock,
+}
+
+/// A tokens file to import at the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokensFileSource {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Whether it is an error that it is missing.
+    pub required: bool,
+}
+
+/// Where projects and tokens are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Database {
+    /// A SQLite file.
+    Sqlite(PathBuf),
+    /// SQLite in memory: gone with the process.
+    Memory,
+}
+
+impl Database {
+    /// The folder for the secrets that belong to the database.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::Sqlite(path) => match path.parent() {
+                Some(folder) if !folder.as_os_str().is_empty() => Some(folder),
+                _ => Some(Path::new(".")),
+            },
+            Self::Memory => None,
+        }
+    }
+}
+
+impl fmt::Display for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => path.display().fmt(f),
+            Self::Memory => f.write_str("the database in memory"),
+        }
+    }
+}
+
+/// A text that names no database that can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DatabaseError {
+    /// A server that this version does not speak to.
+    #[error("names PostgreSQL, which this version does not support; use sqlite://PATH")]
+    Postgres,
+    /// Anything else.
+    #[error("is not a database URL such as sqlite://data/tokens.db")]
+    Malformed,
+}
+
+impl FromStr for Database {
+    type Err = DatabaseError;
+
+    fn from_str(text: &str) -> Result<Self, DatabaseError> {
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            return Err(DatabaseError::Postgres);
+        }
+        let rest = text
+            .strip_prefix("sqlite:")
+            .ok_or(DatabaseError::Malformed)?;
+        let path = rest.strip_prefix("//").unwrap_or(rest);
+        let path = path.strip_suffix("?mode=rwc").unwrap_or(path);
+        match path {
+            ":memory:" => Ok(Self::Memory),
+            "" => Err(DatabaseError::Malformed),
+            path if path.contains('?') || path.ends_with('/') => Err(DatabaseError::Malformed),
+            path => Ok(Self::Sqlite(path.into())),
+        }
+    }
+}
+
+impl Config {
+    /// Reads the variables in [`VARS`].
+    ///
+    /// # Errors
+    /// The first value that cannot be used, with its variable and where it was set.
+    pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
+        let tokens_file = environment.required(&TOKENS_FILE, |path| Ok(PathBuf::from(path)))?;
+        let keys = |text: &str| Keyring::parse(text).map_err(|error| error.to_string());
+        let margin = |text: &str| match duration(text)? {
+            zero if zero.is_zero() => Err("is not more than nothing".to_owned()),
+            margin => Ok(margin),
+        };
+        Ok(Self {
+            listen: environment.required(
+                &TOKEN_SERVICE_LISTEN,
+                parsed("an address such as 127.0.0.1:50051"),
+            )?,
+            database: environment.required(&DATABASE_URL, |text| {
+                text.parse()
+                    .map_err(|error: DatabaseError| error.to_string())
+            })?,
+            tokens_file: Some(TokensFileSource {
+                path: tokens_file,
+                required: environment.raw(&TOKENS_FILE)?.is_some(),
+            }),
+            default_upstream: environment.required(
+                &DEFAULT_UPSTREAM,
+                parsed("one of antigravity, gemini, vertex"),
+            )?,
+            refresh_margin: environment.required(&REFRESH_MARGIN, margin)?,
+            oauth_token_url: environment.read(&OAUTH_TOKEN_URL, base_url)?,
+            upstream_ca_file: environment.read(&UPSTREAM_CA_FILE, |path| Ok(path.into()))?,
+            connect_timeout: environment.required(&CONNECT_TIMEOUT, duration)?,
+            gateway_token: bearer(environment, &GATEWAY_TOKEN)?,
+            admin_token: bearer(environment, &ADMIN_TOKEN)?,
+            encryption_keys: environment.read(&ENCRYPTION_KEY, keys)?.map(Arc::new),
+            log_format: environment.required(&LOG_FORMAT, parsed("text or json"))?,
+            log_level: environment.required(&LOG_LEVEL, parsed("a level or a filter"))?,
+            clock: Clock::system(),
+        })
+    }
+}
+
+fn bearer(environment: &Environment, var: &Var) -> Result<Option<SecretString>, ConfigError> {
+    environment.read(var, |text| {
+        if text.len() < 16 || !crate::limits::is_token(text) {
+            return Err("is not a token of 16 or more visible ASCII characters \
+                        (`openssl rand -hex 32`)"
+                .to_owned());
+        }
+        Ok(text.into())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults() {
+        let config = Config::from_environment(&Environment::default()).unwrap();
+        assert_eq!(config.database, Database::Sqlite("data/tokens.db".into()));
+        assert_eq!(config.listen.to_string(), "127.0.0.1:50051");
+        assert_eq!(config.refresh_margin, Duration::from_secs(300));
+        assert!(!config.tokens_file.unwrap().required);
+    }
+
+    #[test]
+    fn bad_values_name_their_variable_and_no_secret() {
+        for (name, value) in [
+            ("DATABASE_URL", "postgres://planted@db/x"),
+            ("DATABASE_URL", "data/tokens.db"),
+            ("DATABASE_URL", "sqlite://data/"),
+            ("ENCRYPTION_KEY", "planted"),
+            ("DEFAULT_UPSTREAM", "openai"),
+            ("REFRESH_MARGIN", "0"),
+            ("REFRESH_MARGIN", "soon"),
+            ("TOKEN_SERVICE_LISTEN", "localhost"),
+            ("GATEWAY_TOKEN", "planted"),
+            ("ADMIN_TOKEN", "planted planted planted"),
+            ("OAUTH_TOKEN_URL", "oauth2.googleapis.com"),
+            ("LOG_FORMAT", "xml"),
+        ] {
+            let environment = Environment::of([(name, value)]);
+            let error = Config::from_environment(&environment).unwrap_err();
+            let told = error.to_string();
+            assert!(told.starts_with(name), "{told}");
+            let is_secret = VARS.iter().any(|var| var.name == name && var.secret);
+            assert!(!is_secret || !told.contains("planted"), "{told}");
+        }
+    }
+
+    #[test]
+    fn database_urls() {
+        for (text, database) in [
+            ("sqlite://data/a.db", Database::Sqlite("data/a.db".into())),
+            ("sqlite:///var/a.db", Database::Sqlite("/var/a.db".into())),
+            ("sqlite:a.db?mode=rwc", Database::Sqlite("a.db".into())),
+            ("sqlite::memory:", Database::Memory),
+        ] {
+            assert_eq!(text.parse(), Ok(database));
+        }
+        let bare = Database::Sqlite("a.db".into());
+        assert_eq!(bare.folder(), Some(Path::new(".")));
+    }
+}

@@ -1,0 +1,26 @@
+//! What names may look like and how long texts may be, the same for every way in.
+
+/// Characters of `Project.display_name`.
+pub(crate) const DISPLAY_NAME: usize = 256;
+/// Characters of an OAuth client's id.
+pub(crate) const CLIENT_ID: usize = 256;
+/// Bytes of a refresh token, an access token or a client secret.
+pub(crate) const SECRET: usize = 16 * 1024;
+
+/// Whether a text can be a `Project.id` or a Google project id.
+pub(crate) fn is_id(text: &str) -> bool {
+    (1..=128).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._:@-".contains(&b))
+}
+
+/// Whether a text is a Google project number, which is not its id.
+pub(crate) fn is_project_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// Whether a text can stand in a header or a form as it is.
+pub(crate) fn is_token(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_graphic())
+}

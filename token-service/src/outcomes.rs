@@ -1,0 +1,159 @@
+//! What gateways report: each report counts once, and changes the project that it is
+//! about.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+
+use crate::{
+    pool::Pool,
+    project::{Answer, ProjectId},
+};
+
+/// Reports that are remembered, to count a repeated one once. Gateways repeat within
+/// seconds.
+const REMEMBERED: usize = 131_072;
+
+/// A report, as far as it concerns the pool.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) outcome_id: String,
+    pub(crate) project: String,
+    pub(crate) turn: Option<u64>,
+    pub(crate) answer: Answer,
+    pub(crate) model: String,
+    pub(crate) started_at: Option<Timestamp>,
+}
+
+/// How many reports of a batch were counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counted {
+    pub(crate) counted: u32,
+    pub(crate) repeated: u32,
+}
+
+/// The ids of the latest reports.
+#[derive(Debug, Default)]
+pub(crate) struct SeenOutcomes {
+    ids: HashSet<Arc<str>>,
+    order: VecDeque<Arc<str>>,
+}
+
+impl SeenOutcomes {
+    /// Remembers an id; `false` when it is remembered already.
+    fn remember(&mut self, id: &str) -> bool {
+        if self.ids.contains(id) {
+            return false;
+        }
+        let id: Arc<str> = id.into();
+        self.ids.insert(Arc::clone(&id));
+        self.order.push_back(id);
+        if self.order.len() > REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.ids.remove(&oldest);
+        }
+        true
+    }
+}
+
+impl Pool {
+    /// Takes a batch of reports in, and keeps what they change before it returns.
+    pub(crate) async fn report(self: &Arc<Self>, reports: Vec<Report>) -> Counted {
+        let mut counted = Counted::default();
+        let changed = {
+            let now = self.clock.now();
+            let mut changed = HashSet::new();
+            let mut state = self.state();
+            for report in reports {
+                if !state.seen.remember(&report.outcome_id) {
+                    counted.repeated += 1;
+                    continue;
+                }
+                counted.counted += 1;
+                if let Some(turn) = report.turn {
+                    state.rotation.settle(turn);
+                }
+                if let Some(id) = state.apply(&report, now) {
+                    changed.insert(id);
+                }
+            }
+            changed
+        };
+        if !changed.is_empty() {
+            let this = Arc::clone(self);
+            let kept = self.tasks.spawn(async move {
+                for project in changed {
+                    this.keep_state(&project).await;
+                }
+            });
+            // It is kept also when this call is cancelled.
+            let _ = kept.await;
+        }
+        counted
+    }
+
+    async fn keep_state(&self, id: &ProjectId) {
+        let _writes = self.writes.lock().await;
+        let project = {
+            let state = self.state();
+            let Some(member) = state.projects.get(id) else {
+                return;
+            };
+            member.record.project.clone()
+        };
+        if let Err(error) = self.store.commit_state(&project).await {
+            tracing::error!(project = &**id, %error, "cannot store what a gateway reported");
+        }
+    }
+}
+
+impl crate::pool::State {
+    /// The project, when the report changed it.
+    fn apply(&mut self, report: &Report, now: Timestamp) -> Option<ProjectId> {
+        let (id, _) = self.projects.get_key_value(report.project.as_str())?;
+        let id = Arc::clone(id);
+        let member = self.projects.get_mut(&id)?;
+        let about_another = report
+            .started_at
+            .zip(member.credential_at)
+            .is_some_and(|(started, set)| started < set);
+        if about_another {
+            return None;
+        }
+        let project = &mut member.record.project;
+        if !project.apply(&report.answer, &report.model, now) {
+            return None;
+        }
+        tracing::info!(
+            project = &*id,
+            model = report.model,
+            answer = ?report.answer,
+            "a gateway's report changed a project"
+        );
+        self.rotation.drop_returned(&id);
+        self.refit(&id);
+        Some(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remembers_a_bounded_number() {
+        let mut seen = SeenOutcomes::default();
+        assert!(seen.remember("a"));
+        assert!(!seen.remember("a"));
+        for number in 0..REMEMBERED {
+            assert!(seen.remember(&number.to_string()));
+        }
+        assert!(seen.remember("a"), "forgotten by now");
+        assert_eq!(seen.ids.len(), REMEMBERED);
+        assert_eq!(seen.order.len(), REMEMBERED);
+    }
+}

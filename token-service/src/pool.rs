@@ -1,0 +1,270 @@
+//! All projects in memory: what the store keeps, and what only this process knows of
+//! them. The database is written before memory changes, so that nothing is handed out
+//! that a crash would lose.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use antigravity_runtime::{clock::Clock, secret::fingerprint};
+use jiff::{SignedDuration, Timestamp};
+use parking_lot::{Mutex, MutexGuard};
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    config::Config,
+    oauth::OAuth,
+    outcomes::SeenOutcomes,
+    project::{ProjectId, Upstream},
+    refresh::{Failure, Flight},
+    rotation::Rotation,
+    store::{ClientRecord, ImportRecord, ProjectRecord, Store, StoreError, StoredToken},
+};
+
+/// Everything that the RPCs work on.
+pub(crate) struct Pool {
+    state: Mutex<State>,
+    /// Held from reading memory over writing the store to changing memory, so that two
+    /// changes of one project do not undo each other.
+    pub(crate) writes: tokio::sync::Mutex<()>,
+    pub(crate) store: Store,
+    pub(crate) oauth: OAuth,
+    pub(crate) clock: Clock,
+    pub(crate) refresh_margin: Duration,
+    pub(crate) default_upstream: Upstream,
+    /// What goes on when its caller goes away, and what the shutdown waits for.
+    pub(crate) tasks: TaskTracker,
+    /// Something changed that may be due for a refresh.
+    pub(crate) changed: Notify,
+    /// Tells this process's turns from those of others.
+    pub(crate) instance: String,
+}
+
+pub(crate) struct State {
+    pub(crate) projects: BTreeMap<ProjectId, Member>,
+    pub(crate) clients: BTreeMap<String, Client>,
+    pub(crate) imports: HashMap<ProjectId, ImportRecord>,
+    pub(crate) rotation: Rotation,
+    pub(crate) seen: SeenOutcomes,
+    /// How many projects each upstream has, by [`Upstream::index`].
+    population: [usize; 3],
+}
+
+/// A project and what this process knows of it.
+pub(crate) struct Member {
+    pub(crate) record: ProjectRecord,
+    /// Of the access token; empty without one.
+    pub(crate) fingerprint: String,
+    /// Google refused the access token before its time.
+    pub(crate) refused: bool,
+    pub(crate) flight: Option<Flight>,
+    pub(crate) failure: Option<Failure>,
+    /// The last refresh because Google refused a token.
+    pub(crate) forced_at: Option<Timestamp>,
+    pub(crate) dealt_at: Option<Timestamp>,
+    /// When this process last set its refresh token: older reports are about another.
+    pub(crate) credential_at: Option<Timestamp>,
+}
+
+/// An OAuth client and whether Google refuses it.
+pub(crate) struct Client {
+    pub(crate) record: ClientRecord,
+    pub(crate) refusal: Option<Refusal>,
+}
+
+/// Google's refusal of an OAuth client.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
+    pub(crate) since: Timestamp,
+    pub(crate) failure: Failure,
+}
+
+/// An access token and where it may be used.
+#[derive(Clone, Debug)]
+pub(crate) struct Grant {
+    pub(crate) project: ProjectId,
+    pub(crate) google_project_id: String,
+    pub(crate) upstream: Upstream,
+    pub(crate) location: String,
+    pub(crate) secret: SecretString,
+    pub(crate) expires_at: Timestamp,
+    pub(crate) fingerprint: String,
+}
+
+impl Pool {
+    pub(crate) async fn load(
+        config: &Config,
+        store: Store,
+        oauth: OAuth,
+        instance: String,
+    ) -> Result<Self, StoreError> {
+        let everything = store.load().await?;
+        let mut state = State {
+            projects: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            imports: HashMap::new(),
+            rotation: Rotation::default(),
+            seen: SeenOutcomes::default(),
+            population: [0; 3],
+        };
+        for record in everything.clients {
+            state.put_client(record);
+        }
+        for import in everything.imports {
+            state.imports.insert(Arc::clone(&import.project_id), import);
+        }
+        let places: HashMap<_, _> = everything.places.into_iter().collect();
+        for record in everything.projects {
+            let place = places.get(&record.project.id).copied().unwrap_or(0);
+            state.insert(record, place);
+        }
+        Ok(Self {
+            state: Mutex::new(state),
+            writes: tokio::sync::Mutex::new(()),
+            store,
+            oauth,
+            clock: config.clock.clone(),
+            refresh_margin: config.refresh_margin,
+            default_upstream: config.default_upstream,
+            tasks: TaskTracker::new(),
+            changed: Notify::new(),
+            instance,
+        })
+    }
+
+    /// Never held over an await.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// Saves the order of the rotation as far as it changed.
+    pub(crate) async fn save_places(&self) {
+        let moved = self.state().rotation.take_moved();
+        if moved.is_empty() {
+            return;
+        }
+        if let Err(error) = self.store.commit_places(&moved).await {
+            tracing::error!(%error, "cannot save the order of the rotation");
+            let projects = moved.into_iter().map(|(project, _)| project);
+            self.state().rotation.mark_moved(projects);
+        }
+    }
+}
+
+impl State {
+    /// Adds a project; `place` is the number of its last turn, 0 for none.
+    pub(crate) fn insert(&mut self, record: ProjectRecord, place: u64) {
+        let id = Arc::clone(&record.project.id);
+        self.rotation.insert(&id, record.project.position, place);
+        let mut member = Member {
+            fingerprint: String::new(),
+            refused: false,
+            flight: None,
+            failure: None,
+            forced_at: None,
+            dealt_at: None,
+            credential_at: None,
+            record,
+        };
+        member.name_token();
+        self.population[member.record.project.upstream.index()] += 1;
+        self.projects.insert(Arc::clone(&id), member);
+        self.refit(&id);
+    }
+
+    pub(crate) fn put_client(&mut self, record: ClientRecord) {
+        let id = record.credentials.client_id.clone();
+        self.clients.insert(
+            id,
+            Client {
+                record,
+                refusal: None,
+            },
+        );
+    }
+
+    pub(crate) fn remove(&mut self, id: &ProjectId) {
+        if let Some(member) = self.projects.remove(id) {
+            self.population[member.record.project.upstream.index()] -= 1;
+        }
+        self.rotation.remove(id);
+    }
+
+    /// Puts a project into the rotation or takes it out, as its state now says.
+    pub(crate) fn refit(&mut self, id: &ProjectId) {
+        if let Some(member) = self.projects.get(id) {
+            let project = &member.record.project;
+            let upstream = project.is_dealt().then_some(project.upstream);
+            self.rotation.set(id, upstream);
+        }
+    }
+
+    /// Counts a project that moved from one upstream to another.
+    pub(crate) fn recount(&mut self, from: Upstream, to: Upstream) {
+        self.population[from.index()] -= 1;
+        self.population[to.index()] += 1;
+    }
+
+    /// The upstreams that there are projects of.
+    pub(crate) fn upstreams(&self) -> impl Iterator<Item = Upstream> {
+        let population = self.population;
+        Upstream::ALL
+            .into_iter()
+            .filter(move |upstream| population[upstream.index()] > 0)
+    }
+
+    /// For a new project: after all others.
+    pub(crate) fn next_position(&self) -> i64 {
+        self.projects
+            .values()
+            .map(|member| member.record.project.position)
+            .max()
+            .unwrap_or(0)
+            + 1
+    }
+}
+
+impl Member {
+    /// Takes a new access token (or none) in.
+    pub(crate) fn set_token(&mut self, token: Option<StoredToken>) {
+        self.record.token = token;
+        self.refused = false;
+        self.name_token();
+    }
+
+    fn name_token(&mut self) {
+        self.fingerprint = self
+            .record
+            .token
+            .as_ref()
+            .map(|token| fingerprint(token.secret.expose_secret()))
+            .unwrap_or_default();
+    }
+
+    /// The token to hand out. `None` when there is none.
+    pub(crate) fn grant(&self) -> Option<Grant> {
+        let token = self.record.token.as_ref()?;
+        let project = &self.record.project;
+        Some(Grant {
+            project: Arc::clone(&project.id),
+            google_project_id: project.google_project_id.clone(),
+            upstream: project.upstream,
+            location: project.location.clone(),
+            secret: token.secret.clone(),
+            expires_at: token.expires_at,
+            fingerprint: self.fingerprint.clone(),
+        })
+    }
+}
+
+/// Whether `now` is less than `span` after `then`. Not so when the clock was set back
+/// behind `then`: nothing should wait for it to catch up.
+pub(crate) fn within(now: Timestamp, then: Timestamp, span: Duration) -> bool {
+    let passed = now.duration_since(then);
+    let span = SignedDuration::try_from(span).unwrap_or(SignedDuration::MAX);
+    !passed.is_negative() && passed < span
+}

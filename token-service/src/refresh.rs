@@ -1,0 +1,422 @@
+//! Keeps access tokens fresh: when a refresh is due, one flight per project that all
+//! callers share, what its end means, and the task that refreshes ahead of need.
+
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use secrecy::SecretString;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    oauth::{Credentials, RefreshError, USUAL_LIFETIME},
+    pool::{Grant, Member, Pool, Refusal, State, within},
+    project::{ProjectId, Status},
+    store::StoredToken,
+};
+
+/// After a refresh the token is handed out for as long, whatever its lifetime.
+const REFRESH_PAUSE: Duration = Duration::from_secs(10);
+/// Refreshes because Google refuses tokens, per project: a project that is refused for
+/// another cause would be refreshed with every request.
+const FORCED_PAUSE: Duration = Duration::from_secs(60);
+const TRANSIENT_REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+const CONFIGURATION_REST: (Duration, Duration) =
+    (Duration::from_secs(30), Duration::from_secs(600));
+/// Refreshes ahead of need that run at once.
+const BACKGROUND_REFRESHES: usize = 16;
+/// The longest that the background task sleeps, in case the clock is set.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+/// A refresh that runs, and how it ended once it did.
+pub(crate) type Flight = watch::Receiver<Option<Result<Grant, RefreshFailed>>>;
+
+/// How a refresh failed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum RefreshFailed {
+    /// Google's answer, or that there was none.
+    #[error(transparent)]
+    Refused(#[from] RefreshError),
+    /// The project was changed or removed meanwhile: the answer is about another
+    /// refresh token.
+    #[error("the project was changed meanwhile; try again")]
+    Superseded,
+    /// The answer could not be kept, so it cannot be handed out.
+    #[error("the new access token cannot be stored")]
+    NotStored,
+    /// The task broke off.
+    #[error("the refresh broke off; try again")]
+    BrokenOff,
+}
+
+/// A failed refresh, remembered so that not every caller tries again.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    at: Timestamp,
+    rest: Duration,
+    strikes: u32,
+    pub(crate) error: RefreshFailed,
+}
+
+/// What can be done with a project's token now.
+pub(crate) enum Readiness {
+    /// To be handed out as it is.
+    Ready(Grant),
+    /// To be refreshed first; `fallback` is still valid.
+    Due { fallback: Option<Grant> },
+    /// There is no usable token and no use in asking for one now.
+    Unusable,
+}
+
+impl Failure {
+    fn next(
+        before: Option<&Self>,
+        now: Timestamp,
+        (first, longest): (Duration, Duration),
+        error: RefreshFailed,
+        salt: &str,
+    ) -> Self {
+        let strikes = before.map_or(0, |before| before.strikes.saturating_add(1));
+        let rest = first.saturating_mul(1 << strikes.min(16)).min(longest);
+        Self {
+            at: now,
+            rest: rest.mul_f64(0.8 + 0.4 * spread(salt, i64::from(strikes))),
+            strikes,
+            error,
+        }
+    }
+
+    pub(crate) fn rests(&self, now: Timestamp) -> bool {
+        within(now, self.at, self.rest)
+    }
+
+    /// How long until it is tried again.
+    pub(crate) fn retry_in(&self, now: Timestamp) -> Duration {
+        let passed = Duration::try_from(now.duration_since(self.at)).unwrap_or_default();
+        self.rest.saturating_sub(passed)
+    }
+}
+
+impl State {
+    /// What can be done with `member`'s token at `now`.
+    pub(crate) fn readiness(&self, member: &Member, now: Timestamp, margin: Duration) -> Readiness {
+        let usable = member.grant().filter(|_| member.is_usable(now));
+        match usable {
+            Some(grant) if !member.is_due(now, margin, 1.0) => Readiness::Ready(grant),
+            fallback if member.is_in_flight() => Readiness::Due { fallback },
+            fallback if self.may_refresh(member, now) => Readiness::Due { fallback },
+            Some(grant) => Readiness::Ready(grant),
+            None => Readiness::Unusable,
+        }
+    }
+
+    /// Whether [`State::readiness`] is more than [`Readiness::Unusable`].
+    pub(crate) fn can_serve(&self, member: &Member, now: Timestamp) -> bool {
+        member.is_usable(now) || member.is_in_flight() || self.may_refresh(member, now)
+    }
+
+    /// Whether nothing speaks against a refresh now.
+    fn may_refresh(&self, member: &Member, now: Timestamp) -> bool {
+        let failing = |failure: Option<&Failure>| failure.is_some_and(|f| f.rests(now));
+        let client = self.clients.get(&member.record.project.oauth_client_id);
+        let refusal = client.and_then(|client| client.refusal.as_ref());
+        let forced_lately = member.refused
+            && member
+                .forced_at
+                .is_some_and(|at| within(now, at, FORCED_PAUSE));
+        !failing(member.failure.as_ref())
+            && !failing(refusal.map(|refusal| &refusal.failure))
+            && !forced_lately
+    }
+
+    fn credentials(&self, member: &Member) -> Option<Credentials> {
+        let client = self.clients.get(&member.record.project.oauth_client_id)?;
+        Some(client.record.credentials.clone())
+    }
+}
+
+impl Member {
+    fn refreshed_lately(&self, now: Timestamp) -> bool {
+        let refreshed_at = self.record.token.as_ref().and_then(|t| t.refreshed_at);
+        refreshed_at.is_some_and(|at| within(now, at, REFRESH_PAUSE))
+    }
+
+    pub(crate) fn is_usable(&self, now: Timestamp) -> bool {
+        let unexpired = self
+            .record
+            .token
+            .as_ref()
+            .is_some_and(|t| t.expires_at > now);
+        !self.refused && (unexpired || self.refreshed_lately(now))
+    }
+
+    /// Whether less than `margins` times the refresh margin is left.
+    fn is_due(&self, now: Timestamp, margin: Duration, margins: f64) -> bool {
+        match &self.record.token {
+            None => true,
+            Some(_) if self.refused => true,
+            Some(_) if self.refreshed_lately(now) => false,
+            Some(token) => self.due_at(token, margin, margins) <= now,
+        }
+    }
+
+    fn due_at(&self, token: &StoredToken, margin: Duration, margins: f64) -> Timestamp {
+        let lifetime = token.lifetime.unwrap_or(USUAL_LIFETIME);
+        let margin = margin.min(lifetime / 4).mul_f64(margins);
+        token
+            .expires_at
+            .saturating_sub(margin)
+            .unwrap_or(Timestamp::MIN)
+    }
+
+    pub(crate) fn is_in_flight(&self) -> bool {
+        // A flight whose task broke off has no sender any more.
+        self.flight
+            .as_ref()
+            .is_some_and(|flight| flight.has_changed().is_ok())
+    }
+}
+
+impl Pool {
+    /// Joins the refresh of a project that runs, or starts one. `None` when there is no
+    /// such project.
+    pub(crate) fn refresh(self: &Arc<Self>, state: &mut State, id: &ProjectId) -> Option<Flight> {
+        let member = state.projects.get(id)?;
+        if member.is_in_flight() {
+            return member.flight.clone();
+        }
+        let client = state.credentials(member)?;
+        let (sender, flight) = watch::channel(None);
+        let member = state.projects.get_mut(id)?;
+        member.flight = Some(flight.clone());
+        let this = Arc::clone(self);
+        let id = Arc::clone(id);
+        let refresh_token = member.record.refresh_token.clone();
+        let credential = member.record.credential;
+        // Tracked, so that neither a caller that goes away nor a shutdown loses what
+        // Google has already changed.
+        self.tasks.spawn(async move {
+            let result = this.fly(&id, credential, client, refresh_token).await;
+            sender.send_replace(Some(result));
+        });
+        Some(flight)
+    }
+
+    async fn fly(
+        &self,
+        id: &ProjectId,
+        credential: i64,
+        client: Credentials,
+        refresh_token: SecretString,
+    ) -> Result<Grant, RefreshFailed> {
+        let began = self.clock.now();
+        let answer = self.oauth.refresh(&client, &refresh_token).await;
+        let _writes = self.writes.lock().await;
+        let result = match answer {
+            Ok(refreshed) => {
+                let token = StoredToken {
+                    expires_at: began
+                        .saturating_add(refreshed.lifetime)
+                        .unwrap_or(Timestamp::MAX),
+                    secret: refreshed.access_token,
+                    lifetime: Some(refreshed.lifetime),
+                    refreshed_at: Some(self.clock.now()),
+                };
+                let rotated = refreshed.refresh_token;
+                let kept = self
+                    .store
+                    .commit_refresh(id, credential, &token, rotated.as_ref())
+                    .await;
+                match kept {
+                    Ok(true) => self.take_in(id, token, rotated),
+                    Ok(false) => Err(RefreshFailed::Superseded),
+                    Err(error) => {
+                        tracing::error!(project = &**id, %error, "cannot store a new access token");
+                        Err(RefreshFailed::NotStored)
+                    }
+                }
+            }
+            Err(error) => Err(RefreshFailed::Refused(error)),
+        };
+        if let Err(failed) = &result {
+            self.note_failure(id, credential, &client.client_id, failed)
+                .await;
+        }
+        if let Some(member) = self.state().projects.get_mut(id) {
+            member.flight = None;
+        }
+        self.changed.notify_one();
+        result
+    }
+
+    fn take_in(
+        &self,
+        id: &ProjectId,
+        token: StoredToken,
+        rotated: Option<SecretString>,
+    ) -> Result<Grant, RefreshFailed> {
+        let mut state = self.state();
+        let state = &mut *state;
+        let member = state
+            .projects
+            .get_mut(id)
+            .ok_or(RefreshFailed::Superseded)?;
+        member.set_token(Some(token));
+        if let Some(rotated) = rotated {
+            member.record.refresh_token = rotated;
+        }
+        member.failure = None;
+        let client = &member.record.project.oauth_client_id;
+        if let Some(client) = state.clients.get_mut(client) {
+            client.refusal = None;
+        }
+        tracing::debug!(
+            project = &**id,
+            fingerprint = member.fingerprint,
+            "refreshed"
+        );
+        member.grant().ok_or(RefreshFailed::Superseded)
+    }
+
+    async fn note_failure(
+        &self,
+        id: &ProjectId,
+        credential: i64,
+        client_id: &str,
+        failed: &RefreshFailed,
+    ) {
+        let now = self.clock.now();
+        let revoked = {
+            let mut state = self.state();
+            let state = &mut *state;
+            let Some(member) = state
+                .projects
+                .get_mut(id)
+                .filter(|member| member.record.credential == credential)
+            else {
+                return;
+            };
+            tracing::warn!(project = &**id, error = %failed, "cannot refresh an access token");
+            let rest = match failed {
+                RefreshFailed::Superseded => return,
+                RefreshFailed::Refused(RefreshError::ClientMismatch(_)) => CONFIGURATION_REST,
+                _ => TRANSIENT_REST,
+            };
+            let before = member.failure.as_ref();
+            member.failure = Some(Failure::next(before, now, rest, failed.clone(), id));
+            match failed {
+                RefreshFailed::Refused(RefreshError::Revoked(reason)) => {
+                    member.record.project.status = Status::NeedsLogin {
+                        reason: reason.clone(),
+                    };
+                    let project = member.record.project.clone();
+                    state.refit(id);
+                    Some(project)
+                }
+                RefreshFailed::Refused(RefreshError::ClientRefused(_)) => {
+                    if let Some(client) = state.clients.get_mut(client_id) {
+                        let before = client.refusal.as_ref();
+                        let failure = Failure::next(
+                            before.map(|refusal| &refusal.failure),
+                            now,
+                            CONFIGURATION_REST,
+                            failed.clone(),
+                            client_id,
+                        );
+                        let since = before.map_or(now, |refusal| refusal.since);
+                        client.refusal = Some(Refusal { since, failure });
+                    }
+                    None
+                }
+                _ => None,
+            }
+        };
+        if let Some(project) = revoked
+            && let Err(error) = self.store.commit_state(&project).await
+        {
+            tracing::error!(project = &**id, %error, "cannot store that a project needs a login");
+        }
+    }
+
+    /// Refreshes all projects ahead of need until `stop`, also those that nobody asked
+    /// for lately.
+    pub(crate) async fn refresh_ahead(self: Arc<Self>, stop: CancellationToken) {
+        let slots = Arc::new(Semaphore::new(BACKGROUND_REFRESHES));
+        while !stop.is_cancelled() {
+            let (due, sleep) = self.due_ahead();
+            for id in due {
+                let slot = tokio::select! {
+                    slot = Arc::clone(&slots).acquire_owned() => slot,
+                    () = stop.cancelled() => return,
+                };
+                let flight = self.refresh(&mut self.state(), &id);
+                if let Some(flight) = flight {
+                    self.tasks.spawn(async move {
+                        // Its end is noted where it flies.
+                        let _ = landed(flight).await;
+                        drop(slot);
+                    });
+                }
+            }
+            tokio::select! {
+                () = self.clock.sleep(sleep) => {}
+                () = self.changed.notified() => {}
+                () = stop.cancelled() => {}
+            }
+        }
+    }
+
+    /// Whose tokens are due for a refresh ahead of need, and how long until the next.
+    fn due_ahead(&self) -> (Vec<ProjectId>, Duration) {
+        let now = self.clock.now();
+        let state = self.state();
+        let mut due = Vec::new();
+        let mut sleep = LONGEST_SLEEP;
+        for (id, member) in &state.projects {
+            // A refused token is refreshed when somebody asks for it.
+            if !member.record.project.is_dealt() || member.refused || member.is_in_flight() {
+                continue;
+            }
+            let Some(token) = &member.record.token else {
+                if state.may_refresh(member, now) {
+                    due.push(Arc::clone(id));
+                } else if let Some(failure) = &member.failure {
+                    sleep = sleep.min(failure.retry_in(now));
+                }
+                continue;
+            };
+            let margins = 1.1 + 0.5 * spread(id, token.expires_at.as_millisecond());
+            if member.is_due(now, self.refresh_margin, margins) {
+                if state.may_refresh(member, now) {
+                    due.push(Arc::clone(id));
+                } else if let Some(failure) = &member.failure {
+                    sleep = sleep.min(failure.retry_in(now));
+                }
+            } else {
+                let due_at = member.due_at(token, self.refresh_margin, margins);
+                let left = Duration::try_from(due_at.duration_since(now)).unwrap_or_default();
+                sleep = sleep.min(left);
+            }
+        }
+        (due, sleep.max(Duration::from_millis(200)))
+    }
+}
+
+/// How a refresh ended.
+pub(crate) async fn landed(mut flight: Flight) -> Result<Grant, RefreshFailed> {
+    match flight.wait_for(Option::is_some).await {
+        Ok(result) => result.clone().unwrap_or(Err(RefreshFailed::BrokenOff)),
+        Err(_) => Err(RefreshFailed::BrokenOff),
+    }
+}
+
+/// Between 0 and 1, the same for the same input: spreads what would come at once.
+fn spread(salt: &str, number: i64) -> f64 {
+    let mut hasher = DefaultHasher::new();
+    (salt, number).hash(&mut hasher);
+    f64::from(u32::try_from(hasher.finish() >> 32).unwrap_or(0)) / f64::from(u32::MAX)
+}

@@ -1,0 +1,507 @@
+//! Who is next: least recently dealt first. In memory only; knows no tokens, no SQL
+//! and no wire types.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use crate::project::{ProjectId, Upstream};
+
+/// Turns that may still be returned. Older ones count as used: gateways return
+/// theirs after seconds.
+const OUTSTANDING_TURNS: usize = 65_536;
+/// Returned turns that wait to be dealt again.
+const RETURNED_TURNS: usize = 1024;
+
+/// Since when a project waits: the number of its last turn, and among those that
+/// never had one the order of creation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    dealt: u64,
+    position: i64,
+}
+
+#[derive(Debug)]
+struct Member {
+    place: Place,
+    /// `None` while it is out of the rotation; its place is kept.
+    upstream: Option<Upstream>,
+}
+
+/// A turn that was dealt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Dealt {
+    pub(crate) turn: u64,
+    pub(crate) project: ProjectId,
+}
+
+/// The order of all projects.
+#[derive(Debug, Default)]
+pub(crate) struct Rotation {
+    members: HashMap<ProjectId, Member>,
+    /// Those in the rotation, by [`Upstream::index`], so that a call for one upstream
+    /// does not walk over the projects of the others.
+    lanes: [BTreeMap<Place, ProjectId>; 3],
+    last_turn: u64,
+    outstanding: BTreeMap<u64, ProjectId>,
+    returned: BTreeMap<u64, ProjectId>,
+    moved: HashSet<ProjectId>,
+}
+
+impl Rotation {
+    /// Makes a project known, out of the rotation. `dealt` is the number of its last
+    /// turn, 0 when it never had one.
+    pub(crate) fn insert(&mut self, project: &ProjectId, position: i64, dealt: u64) {
+        self.remove(project);
+        self.last_turn = self.last_turn.max(dealt);
+        self.members.insert(
+            Arc::clone(project),
+            Member {
+                place: Place { dealt, position },
+                upstream: None,
+            },
+        );
+    }
+
+    /// Puts a known project into the rotation (or, with `None`, takes it out) at the
+    /// place that it last had.
+    pub(crate) fn set(&mut self, project: &ProjectId, upstream: Option<Upstream>) {
+        let Some(member) = self.members.get_mut(project) else {
+            return;
+        };
+        if member.upstream == upstream {
+            return;
+        }
+        if let Some(old) = member.upstream {
+            self.lanes[old.index()].remove(&member.place);
+        }
+        member.upstream = upstream;
+        match upstream {
+            Some(new) => {
+                self.lanes[new.index()].insert(member.place, Arc::clone(project));
+            }
+            None => self.drop_returned(project),
+        }
+    }
+
+    /// Forgets a project.
+    pub(crate) fn remove(&mut self, project: &ProjectId) {
+        self.set(project, None);
+        self.members.remove(project);
+        self.moved.remove(project);
+    }
+
+    /// Deals up to `count` turns among the projects of `upstreams` that are
+    /// `eligible`: the preferred one first, then returned turns, then those that have
+    /// waited longest, again and again. Empty when nobody is eligible.
+    pub(crate) fn deal(
+        &mut self,
+        count: usize,
+        upstreams: &[Upstream],
+        prefer: Option<&str>,
+        mut eligible: impl FnMut(&ProjectId) -> bool,
+    ) -> Vec<Dealt> {
+        let mut dealt = Vec::with_capacity(count);
+        if count > 0
+            && let Some(preferred) = prefer.and_then(|id| self.admitted(id, upstreams))
+            && eligible(&preferred)
+        {
+            dealt.push(self.take(preferred));
+        }
+        while dealt.len() < count {
+            let next = self.returned.iter().find_map(|(&turn, project)| {
+                let fits = self.is_admitted(project, upstreams) && eligible(project);
+                fits.then(|| (turn, Arc::clone(project)))
+            });
+            let Some((turn, project)) = next else { break };
+            self.returned.remove(&turn);
+            dealt.push(self.issue(project));
+        }
+        while dealt.len() < count {
+            let round = self.longest_waiting(count - dealt.len(), upstreams, &mut eligible);
+            if round.is_empty() {
+                break;
+            }
+            for project in round {
+                let turn = self.issue(project);
+                self.move_back(&turn);
+                dealt.push(turn);
+            }
+        }
+        dealt
+    }
+
+    /// A turn that was not used: it is dealt again first. The project keeps its place,
+    /// so that in sum every round still has one turn for everyone.
+    pub(crate) fn give_back(&mut self, turn: u64) {
+        let Some(project) = self.outstanding.remove(&turn) else {
+            return;
+        };
+        let admitted = self
+            .members
+            .get(&project)
+            .is_some_and(|member| member.upstream.is_some());
+        if admitted {
+            self.returned.insert(turn, project);
+            if self.returned.len() > RETURNED_TURNS {
+                self.returned.pop_first();
+            }
+        }
+    }
+
+    /// A turn that was used and cannot be returned any more.
+    pub(crate) fn settle(&mut self, turn: u64) {
+        self.outstanding.remove(&turn);
+    }
+
+    /// Forgets the returned turns of a project that rests: it comes back with one
+    /// turn, not a burst.
+    pub(crate) fn drop_returned(&mut self, project: &ProjectId) {
+        self.returned.retain(|_, owner| owner != project);
+    }
+
+    /// The places that have changed since the last call.
+    pub(crate) fn take_moved(&mut self) -> Vec<(ProjectId, u64)> {
+        let members = &self.members;
+        self.moved
+            .drain()
+            .filter_map(|project| {
+                let place = members.get(&project)?.place;
+                Some((project, place.dealt))
+            })
+            .collect()
+    }
+
+    /// Has the places told again by the next [`Rotation::take_moved`].
+    pub(crate) fn mark_moved(&mut self, projects: impl IntoIterator<Item = ProjectId>) {
+        self.moved.extend(projects);
+    }
+
+    fn is_admitted(&self, project: &str, upstreams: &[Upstream]) -> bool {
+        self.members
+            .get(project)
+            .and_then(|member| member.upstream)
+            .is_some_and(|upstream| upstreams.contains(&upstream))
+    }
+
+    fn admitted(&self, project: &str, upstreams: &[Upstream]) -> Option<ProjectId> {
+        let (id, _) = self.members.get_key_value(project)?;
+        self.is_admitted(project, upstreams).then(|| Arc::clone(id))
+    }
+
+    /// The preferred project's turn: a returned one of its own if there is one.
+    fn take(&mut self, project: ProjectId) -> Dealt {
+        let returned = self
+            .returned
+            .iter()
+            .find_map(|(&turn, owner)| (*owner == project).then_some(turn));
+        let turn = self.issue(project);
+        match returned {
+            Some(returned) => {
+                self.returned.remove(&returned);
+            }
+            None => self.move_back(&turn),
+        }
+        turn
+    }
+
+    fn issue(&mut self, project: ProjectId) -> Dealt {
+        self.last_turn += 1;
+        self.outstanding
+            .insert(self.last_turn, Arc::clone(&project));
+        if self.outstanding.len() > OUTSTANDING_TURNS {
+            self.outstanding.pop_first();
+        }
+        Dealt {
+            turn: self.last_turn,
+            project,
+        }
+    }
+
+    fn move_back(&mut self, dealt: &Dealt) {
+        let Some(member) = self.members.get_mut(&dealt.project) else {
+            return;
+        };
+        let lane = member
+            .upstream
+            .map(|upstream| &mut self.lanes[upstream.index()]);
+        let old = member.place;
+        member.place.dealt = dealt.turn;
+        if let Some(lane) = lane {
+            lane.remove(&old);
+            lane.insert(member.place, Arc::clone(&dealt.project));
+        }
+        self.moved.insert(Arc::clone(&dealt.project));
+    }
+
+    /// Up to `limit` eligible projects, each once, in the order of their places.
+    fn longest_waiting(
+        &self,
+        limit: usize,
+        upstreams: &[Upstream],
+        eligible: &mut impl FnMut(&ProjectId) -> bool,
+    ) -> Vec<ProjectId> {
+        let mut lanes: Vec<_> = Upstream::ALL
+            .into_iter()
+            .filter(|upstream| upstreams.contains(upstream))
+            .map(|upstream| self.lanes[upstream.index()].iter().peekable())
+            .collect();
+        let mut found = Vec::new();
+        while found.len() < limit {
+            let oldest = lanes
+                .iter_mut()
+                .filter_map(|lane| lane.peek().map(|(place, _)| **place))
+                .min();
+            let Some(oldest) = oldest else { break };
+            let next = lanes
+                .iter_mut()
+                .find_map(|lane| lane.next_if(|(place, _)| **place == oldest));
+            if let Some((_, project)) = next
+                && eligible(project)
+            {
+                found.push(Arc::clone(project));
+            }
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ANY: &[Upstream] = &Upstream::ALL;
+
+    fn rotation(count: i64) -> Rotation {
+        let mut rotation = Rotation::default();
+        for position in 1..=count {
+            let id: ProjectId = position.to_string().into();
+            rotation.insert(&id, position, 0);
+            rotation.set(&id, Some(Upstream::Antigravity));
+        }
+        rotation
+    }
+
+    fn names(dealt: &[Dealt]) -> String {
+        dealt
+            .iter()
+            .map(|turn| &*turn.project)
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    #[test]
+    fn one_after_the_other_and_round_again() {
+        let mut rotation = rotation(3);
+        let singly: Vec<_> = (0..6)
+            .flat_map(|_| rotation.deal(1, ANY, None, |_| true))
+            .collect();
+        assert_eq!(names(&singly), "1 2 3 1 2 3");
+        let at_once = rotation.deal(7, ANY, None, |_| true);
+        assert_eq!(names(&at_once), "1 2 3 1 2 3 1");
+    }
+
+    #[test]
+    fn returned_turns_come_first_and_cost_nobody_a_turn() {
+        let mut rotation = rotation(4);
+        let dealt = rotation.deal(4, ANY, None, |_| true);
+        rotation.give_back(dealt[2].turn);
+        rotation.give_back(dealt[2].turn);
+        rotation.give_back(dealt[1].turn);
+        rotation.give_back(999);
+        let again = rotation.deal(6, ANY, None, |_| true);
+        assert_eq!(names(&again), "2 3 1 2 3 4");
+        rotation.settle(again[0].turn);
+        rotation.give_back(again[0].turn);
+        assert_eq!(names(&rotation.deal(1, ANY, None, |_| true)), "1");
+    }
+
+    #[test]
+    fn who_comes_back_gets_one_turn_not_a_burst() {
+        let mut rotation = rotation(3);
+        let dealt = rotation.deal(6, ANY, None, |_| true);
+        for turn in dealt.iter().filter(|turn| &*turn.project == "2") {
+            rotation.give_back(turn.turn);
+        }
+        let two = ProjectId::from("2");
+        rotation.set(&two, None);
+        assert_eq!(names(&rotation.deal(4, ANY, None, |_| true)), "1 3 1 3");
+        rotation.set(&two, Some(Upstream::Antigravity));
+        assert_eq!(names(&rotation.deal(4, ANY, None, |_| true)), "2 1 3 2");
+    }
+
+    #[test]
+    fn prefers_without_taking_twice() {
+        let mut rotation = rotation(3);
+        assert_eq!(names(&rotation.deal(3, ANY, Some("2"), |_| true)), "2 1 3");
+        let absent = rotation.deal(1, ANY, Some("nobody"), |_| true);
+        assert_eq!(names(&absent), "2");
+        let ineligible = rotation.deal(1, ANY, Some("3"), |id| &**id != "3");
+        assert_eq!(names(&ineligible), "1");
+    }
+
+    #[test]
+    fn goes_on_where_it_was_saved() {
+        let mut before = rotation(3);
+        before.deal(4, ANY, None, |_| true);
+        let mut after = Rotation::default();
+        let saved: HashMap<_, _> = before.take_moved().into_iter().collect();
+        for position in 1..=4 {
+            let id: ProjectId = position.to_string().into();
+            let dealt = saved.get(&id).copied().unwrap_or(0);
+            after.insert(&id, position, dealt);
+            after.set(&id, Some(Upstream::Gemini));
+        }
+        assert_eq!(names(&after.deal(5, ANY, None, |_| true)), "4 2 3 1 4");
+        assert!(before.take_moved().is_empty());
+    }
+
+    #[test]
+    fn ten_thousand_projects_of_another_upstream_are_not_walked_over() {
+        let mut rotation = rotation(10_000);
+        let vertex = ProjectId::from("vertex");
+        rotation.insert(&vertex, 10_001, 0);
+        rotation.set(&vertex, Some(Upstream::Vertex));
+        let mut asked = 0;
+        for _ in 0..100 {
+            rotation.deal(1, &[Upstream::Vertex], None, |_| {
+                asked += 1;
+                true
+            });
+        }
+        assert_eq!(asked, 100);
+    }
+
+    /// The rules in their plainest form: lists, searched from the front.
+    #[derive(Debug, Default)]
+    struct Model {
+        waiting: Vec<(u64, i64)>,
+        out: HashSet<i64>,
+        upstreams: HashMap<i64, Upstream>,
+        outstanding: Vec<(u64, i64)>,
+        returned: Vec<(u64, i64)>,
+        turn: u64,
+    }
+
+    impl Model {
+        fn deal(
+            &mut self,
+            count: usize,
+            upstreams: &[Upstream],
+            prefer: i64,
+            skip: i64,
+        ) -> Vec<i64> {
+            let mut dealt = Vec::new();
+            while dealt.len() < count {
+                let fits = |id: i64| {
+                    id != skip
+                        && !self.out.contains(&id)
+                        && self
+                            .upstreams
+                            .get(&id)
+                            .is_some_and(|u| upstreams.contains(u))
+                };
+                self.returned.sort_unstable();
+                self.waiting.sort_unstable();
+                let preferred = dealt.is_empty() && prefer > 0 && fits(prefer);
+                let wanted = |id: i64| fits(id) && (!preferred || id == prefer);
+                let id = if let Some(at) = self.returned.iter().position(|&(_, id)| wanted(id)) {
+                    self.returned.remove(at).1
+                } else if let Some(at) = self.waiting.iter().position(|&(_, id)| wanted(id)) {
+                    self.waiting[at].0 = self.turn + 1;
+                    self.waiting[at].1
+                } else {
+                    break;
+                };
+                self.turn += 1;
+                self.outstanding.push((self.turn, id));
+                dealt.push(id);
+            }
+            dealt
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Deal {
+            count: usize,
+            upstreams: Vec<Upstream>,
+            prefer: i64,
+            skip: i64,
+        },
+        Return(u64),
+        Settle(u64),
+        Out(i64),
+        Back(i64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let upstreams = prop::sample::subsequence(ANY, 1..=3);
+        prop_oneof![
+            4 => (0_usize..9, upstreams, 0_i64..9, 0_i64..9).prop_map(
+                |(count, upstreams, prefer, skip)| Step::Deal { count, upstreams, prefer, skip }
+            ),
+            2 => (0_u64..60).prop_map(Step::Return),
+            1 => (0_u64..60).prop_map(Step::Settle),
+            1 => (1_i64..7).prop_map(Step::Out),
+            1 => (1_i64..7).prop_map(Step::Back),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn deals_as_the_model_does(steps in prop::collection::vec(step(), 1..60)) {
+            let mut rotation = Rotation::default();
+            let mut model = Model::default();
+            let id = |position: i64| ProjectId::from(position.to_string());
+            for position in 1..7 {
+                let upstream = ANY[usize::try_from(position).unwrap() % 3];
+                rotation.insert(&id(position), position, 0);
+                rotation.set(&id(position), Some(upstream));
+                model.waiting.push((0, position));
+                model.upstreams.insert(position, upstream);
+            }
+            for step in steps {
+                match step {
+                    Step::Deal { count, upstreams, prefer, skip } => {
+                        let skipped = skip.to_string();
+                        let preferred = prefer.to_string();
+                        let dealt = rotation.deal(count, &upstreams, Some(&preferred), |id| {
+                            **id != *skipped
+                        });
+                        let dealt: Vec<i64> =
+                            dealt.iter().map(|turn| turn.project.parse().unwrap()).collect();
+                        prop_assert_eq!(dealt, model.deal(count, &upstreams, prefer, skip));
+                    }
+                    Step::Return(turn) => {
+                        rotation.give_back(turn);
+                        if let Some(at) = model.outstanding.iter().position(|t| t.0 == turn) {
+                            let turn = model.outstanding.remove(at);
+                            if !model.out.contains(&turn.1) {
+                                model.returned.push(turn);
+                            }
+                        }
+                    }
+                    Step::Settle(turn) => {
+                        rotation.settle(turn);
+                        model.outstanding.retain(|t| t.0 != turn);
+                    }
+                    Step::Out(position) => {
+                        rotation.set(&id(position), None);
+                        model.out.insert(position);
+                        model.returned.retain(|t| t.1 != position);
+                    }
+                    Step::Back(position) => {
+                        rotation.set(&id(position), Some(model.upstreams[&position]));
+                        model.out.remove(&position);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! `TokenService`: turns for gateways, and what became of them.
+
+use std::{collections::HashSet, sync::Arc};
+
+use antigravity_proto::v1::{self, token_service_server::TokenService};
+use tonic::{Code, Request, Response, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use super::{ERROR_DOMAIN, check::Check, view};
+use crate::{
+    acquire::{AcquireError, Replacement, Wanted},
+    outcomes::Report,
+    pool::Pool,
+    project::Answer,
+};
+
+const MAX_COUNT: u32 = 256;
+const MAX_LISTED: usize = 10_000;
+const MAX_REPORTS: usize = 1000;
+const MAX_TEXT: usize = 2048;
+
+/// The service over the pool.
+#[derive(Clone)]
+pub(crate) struct Tokens {
+    pub(crate) pool: Arc<Pool>,
+}
+
+#[tonic::async_trait]
+impl TokenService for Tokens {
+    async fn acquire_tokens(
+        &self,
+        request: Request<v1::AcquireTokensRequest>,
+    ) -> Result<Response<v1::AcquireTokensResponse>, Status> {
+        let request = request.into_inner();
+        let mut check = Check::default();
+        let count = request.count.unwrap_or(1);
+        if count > MAX_COUNT {
+            check.wrong(
+                "count",
+                format!("is {count}; at most {MAX_COUNT} are dealt"),
+            );
+        }
+        let unspecified = i32::from(v1::Upstream::Unspecified);
+        let any = request.upstreams.contains(&unspecified);
+        let mut upstreams: Vec<_> = request
+            .upstreams
+            .iter()
+            .filter_map(|&upstream| check.upstream("upstreams", upstream))
+            .collect();
+        if any {
+            upstreams.clear();
+        }
+        check.at_most(
+            "exclude_project_ids",
+            request.exclude_project_ids.len(),
+            MAX_LISTED,
+        );
+        check.at_most("returned_turns", request.returned_turns.len(), MAX_LISTED);
+        check.at_most("rejected", request.rejected.len(), MAX_LISTED);
+        text(&mut check, "model", &request.model);
+        check.done()?;
+
+        {
+            let mut state = self.pool.state();
+            for turn in &request.returned_turns {
+                if let Some(turn) = self.turn_number(turn) {
+                    state.rotation.give_back(turn);
+                }
+            }
+        }
+        let prefer = request.prefer_project_id;
+        let wanted = Wanted {
+            count: usize::try_from(count).unwrap_or(usize::MAX),
+            upstreams,
+            model: request.model,
+            exclude: request.exclude_project_ids.into_iter().collect(),
+            prefer: (!prefer.is_empty()).then_some(prefer),
+        };
+        let replacements = self.replace_refused(&request.rejected);
+        let (refreshed, turns) = tokio::join!(landed(replacements), self.pool.acquire(&wanted));
+        // A caller that named rejected tokens gets their successors even without a turn.
+        let turns = match turns {
+            Ok(turns) => turns,
+            Err(error) if refreshed.is_empty() => return Err(status(&error)),
+            Err(_) => Vec::new(),
+        };
+        Ok(Response::new(v1::AcquireTokensResponse {
+            turns: turns
+                .iter()
+                .map(|turn| v1::Turn {
+                    turn_id: format!("{}-{}", self.pool.instance, turn.number),
+                    token: Some(view::access_token(&turn.grant)),
+                })
+                .collect(),
+            refreshed,
+            pool_upstreams: self
+                .pool
+                .state()
+                .upstreams()
+                .map(|upstream| view::upstream(upstream).into())
+                .collect(),
+        }))
+    }
+
+    async fn report_outcomes(
+        &self,
+        request: Request<v1::ReportOutcomesRequest>,
+    ) -> Result<Response<v1::ReportOutcomesResponse>, Status> {
+        let reports = request.into_inner().reports;
+        let mut check = Check::default();
+        check.at_most("reports", reports.len(), MAX_REPORTS);
+        let reports = reports
+            .into_iter()
+            .take(MAX_REPORTS)
+            .enumerate()
+            .map(|(index, report)| self.report(&mut check, index, report))
+            .collect();
+        check.done()?;
+        let counted = self.pool.report(reports).await;
+        Ok(Response::new(v1::ReportOutcomesResponse {
+            counted: counted.counted,
+            repeated_reports: counted.repeated,
+        }))
+    }
+}
+
+impl Tokens {
+    /// Marks the rejected tokens and starts their refreshes, before any turn is dealt.
+    fn replace_refused(&self, rejected: &[v1::RejectedToken]) -> Vec<Replacement> {
+        let mut seen = HashSet::new();
+        rejected
+            .iter()
+            .filter(|token| seen.insert(token.project_id.as_str()))
+            .filter_map(|token| {
+                self.pool
+                    .replace_refused(&token.project_id, &token.fingerprint)
+            })
+            .collect()
+    }
+
+    fn turn_number(&self, turn: &str) -> Option<u64> {
+        let (instance, number) = turn.rsplit_once('-')?;
+        (instance == self.pool.instance)
+            .then(|| number.parse().ok())
+            .flatten()
+    }
+
+    fn report(&self, check: &mut Check, index: usize, report: v1::OutcomeReport) -> Report {
+        use v1::Outcome;
+        let field = |name: &str| format!("reports[{index}].{name}");
+        for (name, value) in [
+            ("outcome_id", &report.outcome_id),
+            ("project_id", &report.project_id),
+        ] {
+            if value.is_empty() {
+                check.wrong(field(name), "is missing");
+            } else if value.len() > 128 {
+                check.wrong(field(name), "has more than 128 bytes");
+            }
+        }
+        for (name, value) in [
+            ("model", &report.model),
+            ("reason", &report.reason),
+            ("url", &report.url),
+        ] {
+            text(check, &field(name), value);
+        }
+        let reset_at = check.time(&field("reset_at"), report.reset_at);
+        let started_at = check.time(&field("started_at"), report.started_at);
+        let answer = match Outcome::try_from(report.outcome) {
+            Ok(Outcome::Ok) => Answer::Ok,
+            Ok(Outcome::RateLimited | Outcome::QuotaExhausted) => Answer::Limited { reset_at },
+            Ok(Outcome::ValidationRequired) => Answer::ValidationRequired {
+                reason: report.reason,
+                url: report.url,
+            },
+            Ok(Outcome::Suspended) => Answer::Suspended {
+                reason: report.reason,
+                url: report.url,
+            },
+            // An outcome of a later version is counted, and says nothing more.
+            _ => Answer::Neutral,
+        };
+        Report {
+            outcome_id: report.outcome_id,
+            project: report.project_id,
+            turn: self.turn_number(&report.turn_id),
+            answer,
+            model: report.model,
+            started_at,
+        }
+    }
+}
+
+async fn landed(replacements: Vec<Replacement>) -> Vec<v1::AccessToken> {
+    let mut refreshed = Vec::new();
+    for replacement in replacements {
+        let grant = replacement.landed().await;
+        refreshed.extend(grant.as_ref().map(view::access_token));
+    }
+    refreshed
+}
+
+fn text(check: &mut Check, field: &str, text: &str) {
+    if text.len() > MAX_TEXT {
+        check.wrong(field, format!("has more than {MAX_TEXT} bytes"));
+    }
+}
+
+fn status(error: &AcquireError) -> Status {
+    let message = error.to_string();
+    let refused = |reason: &str| {
+        Status::with_error_details(
+            Code::FailedPrecondition,
+            message.clone(),
+            ErrorDetails::with_error_info(reason, ERROR_DOMAIN, std::collections::HashMap::new()),
+        )
+    };
+    match error {
+        AcquireError::NoProjects => refused("NO_PROJECTS"),
+        AcquireError::AllExcluded => refused("ALL_EXCLUDED"),
+        AcquireError::AllDisabled => refused("ALL_DISABLED"),
+        AcquireError::NeedsLogin => refused("NEEDS_LOGIN"),
+        AcquireError::OAuthClientInvalid(_) => refused("OAUTH_CLIENT_INVALID"),
+        AcquireError::CoolingDown { retry_in } => Status::with_error_details(
+            Code::ResourceExhausted,
+            message,
+            ErrorDetails::with_retry_info(Some(*retry_in)),
+        ),
+        AcquireError::Unavailable(_) => Status::unavailable(message),
+    }
+}

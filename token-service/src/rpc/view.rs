@@ -1,0 +1,117 @@
+//! The domain as the contract shows it.
+
+use antigravity_proto::v1;
+use jiff::Timestamp;
+use secrecy::ExposeSecret as _;
+
+use crate::{
+    pool::{Client, Grant, Member, State},
+    project::{Status, Upstream},
+};
+
+pub(super) fn upstream(upstream: Upstream) -> v1::Upstream {
+    match upstream {
+        Upstream::Antigravity => v1::Upstream::Antigravity,
+        Upstream::Gemini => v1::Upstream::Gemini,
+        Upstream::Vertex => v1::Upstream::Vertex,
+    }
+}
+
+pub(super) fn time(time: Timestamp) -> prost_types::Timestamp {
+    let floor = time.as_nanosecond().div_euclid(1_000_000_000);
+    let nanos = time.as_nanosecond().rem_euclid(1_000_000_000);
+    prost_types::Timestamp {
+        // jiff's range is far inside of both types.
+        seconds: i64::try_from(floor).unwrap_or_default(),
+        nanos: i32::try_from(nanos).unwrap_or_default(),
+    }
+}
+
+pub(super) fn access_token(grant: &Grant) -> v1::AccessToken {
+    v1::AccessToken {
+        project_id: grant.project.to_string(),
+        google_project_id: grant.google_project_id.clone(),
+        upstream: upstream(grant.upstream).into(),
+        location: grant.location.clone(),
+        access_token: grant.secret.expose_secret().to_owned(),
+        expires_at: Some(time(grant.expires_at)),
+        fingerprint: grant.fingerprint.clone(),
+    }
+}
+
+pub(super) fn project(member: &Member, now: Timestamp) -> v1::Project {
+    use v1::project::State as Shown;
+    let project = &member.record.project;
+    let shown = match &project.status {
+        _ if project.disabled => Shown::Disabled,
+        Status::NeedsLogin { .. } => Shown::NeedsLogin,
+        Status::NeedsValidation { .. } => Shown::NeedsValidation,
+        Status::Suspended { .. } => Shown::Suspended,
+        Status::Active if project.is_cooling_wholly(now) => Shown::CoolingDown,
+        Status::Active => Shown::Active,
+    };
+    let (reason, action_url) = project.status.explanation();
+    let advice = match &project.status {
+        Status::Active => "",
+        Status::NeedsLogin { .. } => "log in again and set the new refresh token",
+        Status::NeedsValidation { .. } => {
+            "open action_url as the account's owner, then call RefreshProject"
+        }
+        Status::Suspended { .. } => "appeal to Google; call RefreshProject once it is lifted",
+    };
+    let state_reason = [reason, advice]
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join("; ");
+    let token = member.record.token.as_ref();
+    v1::Project {
+        id: project.id.to_string(),
+        google_project_id: project.google_project_id.clone(),
+        upstream: upstream(project.upstream).into(),
+        location: project.location.clone(),
+        oauth_client_id: project.oauth_client_id.clone(),
+        display_name: project.display_name.clone(),
+        disabled: project.disabled,
+        state: shown.into(),
+        state_reason,
+        action_url: action_url.to_owned(),
+        cooldowns: project
+            .cooldowns
+            .iter()
+            .filter(|(_, cooldown)| cooldown.until > now)
+            .map(|(group, cooldown)| v1::Cooldown {
+                model_group: group.clone(),
+                until: Some(time(cooldown.until)),
+            })
+            .collect(),
+        token_expires_at: token.map(|token| time(token.expires_at)),
+        token_fingerprint: member.fingerprint.clone(),
+        refreshed_at: token.and_then(|token| token.refreshed_at).map(time),
+        refresh_error: member
+            .failure
+            .as_ref()
+            .map(|failure| failure.error.to_string())
+            .unwrap_or_default(),
+        created_at: Some(time(project.created_at)),
+        updated_at: Some(time(project.updated_at)),
+        last_dealt_at: member.dealt_at.map(time),
+    }
+}
+
+pub(super) fn oauth_client(client: &Client, state: &State, now: Timestamp) -> v1::OAuthClient {
+    let credentials = &client.record.credentials;
+    let refusal = client.refusal.as_ref();
+    let retry_in = refusal
+        .map(|refusal| refusal.failure.retry_in(now))
+        .filter(|wait| !wait.is_zero());
+    let projects = state.projects_of(&credentials.client_id);
+    v1::OAuthClient {
+        client_id: credentials.client_id.clone(),
+        token_url: credentials.token_url.clone().unwrap_or_default(),
+        has_secret: credentials.client_secret.is_some(),
+        projects: u32::try_from(projects).unwrap_or(u32::MAX),
+        refused_since: refusal.map(|refusal| time(refusal.since)),
+        retry_in: retry_in.and_then(|wait| wait.try_into().ok()),
+    }
+}

@@ -1,0 +1,142 @@
+//! The secrets that the service makes for itself: where they are kept and how they
+//! come to be.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use antigravity_runtime::secret::{self, SecretFileError};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::{
+    config::{Config, Database},
+    seal::{KeyError, Keyring},
+};
+
+/// What protects the service and its database.
+#[derive(Debug)]
+pub struct Secrets {
+    /// Bearer token of the gateways.
+    pub gateway_token: SecretString,
+    /// Bearer token of operators.
+    pub admin_token: SecretString,
+    /// The keys that seal secrets at rest.
+    pub encryption_keys: Arc<Keyring>,
+    /// Where [`Secrets::encryption_keys`] come from, for people.
+    pub encryption_keys_origin: String,
+    /// The files that this call made.
+    pub created: Vec<PathBuf>,
+}
+
+/// Why the secrets cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretsError {
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    File(#[from] SecretFileError),
+    /// The key file holds something else.
+    #[error("{} {source}; restore the key that the database was made with", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: KeyError,
+    },
+    /// There is a database, but no key to open it.
+    #[error(
+        "there is a database, {}, but no key for it: restore {}, or set ENCRYPTION_KEY; \
+         if its secrets may be lost, move the database away",
+        database.display(), key.display()
+    )]
+    KeyGone {
+        /// The database.
+        database: PathBuf,
+        /// Where its key belongs.
+        key: PathBuf,
+    },
+    /// The system has no randomness.
+    #[error("cannot make a secret: {0}")]
+    Randomness(io::Error),
+}
+
+/// The file names, beside the database.
+const GATEWAY_TOKEN: &str = "gateway_token";
+const ADMIN_TOKEN: &str = "admin_token";
+const ENCRYPTION_KEY: &str = "encryption.key";
+
+impl Secrets {
+    /// The secrets of the configuration; those that are not set are read from their
+    /// files beside the database, or made there. With a database in memory they are
+    /// made for this process only.
+    ///
+    /// # Errors
+    /// Files that cannot be read, written or understood, and a database whose key is
+    /// not there.
+    pub fn load_or_create(config: &Config) -> Result<Self, SecretsError> {
+        let mut created = Vec::new();
+        // The key first: a database that has lost it should leave no trace of a start.
+        let (encryption_keys, encryption_keys_origin) = match &config.encryption_keys {
+            Some(keys) => (Arc::clone(keys), "ENCRYPTION_KEY".to_owned()),
+            None => encryption_keys(config, &mut created)?,
+        };
+        let mut token = |set: &Option<SecretString>, name: &str| match set {
+            Some(token) => Ok(token.clone()),
+            None => own_secret(config, name, &mut created),
+        };
+        Ok(Self {
+            gateway_token: token(&config.gateway_token, GATEWAY_TOKEN)?,
+            admin_token: token(&config.admin_token, ADMIN_TOKEN)?,
+            encryption_keys,
+            encryption_keys_origin,
+            created,
+        })
+    }
+
+    /// Where the operators' token is kept when it is not set; `None` with a database in
+    /// memory.
+    #[must_use]
+    pub fn admin_token_path(config: &Config) -> Option<PathBuf> {
+        Some(config.database.folder()?.join(ADMIN_TOKEN))
+    }
+}
+
+fn encryption_keys(
+    config: &Config,
+    created: &mut Vec<PathBuf>,
+) -> Result<(Arc<Keyring>, String), SecretsError> {
+    if let (Database::Sqlite(database), Some(folder)) = (&config.database, config.database.folder())
+    {
+        let key = folder.join(ENCRYPTION_KEY);
+        let has_rows = std::fs::metadata(database).is_ok_and(|file| file.len() > 0);
+        if has_rows && !key.exists() {
+            return Err(SecretsError::KeyGone {
+                database: database.clone(),
+                key,
+            });
+        }
+    }
+    let text = own_secret(config, ENCRYPTION_KEY, created)?;
+    let path = config
+        .database
+        .folder()
+        .map(|folder| folder.join(ENCRYPTION_KEY))
+        .unwrap_or_default();
+    let keys = Keyring::parse(text.expose_secret()).map_err(|source| SecretsError::Key {
+        path: path.clone(),
+        source,
+    })?;
+    Ok((Arc::new(keys), path.display().to_string()))
+}
+
+fn own_secret(
+    config: &Config,
+    name: &str,
+    created: &mut Vec<PathBuf>,
+) -> Result<SecretString, SecretsError> {
+    let Some(folder) = config.database.folder() else {
+        return secret::generate().map_err(SecretsError::Randomness);
+    };
+    let file = secret::read_or_create(&folder.join(name), secret::generate)?;
+    if file.created {
+        created.push(file.path);
+    }
+    Ok(file.secret)
+}

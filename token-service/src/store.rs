@@ -1,0 +1,355 @@
+//! The database: the one place with SQL. Holds secrets sealed; what it returns is
+//! opened. One connection, as everything is read once, at the start.
+
+mod lock;
+mod open;
+mod rows;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::{Connection as _, SqliteConnection, sqlite::SqliteQueryResult};
+use tokio::sync::Mutex;
+
+use self::lock::DatabaseLock;
+use crate::{
+    oauth::Credentials,
+    project::{Project, ProjectId},
+    seal::{Cell, Keyring, SealError},
+};
+
+/// A project with its secrets.
+#[derive(Clone, Debug)]
+pub(crate) struct ProjectRecord {
+    pub(crate) project: Project,
+    pub(crate) refresh_token: SecretString,
+    /// Drawn anew with each refresh token that an operator or an import sets.
+    pub(crate) credential: i64,
+    pub(crate) token: Option<StoredToken>,
+}
+
+/// An access token as it is kept.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredToken {
+    pub(crate) secret: SecretString,
+    pub(crate) expires_at: Timestamp,
+    /// `None`: Google did not tell, as the token came from a file or an operator.
+    pub(crate) lifetime: Option<Duration>,
+    pub(crate) refreshed_at: Option<Timestamp>,
+}
+
+/// An OAuth client with its secret.
+#[derive(Clone, Debug)]
+pub(crate) struct ClientRecord {
+    pub(crate) credentials: Credentials,
+    /// Of the entry of a tokens file that was taken over last.
+    pub(crate) import_fingerprint: Option<String>,
+    pub(crate) created_at: Timestamp,
+    pub(crate) updated_at: Timestamp,
+}
+
+/// What was last taken over from a tokens file for one project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ImportRecord {
+    pub(crate) project_id: ProjectId,
+    pub(crate) google_project_id: String,
+    pub(crate) refresh_token_fingerprint: String,
+    pub(crate) fields_fingerprint: String,
+}
+
+/// All that is kept.
+#[derive(Debug, Default)]
+pub(crate) struct Everything {
+    pub(crate) clients: Vec<ClientRecord>,
+    pub(crate) projects: Vec<ProjectRecord>,
+    pub(crate) imports: Vec<ImportRecord>,
+    /// The number of each project's last turn.
+    pub(crate) places: Vec<(ProjectId, u64)>,
+}
+
+/// A change; several are made together or not at all.
+#[derive(Debug)]
+pub(crate) enum Change {
+    PutClient(ClientRecord),
+    DeleteClient(String),
+    /// Creates the project or replaces all of it.
+    PutProject(Box<ProjectRecord>),
+    DeleteProject(ProjectId),
+    PutImport(ImportRecord),
+}
+
+/// Why the database cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The file or its folder cannot be used.
+    #[error("cannot use the database {}: {source}; check its folder and permissions", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Another process has the database.
+    #[error(
+        "the database {} is in use by the process {pid}; stop that one first",
+        path.display()
+    )]
+    Locked {
+        /// The database.
+        path: PathBuf,
+        /// The process, or `of unknown id`.
+        pid: String,
+    },
+    /// The file belongs to another program.
+    #[error(
+        "{} is not a database of this program; point DATABASE_URL elsewhere",
+        path.display()
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is damaged.
+    #[error(
+        "the database {} is damaged ({problem}); restore it from a backup, or move it away and \
+         import the projects again",
+        path.display()
+    )]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite says.
+        problem: String,
+    },
+    /// The file was made by a later version.
+    #[error(
+        "the database {} was made by a newer version of this program (migration {version}); run \
+         that version, or restore a backup from before",
+        path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// The migration that is not known here.
+        version: i64,
+    },
+    /// The keys do not open the database.
+    #[error(
+        "the keys of {origin} do not open the database {}: {source}; set the key that it was \
+         made with",
+        path.display()
+    )]
+    WrongKey {
+        /// The database.
+        path: PathBuf,
+        /// Where the keys come from.
+        origin: String,
+        /// Why.
+        source: SealError,
+    },
+    /// One value cannot be opened.
+    #[error("{column} of {row} in the table {table} cannot be opened: {source}")]
+    Value {
+        /// The table.
+        table: &'static str,
+        /// The column.
+        column: &'static str,
+        /// The row's key.
+        row: String,
+        /// Why.
+        source: SealError,
+    },
+    /// A value that this version does not know.
+    #[error("{column} of {row} in the table {table} holds a value that is unknown")]
+    Unknown {
+        /// The table.
+        table: &'static str,
+        /// The column.
+        column: &'static str,
+        /// The row's key.
+        row: String,
+    },
+    /// A migration failed.
+    #[error("cannot bring the database up to date: {0}")]
+    Migration(sqlx::migrate::MigrateError),
+    /// Anything else that SQLite says.
+    #[error("the database says: {0}")]
+    Sqlite(#[from] sqlx::Error),
+}
+
+/// The open database.
+#[derive(Debug)]
+pub(crate) struct Store {
+    connection: Mutex<SqliteConnection>,
+    keys: Arc<Keyring>,
+    /// Held for as long as the database is open. `None` in memory.
+    _lock: Option<DatabaseLock>,
+}
+
+impl Store {
+    /// Makes all of `changes`, or none.
+    pub(crate) async fn commit(&self, changes: &[Change]) -> Result<(), StoreError> {
+        let mut connection = self.connection.lock().await;
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        for change in changes {
+            match change {
+                Change::PutClient(client) => self.put_client(&mut transaction, client).await?,
+                Change::DeleteClient(id) => {
+                    sqlx::query("DELETE FROM oauth_clients WHERE client_id = ?")
+                        .bind(id)
+                        .execute(&mut *transaction)
+                        .await?;
+                }
+                Change::PutProject(record) => self.put_project(&mut transaction, record).await?,
+                Change::DeleteProject(id) => {
+                    sqlx::query("DELETE FROM projects WHERE id = ?")
+                        .bind(&**id)
+                        .execute(&mut *transaction)
+                        .await?;
+                }
+                Change::PutImport(import) => {
+                    sqlx::query(
+                        "INSERT INTO imports (project_id, google_project_id,
+                             refresh_token_fingerprint, fields_fingerprint, imported_at)
+                         VALUES (?, ?, ?, ?, unixepoch() * 1000)
+                         ON CONFLICT (project_id) DO UPDATE SET
+                             google_project_id = excluded.google_project_id,
+                             refresh_token_fingerprint = excluded.refresh_token_fingerprint,
+                             fields_fingerprint = excluded.fields_fingerprint,
+                             imported_at = excluded.imported_at",
+                    )
+                    .bind(&*import.project_id)
+                    .bind(&import.google_project_id)
+                    .bind(&import.refresh_token_fingerprint)
+                    .bind(&import.fields_fingerprint)
+                    .execute(&mut *transaction)
+                    .await?;
+                }
+            }
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Keeps what a refresh brought, unless the project's refresh token was set anew
+    /// since (or the project removed): then nothing is changed and it says `false`.
+    pub(crate) async fn commit_refresh(
+        &self,
+        project: &ProjectId,
+        credential: i64,
+        token: &StoredToken,
+        refresh_token: Option<&SecretString>,
+    ) -> Result<bool, StoreError> {
+        let sealed = self.seal("projects", "access_token", project, &token.secret)?;
+        let rotated = refresh_token
+            .map(|secret| self.seal("projects", "refresh_token", project, secret))
+            .transpose()?;
+        let mut connection = self.connection.lock().await;
+        let done = sqlx::query(
+            "UPDATE projects SET
+                 access_token_sealed = ?, access_token_expires_at = ?,
+                 access_token_lifetime = ?, refreshed_at = ?,
+                 refresh_token_sealed = coalesce(?, refresh_token_sealed)
+             WHERE id = ? AND credential = ?",
+        )
+        .bind(sealed)
+        .bind(token.expires_at.as_millisecond())
+        .bind(token.lifetime.map(milliseconds))
+        .bind(token.refreshed_at.map(|time| time.as_millisecond()))
+        .bind(rotated)
+        .bind(&**project)
+        .bind(credential)
+        .execute(&mut *connection)
+        .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Keeps a project's status and cooldowns. Nothing when there is no such project.
+    pub(crate) async fn commit_state(&self, project: &Project) -> Result<(), StoreError> {
+        let mut connection = self.connection.lock().await;
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        let (status, reason, url) = rows::status_columns(&project.status);
+        let done: SqliteQueryResult = sqlx::query(
+            "UPDATE projects SET status = ?, status_reason = ?, action_url = ? WHERE id = ?",
+        )
+        .bind(status)
+        .bind(reason)
+        .bind(url)
+        .bind(&*project.id)
+        .execute(&mut *transaction)
+        .await?;
+        if done.rows_affected() == 1 {
+            self.put_cooldowns(&mut transaction, project).await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Keeps the numbers of projects' last turns.
+    pub(crate) async fn commit_places(
+        &self,
+        places: &[(ProjectId, u64)],
+    ) -> Result<(), StoreError> {
+        let mut connection = self.connection.lock().await;
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        for (project, place) in places {
+            sqlx::query(
+                "INSERT INTO rotation (project_id, place)
+                 SELECT id, ? FROM projects WHERE id = ?
+                 ON CONFLICT (project_id) DO UPDATE SET place = excluded.place",
+            )
+            .bind(i64::try_from(*place).unwrap_or(i64::MAX))
+            .bind(&**project)
+            .execute(&mut *transaction)
+            .await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Closes the database: the write-ahead log goes into the file.
+    pub(crate) async fn close(self) -> Result<(), StoreError> {
+        self.connection.into_inner().close().await?;
+        Ok(())
+    }
+
+    fn seal(
+        &self,
+        table: &'static str,
+        column: &'static str,
+        row: &str,
+        secret: &SecretString,
+    ) -> Result<Vec<u8>, StoreError> {
+        self.keys
+            .seal(Cell { table, column, row }, secret.expose_secret())
+            .map_err(|source| StoreError::Value {
+                table,
+                column,
+                row: row.to_owned(),
+                source,
+            })
+    }
+
+    fn open_value(
+        &self,
+        table: &'static str,
+        column: &'static str,
+        row: &str,
+        sealed: &[u8],
+    ) -> Result<SecretString, StoreError> {
+        self.keys
+            .open(Cell { table, column, row }, sealed)
+            .map_err(|source| StoreError::Value {
+                table,
+                column,
+                row: row.to_owned(),
+                source,
+            })
+    }
+}
+
+fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,222 @@
+//! Opening a database: made when it is missing, refused and left alone when it is not
+//! ours, damaged, too new, in use, or sealed with other keys.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use antigravity_runtime::secret::create_folder;
+use sqlx::{
+    ConnectOptions as _, SqliteConnection,
+    migrate::{MigrateError, Migrator},
+    sqlite::{SqliteConnectOptions, SqliteSynchronous},
+};
+use tokio::sync::Mutex;
+
+use super::{DatabaseLock, Store, StoreError};
+use crate::{
+    config::Database,
+    seal::{Cell, Keyring, SealError},
+};
+
+/// Every published migration. They are frozen; a test compares their checksums.
+pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
+/// `PRAGMA application_id` of our files, set by the first migration.
+const APPLICATION_ID: i64 = 0x4147_544b;
+const SQLITE_MAGIC: &[u8] = b"SQLite format 3\0";
+/// A value that only the right keys open.
+const KEY_CHECK: Cell<'static> = Cell {
+    table: "meta",
+    column: "value",
+    row: "key_check",
+};
+
+impl Store {
+    /// Opens `database` with `keys`, which come from `keys_origin`.
+    ///
+    /// # Errors
+    /// As the module says; nothing is changed then.
+    pub(crate) async fn open(
+        database: &Database,
+        keys: Arc<Keyring>,
+        keys_origin: &str,
+    ) -> Result<Self, StoreError> {
+        let (lock, options) = match database {
+            Database::Memory => (None, SqliteConnectOptions::new().in_memory(true)),
+            Database::Sqlite(path) => {
+                let folder = database.folder().unwrap_or(Path::new("."));
+                let lock = create_folder(folder)
+                    .map_err(|source| file_error(path, source))
+                    .and_then(|()| DatabaseLock::take(path))?;
+                prepare_file(path)?;
+                (Some(lock), SqliteConnectOptions::new().filename(path))
+            }
+        };
+        let path = match database {
+            Database::Sqlite(path) => path.clone(),
+            Database::Memory => PathBuf::from(":memory:"),
+        };
+        let mut connection = options
+            .foreign_keys(true)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(Duration::from_secs(5))
+            .pragma("secure_delete", "ON")
+            .connect()
+            .await
+            .map_err(|error| broken(&path, error))?;
+        check_ours(&mut connection, &path)
+            .await
+            .map_err(|error| match error {
+                StoreError::Sqlite(error) => broken(&path, error),
+                other => other,
+            })?;
+        sqlx::query("PRAGMA journal_mode = WAL")
+            .execute(&mut connection)
+            .await
+            .map_err(|error| broken(&path, error))?;
+        MIGRATIONS
+            .run(&mut connection)
+            .await
+            .map_err(|error| match error {
+                MigrateError::VersionMissing(version) => StoreError::Newer {
+                    path: path.clone(),
+                    version,
+                },
+                other => StoreError::Migration(other),
+            })?;
+        check_keys(&mut connection, &keys, keys_origin, &path).await?;
+        Ok(Self {
+            connection: Mutex::new(connection),
+            keys,
+            _lock: lock,
+        })
+    }
+}
+
+/// Makes the file, for its owner alone, or looks whether it is a SQLite file.
+fn prepare_file(path: &Path) -> Result<(), StoreError> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(source) => return Err(file_error(path, source)),
+    }
+    let mut head = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(SQLITE_MAGIC.len() as u64).read_to_end(&mut head))
+        .map_err(|source| file_error(path, source))?;
+    if head.is_empty() || head == SQLITE_MAGIC {
+        Ok(())
+    } else {
+        Err(StoreError::Foreign {
+            path: path.to_owned(),
+        })
+    }
+}
+
+/// Only reads.
+async fn check_ours(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
+    let application: i64 = sqlx::query_scalar("PRAGMA application_id")
+        .fetch_one(&mut *connection)
+        .await?;
+    let objects: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
+        .fetch_one(&mut *connection)
+        .await?;
+    if objects > 0 && application != APPLICATION_ID {
+        return Err(StoreError::Foreign {
+            path: path.to_owned(),
+        });
+    }
+    let check: String = sqlx::query_scalar("PRAGMA quick_check(1)")
+        .fetch_one(&mut *connection)
+        .await?;
+    if check != "ok" {
+        return Err(StoreError::Corrupt {
+            path: path.to_owned(),
+            problem: check,
+        });
+    }
+    Ok(())
+}
+
+async fn check_keys(
+    connection: &mut SqliteConnection,
+    keys: &Keyring,
+    origin: &str,
+    path: &Path,
+) -> Result<(), StoreError> {
+    let wrong = |source: SealError| StoreError::WrongKey {
+        path: path.to_owned(),
+        origin: origin.to_owned(),
+        source,
+    };
+    let stored: Option<Vec<u8>> = sqlx::query_scalar("SELECT value FROM meta WHERE key = ?")
+        .bind(KEY_CHECK.row)
+        .fetch_optional(&mut *connection)
+        .await?;
+    if let Some(sealed) = stored {
+        keys.open(KEY_CHECK, &sealed).map_err(wrong)?;
+        return Ok(());
+    }
+    let sealed = keys.seal(KEY_CHECK, "opened").map_err(wrong)?;
+    sqlx::query("INSERT INTO meta (key, value) VALUES (?, ?)")
+        .bind(KEY_CHECK.row)
+        .bind(sealed)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+fn file_error(path: &Path, source: io::Error) -> StoreError {
+    StoreError::File {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Tells a damaged file from other failures of the first statements.
+fn broken(path: &Path, error: sqlx::Error) -> StoreError {
+    const CORRUPT: u32 = 11;
+    const NOT_A_DATABASE: u32 = 26;
+    let code = error
+        .as_database_error()
+        .and_then(|error| error.code()?.parse::<u32>().ok())
+        // Extended codes carry the primary one in their low byte.
+        .map(|code| code & 0xff);
+    match code {
+        Some(CORRUPT | NOT_A_DATABASE) => StoreError::Corrupt {
+            path: path.to_owned(),
+            problem: error.to_string(),
+        },
+        _ => StoreError::Sqlite(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn published_migrations_are_frozen() {
+        use std::fmt::Write as _;
+        let published: Vec<(i64, String)> = MIGRATIONS
+            .iter()
+            .map(|migration| {
+                let mut hex = String::new();
+                for byte in migration.checksum.iter().take(16) {
+                    let _ = write!(hex, "{byte:02x}");
+                }
+                (migration.version, hex)
+            })
+            .collect();
+        let expected = [(1, "6e7c1865d27c2ea696a9dce192a33742".to_owned())];
+        assert_eq!(published, expected);
+    }
+}

@@ -1,0 +1,575 @@
+//! Reads tokens files: `{"oauth_config": {...}, "projects": [...]}`. Knows the line
+//! of everything, never writes, and tells no secret in what it complains about.
+
+mod expiry;
+mod fields;
+
+use std::{collections::HashMap, fmt};
+
+use jiff::Timestamp;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::value::RawValue;
+
+use self::fields::{Fields, Kind};
+use crate::project::Upstream;
+
+/// What a tokens file says.
+#[derive(Debug, Default)]
+pub struct TokensFile {
+    /// The OAuth clients, those of `oauth_config`, `oauth_clients` and of entries.
+    pub clients: Vec<Client>,
+    /// The client of `oauth_config` (or the only one of `oauth_clients`): for entries
+    /// that name none.
+    pub default_client: Option<String>,
+    /// The entries that can be imported, in their order.
+    pub entries: Vec<Entry>,
+    /// Those that cannot, and why.
+    pub rejected: Vec<Rejected>,
+    /// What was ignored, outside the entries.
+    pub warnings: Vec<Warning>,
+}
+
+/// An OAuth client of a tokens file.
+#[derive(Debug)]
+pub struct Client {
+    /// Its line, from 1.
+    pub line: u32,
+    /// Google's client id.
+    pub client_id: String,
+    /// Secret; `None` for a public client.
+    pub client_secret: Option<SecretString>,
+    /// Where it refreshes. `None`: the default.
+    pub token_url: Option<String>,
+}
+
+/// A project of a tokens file.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its line, from 1.
+    pub line: u32,
+    /// `id`, when it is stated.
+    pub id: Option<String>,
+    /// `project_id`.
+    pub google_project_id: String,
+    /// `upstream`, when it is stated.
+    pub upstream: Option<Upstream>,
+    /// `location`; empty when it is not stated.
+    pub location: String,
+    /// The client id of `oauth_client`, when it is stated.
+    pub oauth_client: Option<String>,
+    /// `display_name`; empty when it is not stated.
+    pub display_name: String,
+    /// `disabled`, when it is stated.
+    pub disabled: Option<bool>,
+    /// Secret: `refresh_token`.
+    pub refresh_token: SecretString,
+    /// `access_token` with a readable `expires_at`.
+    pub access_token: Option<GivenToken>,
+    /// What was ignored in it.
+    pub warnings: Vec<Complaint>,
+}
+
+/// An access token that a tokens file came with.
+#[derive(Debug)]
+pub struct GivenToken {
+    /// Secret.
+    pub secret: SecretString,
+    /// When it expires.
+    pub expires_at: Timestamp,
+}
+
+/// An entry that cannot be imported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// Its line, from 1.
+    pub line: u32,
+    /// Its `id` or `project_id`; empty when it has none.
+    pub id: String,
+    /// What is wrong with it.
+    pub complaint: Complaint,
+}
+
+/// Something that was ignored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// The line, from 1.
+    pub line: u32,
+    /// What.
+    pub complaint: Complaint,
+}
+
+/// What is wrong with a part of a tokens file. Holds names and lines, no values of
+/// secret fields.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Complaint {
+    /// The entry is not a JSON object.
+    #[error("is {found}, not an object")]
+    NotAnObject {
+        /// What it is.
+        found: &'static str,
+    },
+    /// A field that has to be there is not.
+    #[error("{field} is missing")]
+    Missing {
+        /// The field.
+        field: &'static str,
+    },
+    /// A field has a value of another type.
+    #[error("{field} is {found}, not {wanted}")]
+    WrongType {
+        /// The field.
+        field: &'static str,
+        /// What it is.
+        found: &'static str,
+        /// What it should be.
+        wanted: &'static str,
+    },
+    /// The project's number stands where its id belongs.
+    #[error("project_id is a project number; the project id (like my-project-123) is wanted")]
+    ProjectNumber,
+    /// An id with characters that ids do not have.
+    #[error("{field} is not 1 to 128 characters of [A-Za-z0-9._:@-]")]
+    BadId {
+        /// The field.
+        field: &'static str,
+    },
+    /// A name that is too long.
+    #[error("{field} has more than {limit} characters")]
+    TooLong {
+        /// The field.
+        field: &'static str,
+        /// The limit.
+        limit: usize,
+    },
+    /// A secret or a name with a character that HTTP cannot carry.
+    #[error("{field} holds a space or a control character")]
+    BadCharacter {
+        /// The field.
+        field: &'static str,
+    },
+    /// An upstream that there is not.
+    #[error("upstream is none of antigravity, gemini, vertex")]
+    BadUpstream,
+    /// A location that is no name of one.
+    #[error("location is not a Vertex location such as global or europe-west1")]
+    BadLocation,
+    /// A `token_url` that is no URL.
+    #[error("token_url is not a URL such as https://oauth2.googleapis.com/token")]
+    BadTokenUrl,
+    /// The same project, upstream and refresh token again.
+    #[error("is the same as the entry in line {line}")]
+    Duplicate {
+        /// The other's line.
+        line: u32,
+    },
+    /// An `id` that another entry has.
+    #[error("the id is that of the entry in line {line}")]
+    IdTaken {
+        /// The other's line.
+        line: u32,
+    },
+    /// Fields that mean nothing here.
+    #[error("ignored unknown fields: {}", names.join(", "))]
+    UnknownFields {
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// An `expires_at` that is no time: the access token counts as expired.
+    #[error("expires_at is not a time; the access token counts as expired")]
+    UnreadableExpiry,
+    /// An `access_token` that is not text: it is ignored.
+    #[error("access_token is {found}, not text; it is ignored")]
+    UnreadableToken {
+        /// What it is.
+        found: &'static str,
+    },
+    /// A client that was given before, with another secret or token URL.
+    #[error("the OAuth client {client_id} is given differently in line {line}, which holds")]
+    ClientDiffers {
+        /// The client.
+        client_id: String,
+        /// Where it was given first.
+        line: u32,
+    },
+    /// A client without a secret.
+    #[error("client_secret is missing; Google refuses most clients without it")]
+    NoClientSecret,
+}
+
+/// Why a file cannot be read as a tokens file at all.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokensFileError {
+    /// It is not text.
+    #[error("line {line}: it is not UTF-8 text; save it as UTF-8")]
+    NotUtf8 {
+        /// The line, from 1.
+        line: u32,
+    },
+    /// It is not JSON.
+    #[error("line {line}, column {column}: it is not JSON: {problem}")]
+    NotJson {
+        /// The line, from 1.
+        line: u32,
+        /// The column, from 1.
+        column: u32,
+        /// What the JSON parser says; it quotes nothing of the file.
+        problem: String,
+    },
+    /// It is JSON of another kind.
+    #[error(
+        "line {line}: {part} is {found}, not {wanted}; \
+         a tokens file is {{\"oauth_config\": {{...}}, \"projects\": [...]}}"
+    )]
+    WrongShape {
+        /// The line, from 1.
+        line: u32,
+        /// Which part.
+        part: &'static str,
+        /// What it is.
+        found: &'static str,
+        /// What it should be.
+        wanted: &'static str,
+    },
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: ", self.line)?;
+        if !self.id.is_empty() {
+            write!(f, "{}: ", self.id)?;
+        }
+        self.complaint.fmt(f)
+    }
+}
+
+/// Reads a tokens file. Entries that name no upstream are compared with the others as
+/// if they named `default_upstream`.
+///
+/// # Errors
+/// A file that is not JSON, or not a tokens file. A bad entry is not an error, but
+/// listed in [`TokensFile::rejected`].
+pub fn parse(bytes: &[u8], default_upstream: Upstream) -> Result<TokensFile, TokensFileError> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let text = str::from_utf8(bytes).map_err(|error| TokensFileError::NotUtf8 {
+        line: Lines::of(&bytes[..error.valid_up_to()]).last(),
+    })?;
+    let text = expiry::without_python_constants(text);
+    Reader {
+        lines: Lines::of(text.as_bytes()),
+        text: &text,
+        default_upstream,
+        seen: HashMap::new(),
+        ids: HashMap::new(),
+        file: TokensFile::default(),
+    }
+    .read()
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    lines: Lines,
+    default_upstream: Upstream,
+    /// Project, upstream and refresh token of the entries so far, and their lines.
+    seen: HashMap<(String, Upstream, String), u32>,
+    ids: HashMap<String, u32>,
+    file: TokensFile,
+}
+
+impl<'a> Reader<'a> {
+    fn read(mut self) -> Result<TokensFile, TokensFileError> {
+        let whole: &RawValue =
+            serde_json::from_str(self.text).map_err(|error| not_json(&error, self.text))?;
+        let mut top =
+            Fields::read(whole).ok_or_else(|| self.wrong_shape(whole, "the file", "an object"))?;
+        let config = top.take("oauth_config");
+        let clients = top.take("oauth_clients");
+        let projects = top.take("projects");
+
+        if let Some(config) = config.filter(|value| Kind::of(value) != Kind::Null) {
+            if Kind::of(config) != Kind::Object {
+                return Err(self.wrong_shape(config, "oauth_config", "an object"));
+            }
+            self.file.default_client = self.listed_client(config);
+        }
+        for client in self.list(clients, "oauth_clients")? {
+            self.listed_client(client);
+        }
+        if let ([only], None) = (&*self.file.clients, &self.file.default_client) {
+            self.file.default_client = Some(only.client_id.clone());
+        }
+        let projects = projects.ok_or_else(|| TokensFileError::WrongShape {
+            line: self.line(whole),
+            part: "projects",
+            found: "missing",
+            wanted: "a list",
+        })?;
+        for entry in self.list(Some(projects), "projects")? {
+            self.entry(entry);
+        }
+        if let Some(complaint) = top.unknown() {
+            let line = self.line(whole);
+            self.file.warnings.push(Warning { line, complaint });
+        }
+        Ok(self.file)
+    }
+
+    fn list(
+        &self,
+        value: Option<&'a RawValue>,
+        part: &'static str,
+    ) -> Result<Vec<&'a RawValue>, TokensFileError> {
+        let Some(value) = value.filter(|value| Kind::of(value) != Kind::Null) else {
+            return Ok(Vec::new());
+        };
+        // Only the shape can be wrong: the whole has been read as JSON before.
+        serde_json::from_str(value.get()).map_err(|_| self.wrong_shape(value, part, "a list"))
+    }
+
+    /// A client outside of entries; what is wrong with it is listed.
+    fn listed_client(&mut self, value: &'a RawValue) -> Option<String> {
+        let line = self.line(value);
+        match self.client(value) {
+            Ok((client_id, warnings)) => {
+                self.file.warnings.extend(
+                    warnings
+                        .into_iter()
+                        .map(|complaint| Warning { line, complaint }),
+                );
+                Some(client_id)
+            }
+            Err(complaint) => {
+                self.file.rejected.push(Rejected {
+                    line,
+                    id: String::new(),
+                    complaint,
+                });
+                None
+            }
+        }
+    }
+
+    fn client(&mut self, value: &'a RawValue) -> Result<(String, Vec<Complaint>), Complaint> {
+        let line = self.line(value);
+        let mut fields = Fields::read(value).ok_or_else(|| Complaint::NotAnObject {
+            found: Kind::of(value).name(),
+        })?;
+        let client_id = fields.required_token("client_id")?;
+        let client_secret = fields.token("client_secret")?;
+        let token_url = fields.token("token_url")?;
+        let is_url = |url: &String| antigravity_runtime::config::base_url(url).is_ok();
+        if !token_url.as_ref().is_none_or(is_url) {
+            return Err(Complaint::BadTokenUrl);
+        }
+        let mut warnings: Vec<_> = fields.unknown().into_iter().collect();
+        let same = |client: &Client| {
+            client.token_url == token_url
+                && client.client_secret.as_ref().map(|s| s.expose_secret())
+                    == client_secret.as_deref()
+        };
+        let known = self.file.clients.iter().find(|c| c.client_id == client_id);
+        match known {
+            Some(known) if same(known) => {}
+            Some(known) => warnings.push(Complaint::ClientDiffers {
+                client_id: client_id.clone(),
+                line: known.line,
+            }),
+            None => {
+                if client_secret.is_none() {
+                    warnings.push(Complaint::NoClientSecret);
+                }
+                self.file.clients.push(Client {
+                    line,
+                    client_id: client_id.clone(),
+                    client_secret: client_secret.map(Into::into),
+                    token_url,
+                });
+            }
+        }
+        Ok((client_id, warnings))
+    }
+
+    fn entry(&mut self, value: &'a RawValue) {
+        let line = self.line(value);
+        let name = Fields::read(value).map_or_else(String::new, |mut fields| {
+            let mut name = |field| fields.id(field).ok().flatten();
+            name("id")
+                .or_else(|| name("project_id"))
+                .unwrap_or_default()
+        });
+        match self.checked_entry(value, line) {
+            Ok(entry) => self.file.entries.push(entry),
+            Err(complaint) => self.file.rejected.push(Rejected {
+                line,
+                id: name,
+                complaint,
+            }),
+        }
+    }
+
+    fn checked_entry(&mut self, value: &'a RawValue, line: u32) -> Result<Entry, Complaint> {
+        let mut fields = Fields::read(value).ok_or_else(|| Complaint::NotAnObject {
+            found: Kind::of(value).name(),
+        })?;
+        let google_project_id = fields.google_project_id()?;
+        let refresh_token = fields.required_token("refresh_token")?;
+        let id = fields.id("id")?;
+        let upstream = match fields.text("upstream")? {
+            None => None,
+            Some(name) => Some(name.parse().map_err(|_| Complaint::BadUpstream)?),
+        };
+        let location = fields.text("location")?.unwrap_or_default();
+        if !is_location(&location) {
+            return Err(Complaint::BadLocation);
+        }
+        let display_name = fields.text("display_name")?.unwrap_or_default();
+        if display_name.chars().count() > crate::limits::DISPLAY_NAME {
+            return Err(Complaint::TooLong {
+                field: "display_name",
+                limit: crate::limits::DISPLAY_NAME,
+            });
+        }
+        let disabled = fields.boolean("disabled")?;
+
+        let mut warnings = Vec::new();
+        let access_token = self.given_token(&mut fields, &mut warnings);
+        let oauth_client = match fields.take("oauth_client") {
+            Some(client) if Kind::of(client) == Kind::Object => {
+                let (client_id, more) = self.client(client)?;
+                warnings.extend(more);
+                Some(client_id)
+            }
+            Some(client) => fields::text_of(client, "oauth_client")?,
+            None => None,
+        };
+        warnings.extend(fields.unknown());
+
+        let upstream_used = upstream.unwrap_or(self.default_upstream);
+        let identity = (
+            google_project_id.clone(),
+            upstream_used,
+            refresh_token.clone(),
+        );
+        if let Some(&line) = self.seen.get(&identity) {
+            return Err(Complaint::Duplicate { line });
+        }
+        if let Some(id) = &id {
+            if let Some(&line) = self.ids.get(id) {
+                return Err(Complaint::IdTaken { line });
+            }
+            self.ids.insert(id.clone(), line);
+        }
+        self.seen.insert(identity, line);
+        Ok(Entry {
+            line,
+            id,
+            google_project_id,
+            upstream,
+            location,
+            oauth_client,
+            display_name,
+            disabled,
+            refresh_token: refresh_token.into(),
+            access_token,
+            warnings,
+        })
+    }
+
+    /// What is wrong with an access token costs only this token: it is refreshed.
+    fn given_token(
+        &self,
+        fields: &mut Fields<'a>,
+        warnings: &mut Vec<Complaint>,
+    ) -> Option<GivenToken> {
+        let expires_at = fields.take("expires_at");
+        let secret = match fields.token("access_token") {
+            Ok(secret) => secret,
+            Err(Complaint::WrongType { found, .. }) => {
+                warnings.push(Complaint::UnreadableToken { found });
+                None
+            }
+            Err(complaint) => {
+                warnings.push(complaint);
+                None
+            }
+        };
+        let expires_at = match expires_at.map(expiry::read) {
+            None | Some(Ok(None)) => None,
+            Some(Ok(Some(time))) => Some(time),
+            Some(Err(expiry::Unreadable)) => {
+                warnings.push(Complaint::UnreadableExpiry);
+                None
+            }
+        };
+        Some(GivenToken {
+            secret: secret?.into(),
+            expires_at: expires_at?,
+        })
+    }
+
+    fn line(&self, value: &RawValue) -> u32 {
+        // Values borrow from the text, so their addresses tell where they stand.
+        let offset = value.get().as_ptr() as usize - self.text.as_ptr() as usize;
+        self.lines.at(offset)
+    }
+
+    fn wrong_shape(
+        &self,
+        value: &RawValue,
+        part: &'static str,
+        wanted: &'static str,
+    ) -> TokensFileError {
+        TokensFileError::WrongShape {
+            line: self.line(value),
+            part,
+            found: Kind::of(value).name(),
+            wanted,
+        }
+    }
+}
+
+/// Whether a text can be a Vertex location; none at all can.
+pub(crate) fn is_location(text: &str) -> bool {
+    text.len() <= 64
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+fn not_json(error: &serde_json::Error, text: &str) -> TokensFileError {
+    let told = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let problem = match told.strip_suffix(&place) {
+        _ if text.trim().is_empty() => "it is empty",
+        Some(problem) => problem,
+        None => &told,
+    };
+    let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX).max(1);
+    TokensFileError::NotJson {
+        line: number(error.line()),
+        column: number(error.column()),
+        problem: problem.to_owned(),
+    }
+}
+
+/// Where the lines of a text begin.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &[u8]) -> Self {
+        let breaks = text.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+        Self(
+            std::iter::once(0)
+                .chain(breaks.map(|(at, _)| at + 1))
+                .collect(),
+        )
+    }
+
+    fn at(&self, offset: usize) -> u32 {
+        let line = self.0.partition_point(|&start| start <= offset);
+        u32::try_from(line).unwrap_or(u32::MAX)
+    }
+
+    fn last(&self) -> u32 {
+        u32::try_from(self.0.len()).unwrap_or(u32::MAX)
+    }
+}
