@@ -1,1 +1,120 @@
-//! Serves the OpenAI HTTP API and answers with Gemini.
+//! The gateway: serves the OpenAI HTTP API and answers with Gemini.
+//!
+//! In reading order: [`config`] and [`api_keys`], [`http`] the edge, [`tokens`] the
+//! rotation's near side, [`upstream`] Google, [`models`] who knows what, [`outcomes`]
+//! what the token-service is told, [`error`] how failures become HTTP.
+
+pub mod api_keys;
+pub mod config;
+pub mod error;
+pub mod health;
+pub mod http;
+pub mod models;
+pub mod outcomes;
+pub mod tokens;
+pub mod upstream;
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use antigravity_runtime::{
+    listener::{self, Limits},
+    shutdown::Shutdown,
+};
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    config::Config,
+    http::Gateway,
+    models::Models,
+    outcomes::Outcomes,
+    tokens::{Client, Tokens},
+    upstream::{Upstream, client::HttpClient},
+};
+
+/// Why the gateway does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The token-service's address or the gateway's token cannot be used.
+    #[error(transparent)]
+    TokenService(#[from] tokens::ClientError),
+    /// No connections to Google can be made.
+    #[error(transparent)]
+    HttpClient(#[from] upstream::client::ClientError),
+    /// The admin listener cannot be opened.
+    #[error("ADMIN_LISTEN: cannot listen on {address}: {source}")]
+    AdminListener {
+        /// What was asked for.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The listener broke.
+    #[error("the listener broke: {0}")]
+    Listener(#[from] io::Error),
+}
+
+/// Serves clients on `listener` until `shutdown`, then lets running requests finish
+/// within the configured grace.
+///
+/// # Errors
+/// A configuration that cannot be used, or a listener that breaks.
+pub async fn serve(
+    config: Config,
+    listener: TcpListener,
+    shutdown: Shutdown,
+) -> Result<(), ServeError> {
+    let client = Client::new(&config.token_service_url, &config.gateway_token)?;
+    let http_client = HttpClient::new(&config.upstreams, &config.timeouts)?;
+    let tokens = Arc::new(Tokens::new(client.clone(), config.clock.clone()));
+    let models = Arc::new(Models::new(
+        Arc::clone(&tokens),
+        http_client.clone(),
+        config.upstreams.clone(),
+        config.clock.clone(),
+    ));
+    let (outcomes, reports) = Outcomes::new();
+    let upstream = Upstream::new(
+        http_client,
+        &config,
+        Arc::clone(&tokens),
+        Arc::clone(&models),
+        outcomes,
+    );
+    let limits = Limits {
+        drain_delay: config.shutdown_delay,
+        drain_grace: config.shutdown_grace,
+        ..Limits::default()
+    };
+    let admin = match config.admin_listen {
+        Some(address) => Some(
+            TcpListener::bind(address)
+                .await
+                .map_err(|source| ServeError::AdminListener { address, source })?,
+        ),
+        None => None,
+    };
+    let gateway = Arc::new(Gateway {
+        config,
+        tokens: Arc::clone(&tokens),
+        models,
+        upstream,
+        shutdown: shutdown.clone(),
+    });
+
+    let background = TaskTracker::new();
+    let ended = CancellationToken::new();
+    background.spawn(outcomes::run(client, reports, ended.clone()));
+    if let Some(admin) = admin {
+        tracing::info!(address = %admin.local_addr()?, "the admin listener is open");
+        let router = http::admin_router(Arc::clone(&gateway));
+        background.spawn(listener::serve(admin, router, limits, shutdown.clone()));
+    }
+    tracing::info!(address = %listener.local_addr()?, "the gateway listens");
+    let served = listener::serve(listener, http::router(gateway), limits, shutdown).await;
+    tokens.give_back().await;
+    ended.cancel();
+    background.close();
+    background.wait().await;
+    Ok(served?)
+}

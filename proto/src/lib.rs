@@ -19,4 +19,7 @@ pub mod v1 {
         include_bytes!(concat!(env!("OUT_DIR"), "/antigravity.bin"));
 }
 
+mod group;
 mod redacted;
+
+pub use group::model_group;

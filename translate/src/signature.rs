@@ -58,7 +58,7 @@ pub fn normalized(signature: &str) -> Cow<'_, str> {
     if signature == DUMMY {
         return Cow::Borrowed(signature);
     }
-    if signature.len() % 4 == 0 && !signature.contains(['-', '_']) {
+    if signature.len().is_multiple_of(4) && !signature.contains(['-', '_']) {
         return Cow::Borrowed(signature);
     }
     let mut standard: String = signature

@@ -38,6 +38,12 @@ impl EventBuffer {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// How the answer is framed.
+    #[must_use]
+    pub fn framing(&self) -> Framing {
+        self.framing
+    }
+
     /// How many bytes wait for the end of their event.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -1,0 +1,459 @@
+//! Everything an operator can set on the gateway, read once.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use antigravity_runtime::{
+    clock::Clock,
+    config::{self, ConfigError, Environment, Var, parsed},
+    telemetry,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use secrecy::SecretString;
+
+use crate::api_keys::ApiKeys;
+
+const API_KEYS: Var = Var {
+    name: "API_KEYS",
+    default: "",
+    help: "The keys that clients may use: a JSON list, or comma-separated, each a key or name=key, \
+           or [{\"name\": …, \"key\": …}].",
+    secret: true,
+};
+const HOST: Var = Var {
+    name: "HOST",
+    default: "127.0.0.1",
+    help: "The address to listen on; 0.0.0.0 for every interface.",
+    secret: false,
+};
+const PORT: Var = Var {
+    name: "PORT",
+    default: "8000",
+    help: "The port to listen on; 0 takes a free one.",
+    secret: false,
+};
+const TOKEN_SERVICE_URL: Var = Var {
+    name: "TOKEN_SERVICE_URL",
+    default: "http://127.0.0.1:50051",
+    help: "Where the token-service is.",
+    secret: false,
+};
+const GATEWAY_TOKEN: Var = Var {
+    name: "GATEWAY_TOKEN",
+    default: "",
+    help: "The bearer token that gateways show to the token-service.",
+    secret: true,
+};
+const ADMIN_LISTEN: Var = Var {
+    name: "ADMIN_LISTEN",
+    default: "",
+    help: "An address for /livez and /readyz apart from the clients' port, such as 127.0.0.1:9090.",
+    secret: false,
+};
+const ANTIGRAVITY_BASE_URLS: Var = Var {
+    name: "ANTIGRAVITY_BASE_URLS",
+    default: "https://daily-cloudcode-pa.googleapis.com,https://cloudcode-pa.googleapis.com",
+    help: "Hosts of the Cloud Code API, comma-separated, tried in this order.",
+    secret: false,
+};
+const GEMINI_BASE_URL: Var = Var {
+    name: "GEMINI_BASE_URL",
+    default: "https://generativelanguage.googleapis.com",
+    help: "Host of the Gemini API.",
+    secret: false,
+};
+const VERTEX_BASE_URL: Var = Var {
+    name: "VERTEX_BASE_URL",
+    default: "",
+    help: "Host of Vertex AI. Not set: Google's host of each project's location.",
+    secret: false,
+};
+const UPSTREAM_HEADERS: Var = Var {
+    name: "UPSTREAM_HEADERS",
+    default: "",
+    help: "Extra headers on every request to Google, as a JSON object of names and values.",
+    secret: false,
+};
+const UPSTREAM_CA_FILE: Var = Var {
+    name: "UPSTREAM_CA_FILE",
+    default: "",
+    help: "A PEM file of certificate authorities to trust besides the system's.",
+    secret: false,
+};
+const DEFAULT_STREAM: Var = Var {
+    name: "DEFAULT_STREAM",
+    default: "false",
+    help: "What `stream` is when the client does not say.",
+    secret: false,
+};
+const STRICT_PARAMS: Var = Var {
+    name: "STRICT_PARAMS",
+    default: "false",
+    help: "Refuse parameters that are otherwise ignored and named in x-ignored-params.",
+    secret: false,
+};
+const SIGNATURE_ID_LIMIT: Var = Var {
+    name: "SIGNATURE_ID_LIMIT",
+    default: "4096",
+    help: "Thought signatures ride in tool call ids of up to so many characters; 0: never.",
+    secret: false,
+};
+const CONNECT_TIMEOUT: Var = Var {
+    name: "CONNECT_TIMEOUT",
+    default: "10s",
+    help: "For a connection to Google, TLS included.",
+    secret: false,
+};
+const FIRST_BYTE_TIMEOUT: Var = Var {
+    name: "FIRST_BYTE_TIMEOUT",
+    default: "120s",
+    help: "For the first event of a stream, per attempt.",
+    secret: false,
+};
+const IDLE_TIMEOUT: Var = Var {
+    name: "IDLE_TIMEOUT",
+    default: "120s",
+    help: "Between two reads of a stream.",
+    secret: false,
+};
+const REQUEST_TIMEOUT: Var = Var {
+    name: "REQUEST_TIMEOUT",
+    default: "10m",
+    help: "For a whole unary answer, and for all attempts until a stream's first event.",
+    secret: false,
+};
+const BODY_TIMEOUT: Var = Var {
+    name: "BODY_TIMEOUT",
+    default: "30s",
+    help: "Between two reads of a client's body, and ten times that for all of it.",
+    secret: false,
+};
+const KEEPALIVE_INTERVAL: Var = Var {
+    name: "KEEPALIVE_INTERVAL",
+    default: "15s",
+    help: "A stream that has been silent for so long gets a comment.",
+    secret: false,
+};
+const MAX_ATTEMPTS: Var = Var {
+    name: "MAX_ATTEMPTS",
+    default: "6",
+    help: "Requests to Google for one request of a client, at most.",
+    secret: false,
+};
+const MAX_BODY_BYTES: Var = Var {
+    name: "MAX_BODY_BYTES",
+    default: "32MiB",
+    help: "The largest body of a request.",
+    secret: false,
+};
+const SHUTDOWN_DELAY: Var = Var {
+    name: "SHUTDOWN_DELAY",
+    default: "5s",
+    help: "After SIGTERM the listener stays open for so long, with /readyz at 503.",
+    secret: false,
+};
+const SHUTDOWN_GRACE: Var = Var {
+    name: "SHUTDOWN_GRACE",
+    default: "300s",
+    help: "Running requests may go on for so long after that.",
+    secret: false,
+};
+const LOG_FORMAT: Var = Var {
+    name: "LOG_FORMAT",
+    default: "text",
+    help: "text or json.",
+    secret: false,
+};
+const LOG_LEVEL: Var = Var {
+    name: "LOG_LEVEL",
+    default: "info",
+    help: "error, warn, info, debug, trace, or a filter such as info,gateway=debug.",
+    secret: false,
+};
+
+/// Every variable of the gateway, in the order of `--help`.
+pub const VARS: &[Var] = &[
+    API_KEYS,
+    HOST,
+    PORT,
+    TOKEN_SERVICE_URL,
+    GATEWAY_TOKEN,
+    ADMIN_LISTEN,
+    ANTIGRAVITY_BASE_URLS,
+    GEMINI_BASE_URL,
+    VERTEX_BASE_URL,
+    UPSTREAM_HEADERS,
+    UPSTREAM_CA_FILE,
+    DEFAULT_STREAM,
+    STRICT_PARAMS,
+    SIGNATURE_ID_LIMIT,
+    CONNECT_TIMEOUT,
+    FIRST_BYTE_TIMEOUT,
+    IDLE_TIMEOUT,
+    REQUEST_TIMEOUT,
+    BODY_TIMEOUT,
+    KEEPALIVE_INTERVAL,
+    MAX_ATTEMPTS,
+    MAX_BODY_BYTES,
+    SHUTDOWN_DELAY,
+    SHUTDOWN_GRACE,
+    LOG_FORMAT,
+    LOG_LEVEL,
+];
+
+/// The gateway's configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The keys that clients may use.
+    pub api_keys: ApiKeys,
+    /// Where clients reach it.
+    pub listen: SocketAddr,
+    /// Where `/livez` and `/readyz` are besides.
+    pub admin_listen: Option<SocketAddr>,
+    /// Where the token-service is.
+    pub token_service_url: String,
+    /// What the token-service asks of gateways.
+    pub gateway_token: SecretString,
+    /// Where Google is.
+    pub upstreams: Upstreams,
+    /// How requests are read.
+    pub requests: translate::chat::request::Options,
+    /// The longest tool call id that carries a thought signature, in characters.
+    pub signature_id_limit: usize,
+    /// How long things may take.
+    pub timeouts: Timeouts,
+    /// Requests to Google for one request of a client, at most.
+    pub max_attempts: usize,
+    /// The largest body of a request, in bytes.
+    pub max_body_bytes: usize,
+    /// How long the listener stays open after it was asked to end.
+    pub shutdown_delay: Duration,
+    /// How long running requests may go on after that.
+    pub shutdown_grace: Duration,
+    /// The time; tests move it.
+    pub clock: Clock,
+}
+
+/// Where Google is, and what to tell it.
+#[derive(Clone, Debug)]
+pub struct Upstreams {
+    /// Hosts of the Cloud Code API, in the order of trying.
+    pub antigravity: Vec<String>,
+    /// Host of the Gemini API.
+    pub gemini: String,
+    /// Host of Vertex AI; `None`: Google's host of each location.
+    pub vertex: Option<String>,
+    /// Extra headers.
+    pub headers: HeaderMap,
+    /// Certificate authorities to trust besides the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl Default for Upstreams {
+    fn default() -> Self {
+        let hosts = ANTIGRAVITY_BASE_URLS.default.split(',');
+        Self {
+            antigravity: hosts.map(str::to_owned).collect(),
+            gemini: GEMINI_BASE_URL.default.to_owned(),
+            vertex: None,
+            headers: HeaderMap::new(),
+            ca_file: None,
+        }
+    }
+}
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// A connection to Google.
+    pub connect: Duration,
+    /// The first event of a stream, per attempt.
+    pub first_byte: Duration,
+    /// Between two reads of a stream.
+    pub idle: Duration,
+    /// A whole unary answer, and all attempts until a stream's first event.
+    pub request: Duration,
+    /// Between two reads of a client's body.
+    pub body: Duration,
+    /// Silence after which a stream gets a comment.
+    pub keepalive: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            first_byte: Duration::from_secs(120),
+            idle: Duration::from_secs(120),
+            request: Duration::from_secs(600),
+            body: Duration::from_secs(30),
+            keepalive: Duration::from_secs(15),
+        }
+    }
+}
+
+/// How log lines look, which `main` needs before everything else.
+#[derive(Clone, Debug)]
+pub struct Logging {
+    /// For people or for machines.
+    pub format: telemetry::Format,
+    /// Which lines.
+    pub level: telemetry::Level,
+}
+
+impl Logging {
+    /// Reads `LOG_FORMAT` and `LOG_LEVEL`.
+    ///
+    /// # Errors
+    /// A value that is neither.
+    pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
+        Ok(Self {
+            format: environment.required(&LOG_FORMAT, parsed("text or json"))?,
+            level: environment.required(
+                &LOG_LEVEL,
+                parsed("one of error, warn, info, debug, trace or a filter"),
+            )?,
+        })
+    }
+}
+
+/// What the all-in-one binary knows without asking the operator.
+#[derive(Clone, Debug, Default)]
+pub struct Defaults {
+    /// The key that was made at the first start.
+    pub api_key: Option<SecretString>,
+    /// The gateways' token that was made at the first start.
+    pub gateway_token: Option<SecretString>,
+    /// Where the token-service of this process listens.
+    pub token_service_url: Option<String>,
+}
+
+impl Config {
+    /// Reads it; what is not set comes from `defaults` where they have it.
+    ///
+    /// # Errors
+    /// A value that is missing or cannot be used, named.
+    pub fn from_environment(
+        environment: &Environment,
+        defaults: Defaults,
+    ) -> Result<Self, ConfigError> {
+        let host: String = environment.required(&HOST, |text| Ok(text.to_owned()))?;
+        let port: u16 = environment.required(&PORT, parsed("a port from 0 to 65535"))?;
+        let listen = resolve(&host, port)
+            .map_err(|problem| environment.invalid(&HOST, format!("{host:?} {problem}")))?;
+        let api_keys = match environment.read(&API_KEYS, ApiKeys::parse)? {
+            Some(keys) => keys,
+            None => match defaults.api_key {
+                Some(key) => ApiKeys::single("default", key),
+                None => {
+                    return Err(ConfigError::Missing {
+                        name: API_KEYS.name.to_owned(),
+                        remedy: "set it, or API_KEYS_FILE, to the keys that clients may use, such \
+                                 as API_KEYS='[\"<a long random text>\"]'"
+                            .to_owned(),
+                    });
+                }
+            },
+        };
+        if !listen.ip().is_loopback()
+            && let Some(sample) = api_keys.sample()
+        {
+            return Err(environment.invalid(
+                &API_KEYS,
+                format!(
+                    "the sample key {sample:?} is public, and HOST={host} lets others in; set a \
+                     key of your own, or HOST=127.0.0.1"
+                ),
+            ));
+        }
+        let gateway_token = match environment.secret(&GATEWAY_TOKEN)? {
+            Some(token) => token,
+            None => defaults.gateway_token.ok_or_else(|| ConfigError::Missing {
+                name: GATEWAY_TOKEN.name.to_owned(),
+                remedy: "set it, or GATEWAY_TOKEN_FILE, to the token-service's (it keeps one in \
+                         data/gateway_token)"
+                    .to_owned(),
+            })?,
+        };
+        let token_service_url = match (
+            environment.raw(&TOKEN_SERVICE_URL)?,
+            defaults.token_service_url,
+        ) {
+            (None, Some(url)) => url,
+            _ => environment.required(&TOKEN_SERVICE_URL, config::base_url)?,
+        };
+        let duration = |var| environment.required(var, config::duration);
+        Ok(Self {
+            api_keys,
+            listen,
+            admin_listen: environment
+                .read(&ADMIN_LISTEN, parsed("an address such as 127.0.0.1:9090"))?,
+            token_service_url,
+            gateway_token,
+            upstreams: Upstreams {
+                antigravity: environment.required(&ANTIGRAVITY_BASE_URLS, base_urls)?,
+                gemini: environment.required(&GEMINI_BASE_URL, config::base_url)?,
+                vertex: environment.read(&VERTEX_BASE_URL, config::base_url)?,
+                headers: environment
+                    .read(&UPSTREAM_HEADERS, header_map)?
+                    .unwrap_or_default(),
+                ca_file: environment.read(&UPSTREAM_CA_FILE, |text| Ok(text.into()))?,
+            },
+            requests: translate::chat::request::Options {
+                default_stream: environment.required(&DEFAULT_STREAM, config::boolean)?,
+                strict_params: environment.required(&STRICT_PARAMS, config::boolean)?,
+            },
+            signature_id_limit: environment
+                .required(&SIGNATURE_ID_LIMIT, parsed("a number of characters"))?,
+            timeouts: Timeouts {
+                connect: duration(&CONNECT_TIMEOUT)?,
+                first_byte: duration(&FIRST_BYTE_TIMEOUT)?,
+                idle: duration(&IDLE_TIMEOUT)?,
+                request: duration(&REQUEST_TIMEOUT)?,
+                body: duration(&BODY_TIMEOUT)?,
+                keepalive: duration(&KEEPALIVE_INTERVAL)?,
+            },
+            max_attempts: environment.required(&MAX_ATTEMPTS, attempts)?,
+            max_body_bytes: environment.required(&MAX_BODY_BYTES, config::bytes)?,
+            shutdown_delay: duration(&SHUTDOWN_DELAY)?,
+            shutdown_grace: duration(&SHUTDOWN_GRACE)?,
+            clock: Clock::system(),
+        })
+    }
+}
+
+fn resolve(host: &str, port: u16) -> Result<SocketAddr, String> {
+    use std::net::ToSocketAddrs as _;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    (host, port)
+        .to_socket_addrs()
+        .ok()
+        .and_then(|mut addresses| addresses.next())
+        .ok_or_else(|| "is not an address to listen on, such as 127.0.0.1 or 0.0.0.0".to_owned())
+}
+
+fn attempts(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(attempts @ 1..=100) => Ok(attempts),
+        _ => Err("is not a number from 1 to 100".to_owned()),
+    }
+}
+
+fn base_urls(text: &str) -> Result<Vec<String>, String> {
+    text.split(',')
+        .map(|url| config::base_url(url.trim()))
+        .collect()
+}
+
+fn header_map(text: &str) -> Result<HeaderMap, String> {
+    let wrong = || "is not a JSON object of header names and values".to_owned();
+    let pairs: std::collections::BTreeMap<String, String> =
+        serde_json::from_str(text).map_err(|_| wrong())?;
+    let mut headers = HeaderMap::new();
+    for (name, value) in pairs {
+        let name: HeaderName = name.parse().map_err(|_| wrong())?;
+        let mut value = HeaderValue::from_str(&value).map_err(|_| wrong())?;
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    Ok(headers)
+}

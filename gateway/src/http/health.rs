@@ -1,0 +1,47 @@
+//! Whether the process lives, and whether it should get requests.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::State,
+    http::{Response, StatusCode},
+};
+
+use super::{Gateway, respond};
+
+/// For older clients: the process answers.
+pub(super) async fn health() -> Response<Body> {
+    respond::json(br#"{"status":"ok"}"#.as_slice().into())
+}
+
+/// The process lives; depends on nothing.
+pub(super) async fn livez() -> Response<Body> {
+    respond::json(br#"{"status":"ok"}"#.as_slice().into())
+}
+
+/// Whether requests can be served: an unexpired token is in hand, or the token-service
+/// answers (an empty pool included, which it explains better than a failing probe).
+pub(super) async fn readyz(State(gateway): State<Arc<Gateway>>) -> Response<Body> {
+    let (status, body): (_, &[u8]) = if gateway.shutdown.drain.is_cancelled() {
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            br#"{"status":"shutting_down"}"#,
+        )
+    } else if gateway.tokens.is_reachable().await {
+        (StatusCode::OK, br#"{"status":"ok"}"#)
+    } else if gateway.tokens.has_usable() {
+        (
+            StatusCode::OK,
+            br#"{"status":"degraded","reason":"the token-service does not answer; tokens in hand are used"}"#,
+        )
+    } else {
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            br#"{"status":"unavailable","reason":"the token-service does not answer and no access token is in hand"}"#,
+        )
+    };
+    let mut response = respond::json(body.into());
+    *response.status_mut() = status;
+    response
+}

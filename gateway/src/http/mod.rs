@@ -1,0 +1,12 @@
+//! The HTTP edge: routes, keys, bodies, ids, and errors as OpenAI writes them.
+//! Handlers read a request, hand it on and answer; what happens upstream is not here.
+
+mod auth;
+mod body;
+mod chat;
+mod health;
+mod models;
+mod respond;
+mod router;
+
+pub use router::{Gateway, admin_router, router};

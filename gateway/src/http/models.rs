@@ -1,0 +1,91 @@
+//! `GET /v1/models` and `GET /v1/models/{id}`.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::{Extension, Path, State},
+    http::{HeaderMap, Response},
+};
+use serde::Serialize;
+
+use super::{
+    Gateway, auth,
+    respond::{self, RequestId},
+};
+use crate::{error::Error, models::Listed};
+
+#[derive(Serialize)]
+struct Model<'a> {
+    id: &'a str,
+    object: &'static str,
+    /// Google does not tell when a model was made.
+    created: u64,
+    owned_by: &'static str,
+}
+
+impl<'a> Model<'a> {
+    fn of(listed: &'a Listed) -> Self {
+        Self {
+            id: &listed.id,
+            object: "model",
+            created: 0,
+            owned_by: listed.owner,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct List<'a> {
+    object: &'static str,
+    data: Vec<Model<'a>>,
+}
+
+pub(super) async fn list(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(id): Extension<RequestId>,
+    headers: HeaderMap,
+) -> Response<Body> {
+    let listed = async {
+        auth::key_name(&headers, &gateway.config.api_keys)?;
+        gateway.models.all().await
+    };
+    match listed.await {
+        Ok(models) => written(&List {
+            object: "list",
+            data: models.iter().map(Model::of).collect(),
+        }),
+        Err(error) => respond::error(&error, &id),
+    }
+}
+
+pub(super) async fn show(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(id): Extension<RequestId>,
+    Path(model): Path<String>,
+    headers: HeaderMap,
+) -> Response<Body> {
+    let found = async {
+        auth::key_name(&headers, &gateway.config.api_keys)?;
+        let models = gateway.models.all().await?;
+        let bare = translate::gemini::model::bare(&model);
+        models
+            .into_iter()
+            .find(|listed| listed.id == bare)
+            .ok_or_else(|| Error::UnknownModel {
+                message: format!(
+                    "The model '{}' does not exist or you do not have access to it.",
+                    model.chars().take(256).collect::<String>()
+                ),
+            })
+    };
+    match found.await {
+        Ok(listed) => written(&Model::of(&listed)),
+        Err(error) => respond::error(&error, &id),
+    }
+}
+
+fn written(value: &impl Serialize) -> Response<Body> {
+    // Texts and numbers alone always serialise.
+    respond::json(serde_json::to_vec(value).unwrap_or_default().into())
+}

@@ -1,0 +1,110 @@
+//! Answers: OpenAI's errors, JSON, and the headers that every answer has.
+
+use axum::{
+    body::Body,
+    extract::Request,
+    http::{HeaderMap, HeaderName, HeaderValue, Response, header},
+    middleware::Next,
+};
+use bytes::Bytes;
+
+use crate::error::Error;
+
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const IGNORED_PARAMS: HeaderName = HeaderName::from_static("x-ignored-params");
+const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+
+/// The id of a request: the client's where it has a sane one, else a new one.
+#[derive(Clone, Debug)]
+pub(super) struct RequestId(pub(super) String);
+
+impl RequestId {
+    fn of(headers: &HeaderMap) -> Self {
+        let sane = |id: &&str| {
+            !id.is_empty() && id.len() <= 128 && id.chars().all(|c| c.is_ascii_graphic())
+        };
+        let given = headers
+            .get(REQUEST_ID)
+            .and_then(|value| value.to_str().ok())
+            .filter(sane);
+        Self(match given {
+            Some(id) => id.to_owned(),
+            None => format!("req_{}", uuid::Uuid::new_v4().simple()),
+        })
+    }
+}
+
+/// Gives every request its id and every answer the header with it.
+pub(super) async fn with_request_id(mut request: Request, next: Next) -> Response<Body> {
+    let id = RequestId::of(request.headers());
+    let value = HeaderValue::from_str(&id.0);
+    request.extensions_mut().insert(id);
+    let mut response = next.run(request).await;
+    // An id is graphic ASCII, so it is a header value.
+    if let Ok(value) = value {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+/// An error as OpenAI writes it.
+pub(super) fn error(error: &Error, request_id: &RequestId) -> Response<Body> {
+    if error.status().is_server_error() {
+        tracing::warn!(request_id = request_id.0, code = error.code(), %error, "request failed");
+    } else {
+        tracing::debug!(request_id = request_id.0, code = error.code(), %error, "request refused");
+    }
+    let mut response = json(error.body(&request_id.0).into());
+    *response.status_mut() = error.status();
+    let headers = response.headers_mut();
+    if let Some(after) = error.retry_after() {
+        // Rounded up: whoever comes a moment early is refused again.
+        let seconds = after.as_millis().div_ceil(1000).max(1);
+        headers.insert(
+            header::RETRY_AFTER,
+            HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)),
+        );
+        headers.insert(
+            RETRY_AFTER_MS,
+            HeaderValue::from(u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+        );
+    }
+    if let Error::MethodNotAllowed { allowed, .. } = error {
+        headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
+    }
+    if matches!(error, Error::MissingApiKey | Error::WrongApiKey) {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if matches!(error, Error::BodyTooLarge { .. } | Error::BodyTimeout) {
+        // What is left of the body is not read.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// A JSON answer.
+pub(super) fn json(body: Bytes) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    response
+}
+
+/// The start of a stream of server-sent events.
+pub(super) fn event_stream(body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/event-stream; charset=utf-8"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    // nginx would otherwise hold events back.
+    headers.insert(
+        HeaderName::from_static("x-accel-buffering"),
+        HeaderValue::from_static("no"),
+    );
+    response
+}

@@ -1,0 +1,132 @@
+//! Which path is served by whom, and what the others are told.
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    http::Response,
+    middleware::{self, Next},
+    routing::{get, post},
+};
+use futures_util::FutureExt as _;
+
+use super::{
+    chat, health, models,
+    respond::{self, RequestId},
+};
+use crate::{config::Config, error::Error, models::Models, tokens::Tokens, upstream::Upstream};
+
+/// What the handlers work with.
+#[derive(Debug)]
+pub struct Gateway {
+    /// As it was read at the start.
+    pub config: Config,
+    /// Turns and access tokens.
+    pub tokens: Arc<Tokens>,
+    /// What can be asked for.
+    pub models: Arc<Models>,
+    /// Google.
+    pub upstream: Upstream,
+    /// How the process ends.
+    pub shutdown: antigravity_runtime::shutdown::Shutdown,
+}
+
+const SERVED: &str = "POST /v1/chat/completions, GET /v1/models, GET /v1/models/{model}, \
+                      GET /health, GET /livez and GET /readyz";
+
+/// Everything that clients can ask.
+pub fn router(gateway: Arc<Gateway>) -> Router {
+    Router::new()
+        .route("/v1/chat/completions", post(chat::create))
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{*id}", get(models::show))
+        .merge(health_routes())
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(unknown_path)
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&gateway),
+            while_ending,
+        ))
+        .layer(middleware::from_fn(catch_panic))
+        .layer(middleware::from_fn(respond::with_request_id))
+        .with_state(gateway)
+}
+
+/// What the admin listener has.
+pub fn admin_router(gateway: Arc<Gateway>) -> Router {
+    health_routes()
+        .fallback(unknown_path)
+        .layer(middleware::from_fn(respond::with_request_id))
+        .with_state(gateway)
+}
+
+fn health_routes() -> Router<Arc<Gateway>> {
+    Router::new()
+        .route("/health", get(health::health))
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
+}
+
+async fn unknown_path(request: Request) -> Response<Body> {
+    let error = Error::UnknownPath {
+        method: request.method().to_string(),
+        path: request.uri().path().to_owned(),
+        served: SERVED,
+    };
+    respond::error(&error, &request_id(&request))
+}
+
+async fn method_not_allowed(request: Request) -> Response<Body> {
+    let path = request.uri().path().to_owned();
+    let allowed = if path == "/v1/chat/completions" {
+        "POST"
+    } else {
+        "GET, HEAD"
+    };
+    let error = Error::MethodNotAllowed {
+        method: request.method().to_string(),
+        path,
+        allowed,
+    };
+    respond::error(&error, &request_id(&request))
+}
+
+fn request_id(request: &Request) -> RequestId {
+    // The layer around every route puts one there.
+    request
+        .extensions()
+        .get()
+        .cloned()
+        .unwrap_or_else(|| RequestId(String::new()))
+}
+
+/// While the process ends, answers tell clients to take their next request elsewhere.
+async fn while_ending(
+    State(gateway): State<Arc<Gateway>>,
+    request: Request,
+    next: Next,
+) -> Response<Body> {
+    let http1 = request.version() < axum::http::Version::HTTP_2;
+    let mut response = next.run(request).await;
+    if http1 && gateway.shutdown.drain.is_cancelled() {
+        let close = axum::http::HeaderValue::from_static("close");
+        response
+            .headers_mut()
+            .insert(axum::http::header::CONNECTION, close);
+    }
+    response
+}
+
+/// A defect of ours answers one request with a 500 and harms no other.
+async fn catch_panic(request: Request, next: Next) -> Response<Body> {
+    let id = request_id(&request);
+    match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+        Ok(response) => response,
+        Err(_) => {
+            tracing::error!(request_id = id.0, "a handler panicked");
+            respond::error(&Error::Internal, &id)
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! The gRPC client of the token-service.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use antigravity_proto::v1::{
+    AcquireTokensRequest, AcquireTokensResponse, ReportOutcomesRequest,
+    token_service_client::TokenServiceClient,
+};
+use parking_lot::Mutex;
+use secrecy::{ExposeSecret as _, SecretString};
+use tonic::{
+    Code, Request, Status,
+    metadata::{Ascii, MetadataValue},
+    transport::{Channel, Endpoint},
+};
+use tonic_types::StatusExt as _;
+
+use crate::error::Error;
+
+/// Longer than a refresh at the OAuth endpoint may take, which a call may wait for.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(40);
+const REPORT_TIMEOUT: Duration = Duration::from_secs(10);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Why there can be no client.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The address is none.
+    #[error("TOKEN_SERVICE_URL {url:?} is not an address such as http://127.0.0.1:50051")]
+    Url {
+        /// What was given.
+        url: String,
+    },
+    /// The token has characters that no header can carry.
+    #[error("GATEWAY_TOKEN has characters that no header can carry")]
+    Token,
+}
+
+/// Why the token-service handed out nothing.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// The request excluded every project that could serve.
+    AllExcluded,
+    /// As the client is to be told.
+    Told(Error),
+}
+
+impl Refusal {
+    pub(super) fn is_away(&self) -> bool {
+        matches!(self, Self::Told(Error::TokenServiceAway))
+    }
+}
+
+/// Calls the token-service; connects by itself, again and again.
+#[derive(Clone, Debug)]
+pub struct Client {
+    channel: Channel,
+    bearer: MetadataValue<Ascii>,
+    gateway_id: String,
+    /// When it was last asked whether it answers, and whether it did.
+    probed: Arc<Mutex<Option<(Instant, bool)>>>,
+}
+
+impl Client {
+    /// A client of the service at `url`; does not connect yet.
+    ///
+    /// # Errors
+    /// An address or a token that cannot be used.
+    pub fn new(url: &str, token: &SecretString) -> Result<Self, ClientError> {
+        let endpoint = Endpoint::from_shared(url.to_owned())
+            .map_err(|_| ClientError::Url {
+                url: url.to_owned(),
+            })?
+            .connect_timeout(Duration::from_secs(2))
+            .http2_keep_alive_interval(Duration::from_secs(10))
+            .keep_alive_timeout(Duration::from_secs(5))
+            .tcp_nodelay(true);
+        let mut bearer: MetadataValue<Ascii> = format!("Bearer {}", token.expose_secret())
+            .parse()
+            .map_err(|_| ClientError::Token)?;
+        bearer.set_sensitive(true);
+        Ok(Self {
+            channel: endpoint.connect_lazy(),
+            bearer,
+            gateway_id: uuid::Uuid::new_v4().to_string(),
+            probed: Arc::default(),
+        })
+    }
+
+    fn request<T>(&self, message: T, timeout: Duration) -> Request<T> {
+        let mut request = Request::new(message);
+        request
+            .metadata_mut()
+            .insert("authorization", self.bearer.clone());
+        request.set_timeout(timeout);
+        request
+    }
+
+    pub(super) async fn acquire(
+        &self,
+        mut request: AcquireTokensRequest,
+    ) -> Result<AcquireTokensResponse, Refusal> {
+        request.gateway_id.clone_from(&self.gateway_id);
+        let call = self.request(request, ACQUIRE_TIMEOUT);
+        match TokenServiceClient::new(self.channel.clone())
+            .acquire_tokens(call)
+            .await
+        {
+            Ok(response) => Ok(response.into_inner()),
+            Err(status) => Err(refusal(&status)),
+        }
+    }
+
+    /// Hands reports in.
+    ///
+    /// # Errors
+    /// As the service says; a transport failure is `UNAVAILABLE`.
+    pub async fn report(&self, mut request: ReportOutcomesRequest) -> Result<(), Status> {
+        request.gateway_id.clone_from(&self.gateway_id);
+        let call = self.request(request, REPORT_TIMEOUT);
+        TokenServiceClient::new(self.channel.clone())
+            .report_outcomes(call)
+            .await
+            .map(|_| ())
+    }
+
+    pub(super) async fn is_reachable(&self) -> bool {
+        if let Some((at, answered)) = *self.probed.lock()
+            && at.elapsed() < PROBE_TIMEOUT
+        {
+            return answered;
+        }
+        // No turn, nothing refreshed: the answer costs nothing.
+        let call = self.request(
+            AcquireTokensRequest {
+                count: Some(0),
+                gateway_id: self.gateway_id.clone(),
+                ..Default::default()
+            },
+            PROBE_TIMEOUT,
+        );
+        let answered = match TokenServiceClient::new(self.channel.clone())
+            .acquire_tokens(call)
+            .await
+        {
+            Ok(_) => true,
+            // An empty pool answers too.
+            Err(status) => matches!(
+                status.code(),
+                Code::FailedPrecondition | Code::ResourceExhausted
+            ),
+        };
+        *self.probed.lock() = Some((Instant::now(), answered));
+        answered
+    }
+}
+
+fn refusal(status: &Status) -> Refusal {
+    let reason = status.get_details_error_info().map(|info| info.reason);
+    let told = match status.code() {
+        Code::FailedPrecondition => match reason.as_deref() {
+            Some("ALL_EXCLUDED") => return Refusal::AllExcluded,
+            _ => Error::NoUsableProject {
+                message: explained(reason.as_deref()).to_owned(),
+            },
+        },
+        Code::ResourceExhausted => Error::RateLimited {
+            message: "Every project that could serve this model rests, as Google asked.".to_owned(),
+            retry_after: status
+                .get_details_retry_info()
+                .and_then(|info| info.retry_delay),
+            quota: false,
+        },
+        // The service says so itself: it is there, and Google's OAuth endpoint is not.
+        Code::Unavailable if reason.is_some() => Error::NoUsableProject {
+            message: "The access tokens have expired and Google's OAuth endpoint does not \
+                      refresh them; it is being tried again."
+                .to_owned(),
+        },
+        Code::Unauthenticated | Code::PermissionDenied => {
+            tracing::error!(
+                "the token-service refuses this gateway's token: GATEWAY_TOKEN has to be the same \
+                 on both sides"
+            );
+            Error::TokenServiceAway
+        }
+        code => {
+            tracing::warn!(%code, message = status.message(), "the token-service does not answer");
+            Error::TokenServiceAway
+        }
+    };
+    Refusal::Told(told)
+}
+
+fn explained(reason: Option<&str>) -> &'static str {
+    match reason {
+        Some("NO_PROJECTS") => {
+            "The gateway has no Google project yet. Add one with `antigravity-gateway projects \
+             add` or `antigravity-gateway import data/tokens.json`."
+        }
+        Some("ALL_DISABLED") => {
+            "Every project that could serve this request is disabled. Enable one with \
+             `antigravity-gateway projects enable`."
+        }
+        Some("NEEDS_LOGIN") => {
+            "Google has revoked the logins of every project that could serve this request. \
+             `antigravity-gateway projects list` tells what to do."
+        }
+        Some("OAUTH_CLIENT_INVALID") => {
+            "Google refuses the OAuth client of every project that could serve this request. \
+             Check its client id and secret."
+        }
+        _ => {
+            "No Google project can serve this request now. `antigravity-gateway projects list` \
+             tells why."
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! Turns and access tokens in hand, drawn from the token-service ahead of need.
+//!
+//! A request waits for the token-service only when no usable token is in hand. When
+//! its turns are used up before new ones came, the gateway goes round over the tokens
+//! that it has and settles with the next turns that it draws, so that every project
+//! still gets its share.
+
+mod client;
+mod held;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use antigravity_proto::v1::{self, Upstream};
+use antigravity_runtime::clock::Clock;
+use jiff::Timestamp;
+use parking_lot::Mutex;
+
+use self::{
+    client::Refusal,
+    held::{Held, Key},
+};
+pub use self::{
+    client::{Client, ClientError},
+    held::{Lease, Token},
+};
+use crate::error::Error;
+
+/// What a request needs a token for.
+#[derive(Clone, Debug)]
+pub struct Want<'w> {
+    /// The model to be asked.
+    pub model: &'w str,
+    /// Upstreams that list it; empty: any.
+    pub upstreams: &'w [Upstream],
+    /// Projects that this request does not want (again).
+    pub exclude: &'w HashSet<Arc<str>>,
+}
+
+/// Why no token can be had.
+#[derive(Debug)]
+pub enum AcquireError {
+    /// Every project that could serve was excluded by the request.
+    AllExcluded,
+    /// As the client is to be told.
+    Refused(Error),
+}
+
+/// The gateway's side of the rotation.
+#[derive(Debug)]
+pub struct Tokens {
+    client: Client,
+    held: Mutex<Held>,
+    /// One draw at a time for each queue, so that those who wait share it.
+    drawing: Mutex<HashMap<Key, Arc<tokio::sync::Mutex<()>>>>,
+    waiting: AtomicUsize,
+    clock: Clock,
+}
+
+impl Tokens {
+    /// Nothing in hand yet.
+    #[must_use]
+    pub fn new(client: Client, clock: Clock) -> Self {
+        Self {
+            client,
+            held: Mutex::default(),
+            drawing: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+            clock,
+        }
+    }
+
+    /// Whether an unexpired token is in hand.
+    #[must_use]
+    pub fn has_usable(&self) -> bool {
+        self.held.lock().has_usable(self.clock.now())
+    }
+
+    /// Whether the token-service answers; asked of it at most once a second.
+    pub async fn is_reachable(&self) -> bool {
+        self.client.is_reachable().await
+    }
+
+    /// The upstreams that the pool has projects of; empty: not known yet.
+    #[must_use]
+    pub fn pool_upstreams(&self) -> Vec<Upstream> {
+        self.held.lock().pool_upstreams.clone()
+    }
+
+    /// The next turn for a request, or a token without one.
+    ///
+    /// # Errors
+    /// No project can serve, and why.
+    pub async fn acquire(self: &Arc<Self>, want: &Want<'_>) -> Result<Lease, AcquireError> {
+        let key = Key::of(want.upstreams, want.model, &self.held.lock().pool_upstreams);
+        if let Some(lease) = self.take(&key, want) {
+            return Ok(lease);
+        }
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _waiting = scopeguard(&self.waiting);
+        // A turn may come that cannot be used here, such as one of a project whose token
+        // Google has just refused; the service learns which, and deals another.
+        let mut unwanted = want.exclude.clone();
+        for _ in 0..4 {
+            let drawing = Arc::clone(self.drawing.lock().entry(key.clone()).or_default());
+            let guard = drawing.lock().await;
+            if let Some(lease) = self.take(&key, want) {
+                return Ok(lease);
+            }
+            unwanted.extend(self.held.lock().unusable(&key, want.model, self.now()));
+            let waiting = self.waiting.load(Ordering::Relaxed);
+            let drawn = self.draw(&key, want.model, &unwanted, waiting).await;
+            drop(guard);
+            let projects = match drawn {
+                Ok(projects) => projects,
+                Err(Refusal::AllExcluded) if want.exclude.is_empty() => {
+                    // What excludes them all are this gateway's own cooldowns.
+                    return Err(AcquireError::Refused(self.resting(&key, want.model)));
+                }
+                Err(Refusal::AllExcluded) => return Err(AcquireError::AllExcluded),
+                Err(Refusal::Told(error)) => return Err(AcquireError::Refused(error)),
+            };
+            if let Some(lease) = self.take(&key, want) {
+                return Ok(lease);
+            }
+            unwanted.extend(projects);
+        }
+        Err(AcquireError::AllExcluded)
+    }
+
+    fn now(&self) -> held::Now {
+        held::Now {
+            wall: self.clock.now(),
+            instant: self.clock.instant(),
+        }
+    }
+
+    fn take(self: &Arc<Self>, key: &Key, want: &Want<'_>) -> Option<Lease> {
+        let (lease, low) = {
+            let mut held = self.held.lock();
+            let lease = held.take(key, want.model, want.exclude, self.now());
+            let low = lease.is_some() && held.begin_refill(key);
+            (lease, low)
+        };
+        if low {
+            // Not on the request's path: its turn is in hand already.
+            tokio::spawn({
+                let this = Arc::clone(self);
+                let (key, model) = (key.clone(), want.model.to_owned());
+                async move {
+                    let unusable = this.held.lock().unusable(&key, &model, this.now());
+                    let drawn = this.draw(&key, &model, &unusable, 0).await;
+                    this.held.lock().end_refill(&key);
+                    if let Err(refusal) = drawn {
+                        tracing::debug!(?refusal, "no turns to hold ahead");
+                    }
+                }
+            });
+        }
+        lease
+    }
+
+    /// Draws turns into `key`'s queue; the projects that were dealt.
+    async fn draw(
+        &self,
+        key: &Key,
+        model: &str,
+        exclude: &HashSet<Arc<str>>,
+        waiting: usize,
+    ) -> Result<Vec<Arc<str>>, Refusal> {
+        let (count, returned_turns) = self.held.lock().order(key, waiting, self.now());
+        let request = v1::AcquireTokensRequest {
+            count: Some(count),
+            upstreams: key.upstreams.iter().map(|u| i32::from(*u)).collect(),
+            model: model.to_owned(),
+            exclude_project_ids: exclude.iter().map(|id| id.to_string()).collect(),
+            returned_turns: returned_turns.clone(),
+            ..Default::default()
+        };
+        let answer = self.client.acquire(request).await;
+        let mut held = self.held.lock();
+        match answer {
+            Ok(response) => Ok(held.add(key, response, self.now())),
+            Err(refusal) => {
+                if refusal.is_away() {
+                    held.disconnected(returned_turns);
+                }
+                Err(refusal)
+            }
+        }
+    }
+
+    /// A fresh token for a project whose token Google has refused; `None` when there is
+    /// none to be had now.
+    pub async fn replace(&self, refused: &Token) -> Option<Arc<Token>> {
+        if let Some(newer) = self.held.lock().refuse(refused, self.now()) {
+            return Some(newer);
+        }
+        let request = v1::AcquireTokensRequest {
+            count: Some(0),
+            rejected: vec![v1::RejectedToken {
+                project_id: refused.project.to_string(),
+                fingerprint: refused.fingerprint.to_string(),
+            }],
+            ..Default::default()
+        };
+        let response = self.client.acquire(request).await.ok()?;
+        let mut held = self.held.lock();
+        response
+            .refreshed
+            .into_iter()
+            .filter(|token| token.fingerprint != *refused.fingerprint)
+            .find_map(|token| held.learn(token))
+            .filter(|token| token.project == refused.project)
+    }
+
+    /// Lets a project rest for a model's group until `until`, from now on and on this
+    /// gateway's own turns too.
+    pub fn cool(&self, token: &Token, model: &str, until: Timestamp) {
+        self.held.lock().cool(token, model, until);
+    }
+
+    /// When the first of the cooling projects may be asked again.
+    fn resting(&self, key: &Key, model: &str) -> Error {
+        let now = self.clock.now();
+        let until = self.held.lock().earliest_end(key, model, now);
+        match until {
+            Some(until) => Error::RateLimited {
+                message: "Every project that could serve this model rests, as Google asked."
+                    .to_owned(),
+                retry_after: (until - now)
+                    .try_into()
+                    .ok()
+                    .map(|span: jiff::SignedDuration| span.unsigned_abs()),
+                quota: false,
+            },
+            None => Error::NoUsableProject {
+                message: "Google refuses the access tokens of every project that could serve \
+                          this request."
+                    .to_owned(),
+            },
+        }
+    }
+
+    /// The projects in hand of one upstream.
+    #[must_use]
+    pub fn projects_of(&self, upstream: Upstream) -> Vec<Arc<str>> {
+        self.held.lock().projects_of(upstream)
+    }
+
+    /// Learns which upstreams the pool has, when that is not known yet.
+    ///
+    /// # Errors
+    /// As [`Tokens::acquire`] for whatever project.
+    pub async fn discover(self: &Arc<Self>, model: &str) -> Result<Vec<Upstream>, AcquireError> {
+        let known = self.pool_upstreams();
+        if !known.is_empty() {
+            return Ok(known);
+        }
+        let exclude = HashSet::new();
+        let want = Want {
+            model,
+            upstreams: &[],
+            exclude: &exclude,
+        };
+        let lease = self.acquire(&want).await?;
+        self.held.lock().put_back(lease, self.now());
+        Ok(self.pool_upstreams())
+    }
+
+    /// A token for a call that is no turn (a model list), asked of the token-service when
+    /// none is in hand; its turn goes back.
+    ///
+    /// # Errors
+    /// As [`Tokens::acquire`].
+    pub async fn token_of(
+        self: &Arc<Self>,
+        upstream: Upstream,
+    ) -> Result<Arc<Token>, AcquireError> {
+        if let Some(token) = self.borrow(upstream) {
+            return Ok(token);
+        }
+        let exclude = HashSet::new();
+        let want = Want {
+            model: "",
+            upstreams: &[upstream],
+            exclude: &exclude,
+        };
+        let lease = self.acquire(&want).await?;
+        let token = Arc::clone(&lease.token);
+        self.held.lock().put_back(lease, self.now());
+        Ok(token)
+    }
+
+    /// A token in hand for one upstream, for calls that are no turn (model lists).
+    #[must_use]
+    pub fn borrow(&self, upstream: Upstream) -> Option<Arc<Token>> {
+        self.held.lock().any_of(upstream, self.clock.now())
+    }
+
+    /// Gives the turns in hand back; called when the gateway ends.
+    pub async fn give_back(&self) {
+        let returned_turns = self.held.lock().drain();
+        if returned_turns.is_empty() {
+            return;
+        }
+        let request = v1::AcquireTokensRequest {
+            count: Some(0),
+            returned_turns,
+            ..Default::default()
+        };
+        if self.client.acquire(request).await.is_err() {
+            tracing::debug!("turns in hand could not be given back");
+        }
+    }
+}
+
+/// Counts one down when it goes out of scope.
+fn scopeguard(counter: &AtomicUsize) -> impl Drop + '_ {
+    struct Guard<'c>(&'c AtomicUsize);
+    impl Drop for Guard<'_> {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+    Guard(counter)
+}

@@ -1,0 +1,130 @@
+//! One attempt: who was asked, since when, and the report of what came of it, which is
+//! handed in once, whatever the end.
+
+use std::time::Instant;
+
+use antigravity_proto::v1::{self, Outcome, OutcomeReport};
+use antigravity_runtime::clock::Clock;
+use jiff::Timestamp;
+use translate::gemini::usage::Usage;
+
+use super::outcome::Failure;
+use crate::{outcomes::Outcomes, tokens::Lease};
+
+/// About the client's request, the same for all of its attempts.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// The request's id.
+    pub request_id: String,
+    /// Name of the client's key.
+    pub api_key_name: String,
+    /// Which surface was asked.
+    pub surface: &'static str,
+    /// Whether the client asked for a stream.
+    pub stream: bool,
+    /// The model id to ask for.
+    pub model: String,
+}
+
+/// An attempt that runs. Dropped without a conclusion it was cancelled: the client
+/// went away.
+#[derive(Debug)]
+pub struct Attempt {
+    report: Option<OutcomeReport>,
+    outcomes: Outcomes,
+    started: Instant,
+    clock: Clock,
+}
+
+impl Attempt {
+    pub(super) fn begin(about: &About, lease: &Lease, outcomes: Outcomes, clock: Clock) -> Self {
+        let report = OutcomeReport {
+            outcome_id: uuid::Uuid::new_v4().to_string(),
+            project_id: lease.token.project.to_string(),
+            turn_id: lease.turn_id.clone().unwrap_or_default(),
+            fingerprint: lease.token.fingerprint.to_string(),
+            outcome: Outcome::Cancelled.into(),
+            model: about.model.clone(),
+            started_at: Some(timestamp(clock.now())),
+            api_key_name: about.api_key_name.clone(),
+            surface: about.surface.to_owned(),
+            request_id: about.request_id.clone(),
+            stream: about.stream,
+            ..Default::default()
+        };
+        Self {
+            report: Some(report),
+            outcomes,
+            started: clock.instant(),
+            clock,
+        }
+    }
+
+    /// Unique for this attempt.
+    pub(super) fn id(&self) -> &str {
+        self.report.as_ref().map_or("", |report| &report.outcome_id)
+    }
+
+    /// Notes the first event of the answer.
+    pub fn first_event(&mut self) {
+        let passed = self.clock.instant().duration_since(self.started);
+        if let Some(report) = &mut self.report {
+            report.first_event = passed.try_into().ok();
+        }
+    }
+
+    /// Notes the counts so far, for whatever end comes.
+    pub fn usage(&mut self, usage: Option<Usage>) {
+        if let (Some(report), Some(usage)) = (&mut self.report, usage) {
+            report.usage = Some(v1::Usage {
+                prompt_tokens: usage.prompt,
+                candidates_tokens: usage.candidates,
+                thoughts_tokens: usage.thoughts,
+                cached_tokens: usage.cached,
+                tool_use_prompt_tokens: usage.tool_use_prompt,
+                total_tokens: usage.total,
+            });
+        }
+    }
+
+    /// The answer was whole.
+    pub fn succeeded(mut self) {
+        if let Some(report) = &mut self.report {
+            report.outcome = Outcome::Ok.into();
+            report.http_status = 200;
+        }
+    }
+
+    /// It failed so.
+    pub fn failed(mut self, failure: &Failure) {
+        if let Some(report) = &mut self.report {
+            report.outcome = failure.outcome.into();
+            report.http_status = failure.http_status.into();
+            report.reason.clone_from(&failure.reason);
+            report.url.clone_from(&failure.url);
+            report.reset_at = failure.reset_at.map(timestamp);
+        }
+    }
+
+    /// It counts for nobody.
+    pub fn forget(mut self) {
+        self.report = None;
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if let Some(mut report) = self.report.take() {
+            let passed = self.clock.instant().duration_since(self.started);
+            report.duration = passed.try_into().ok();
+            self.outcomes.report(report);
+        }
+    }
+}
+
+fn timestamp(at: Timestamp) -> prost_types::Timestamp {
+    prost_types::Timestamp {
+        seconds: at.as_second(),
+        nanos: at.subsec_nanosecond(),
+    }
+}

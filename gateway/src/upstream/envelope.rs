@@ -1,0 +1,157 @@
+//! One Gemini request inside three envelopes: where it goes, what is around it, and
+//! which headers go with it.
+
+use antigravity_proto::v1::Upstream;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use secrecy::ExposeSecret as _;
+use translate::gemini::model::{Dialect, Generation, makes_images};
+
+use crate::{config::Upstreams, tokens::Token};
+
+const USER_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project");
+
+/// How an upstream wants Gemini's language written.
+#[must_use]
+pub fn dialect(upstream: Upstream) -> Dialect {
+    match upstream {
+        Upstream::Gemini => Dialect::GeminiApi,
+        Upstream::Vertex => Dialect::Vertex,
+        Upstream::Antigravity | Upstream::Unspecified => Dialect::CodeAssist,
+    }
+}
+
+/// Whether a unary answer is better asked for as a stream and folded: Code Assist
+/// serves Claude and image models so.
+#[must_use]
+pub fn streams_only(upstream: Upstream, model: &str) -> bool {
+    upstream == Upstream::Antigravity
+        && (Generation::of(model) == Generation::Claude || makes_images(model))
+}
+
+/// How many hosts serve an upstream.
+#[must_use]
+pub fn hosts(upstreams: &Upstreams, upstream: Upstream) -> usize {
+    match upstream {
+        Upstream::Antigravity => upstreams.antigravity.len(),
+        Upstream::Gemini | Upstream::Vertex | Upstream::Unspecified => 1,
+    }
+}
+
+/// Where a request to generate goes. `host` counts the hosts that were tried.
+#[must_use]
+pub fn url(upstreams: &Upstreams, token: &Token, model: &str, stream: bool, host: usize) -> String {
+    let method = if stream {
+        "streamGenerateContent?alt=sse"
+    } else {
+        "generateContent"
+    };
+    match token.upstream {
+        Upstream::Gemini => format!("{}/v1beta/models/{model}:{method}", upstreams.gemini),
+        Upstream::Vertex => format!(
+            "{}/v1/projects/{}/locations/{}/publishers/google/models/{model}:{method}",
+            vertex_host(upstreams, &token.location),
+            segment(&token.google_project_id),
+            segment(location(&token.location)),
+        ),
+        Upstream::Antigravity | Upstream::Unspecified => {
+            format!("{}/v1internal:{method}", antigravity_host(upstreams, host))
+        }
+    }
+}
+
+/// A host of Code Assist; they are gone round.
+#[must_use]
+pub fn antigravity_host(upstreams: &Upstreams, host: usize) -> &str {
+    let hosts = &upstreams.antigravity;
+    hosts
+        .get(host % hosts.len().max(1))
+        .map_or("https://cloudcode-pa.googleapis.com", String::as_str)
+}
+
+fn location(location: &str) -> &str {
+    if location.is_empty() {
+        "global"
+    } else {
+        location
+    }
+}
+
+/// Google's host of a location, unless one is configured.
+#[must_use]
+pub fn vertex_host(upstreams: &Upstreams, at: &str) -> String {
+    if let Some(configured) = &upstreams.vertex {
+        return configured.clone();
+    }
+    match location(at) {
+        "global" => "https://aiplatform.googleapis.com".to_owned(),
+        multi @ ("us" | "eu") => format!("https://aiplatform.{multi}.rep.googleapis.com"),
+        region => format!("https://{}-aiplatform.googleapis.com", segment(region)),
+    }
+}
+
+/// A piece of a path in which nothing means something else.
+fn segment(text: &str) -> String {
+    use std::fmt::Write as _;
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a String does not fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+/// The request with its envelope around it. `request_id` is unique per attempt.
+#[must_use]
+pub fn body(token: &Token, model: &str, request_id: &str, request: &Bytes) -> Bytes {
+    match token.upstream {
+        Upstream::Gemini | Upstream::Vertex => request.clone(),
+        Upstream::Antigravity | Upstream::Unspecified => {
+            let kind = if makes_images(model) {
+                "image_gen"
+            } else {
+                "agent"
+            };
+            let mut out = Vec::with_capacity(request.len() + 256);
+            out.extend_from_slice(b"{\"project\":");
+            translate::json::write_string(&mut out, &token.google_project_id);
+            out.extend_from_slice(b",\"requestId\":");
+            translate::json::write_string(&mut out, request_id);
+            out.extend_from_slice(b",\"model\":");
+            translate::json::write_string(&mut out, model);
+            out.extend_from_slice(b",\"requestType\":");
+            translate::json::write_string(&mut out, kind);
+            out.extend_from_slice(b",\"request\":");
+            out.extend_from_slice(request);
+            out.push(b'}');
+            out.into()
+        }
+    }
+}
+
+/// The headers of a request: the token, the project where the API wants it there, and
+/// what the operator adds.
+#[must_use]
+pub fn headers(upstreams: &Upstreams, token: &Token) -> HeaderMap {
+    let mut headers = upstreams.headers.clone();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    let bearer = format!("Bearer {}", token.access_token.expose_secret());
+    if let Ok(mut bearer) = HeaderValue::from_str(&bearer) {
+        bearer.set_sensitive(true);
+        headers.insert(header::AUTHORIZATION, bearer);
+    }
+    // Code Assist refuses it: consumer projects do not have that API enabled.
+    if token.upstream == Upstream::Gemini
+        && let Ok(project) = HeaderValue::from_str(&token.google_project_id)
+    {
+        headers.insert(USER_PROJECT, project);
+    }
+    headers
+}

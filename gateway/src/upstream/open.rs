@@ -1,0 +1,536 @@
+//! From a request to the first piece of its answer: tokens, attempts, failover.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use antigravity_proto::v1::Upstream as Kind;
+use antigravity_runtime::clock::Clock;
+use bytes::Bytes;
+use http::header;
+use jiff::{SignedDuration, Timestamp};
+use translate::{
+    chat::reply::{Reply, Settings},
+    gemini::model::Dialect,
+    sse::Framing,
+};
+
+use super::{
+    attempt::{About, Attempt},
+    client::{HttpClient, is_nobodys_fault},
+    envelope,
+    google_error::{self, GoogleError},
+    outcome::{Failure, Next},
+    relay::{Relay, Step},
+};
+use crate::{
+    config::{Config, Timeouts, Upstreams},
+    error::Error,
+    models::Models,
+    outcomes::Outcomes,
+    tokens::{AcquireError, Lease, Token, Tokens, Want},
+};
+
+/// A request, ready to be sent as often as it takes.
+pub struct Call {
+    /// For reports and logs.
+    pub about: About,
+    /// Writes the Gemini request for one of Google's APIs.
+    pub render: Box<dyn Fn(Dialect) -> Bytes + Send + Sync>,
+    /// What the answer is made with; `wrapped` is set per attempt.
+    pub reply: Settings,
+}
+
+impl std::fmt::Debug for Call {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Call")
+            .field("about", &self.about)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An answer that has begun.
+#[derive(Debug)]
+pub struct Opened {
+    /// What the client is told first; the whole answer when `rest` is `None`.
+    pub first: Bytes,
+    /// Where the rest comes from.
+    pub rest: Option<Box<Relay>>,
+}
+
+/// Google, as requests see it.
+#[derive(Debug)]
+pub struct Upstream {
+    client: HttpClient,
+    config: Upstreams,
+    timeouts: Timeouts,
+    max_attempts: usize,
+    tokens: Arc<Tokens>,
+    models: Arc<Models>,
+    outcomes: Outcomes,
+    clock: Clock,
+}
+
+/// A 429 without a word is the request's fault when so many projects say it.
+const BARE_LIMITS: usize = 3;
+/// A stated rest that is shorter than this is waited for when nobody else can serve.
+const SHORT_REST: SignedDuration = SignedDuration::from_secs(3);
+/// How long a project rests on this gateway after a 429 without a word.
+const BARE_REST: SignedDuration = SignedDuration::from_secs(10);
+const BACKOFF: Duration = Duration::from_millis(250);
+const MAX_BACKOFF: Duration = Duration::from_secs(4);
+
+/// What one request has learnt from its attempts.
+struct Course {
+    /// Projects that cannot serve this request.
+    out: HashSet<Arc<str>>,
+    /// Projects that failed and might serve later.
+    failed: HashSet<Arc<str>>,
+    refreshed: HashSet<Arc<str>>,
+    /// Attempts whose 429 said nothing, and whose reports wait until it is known what
+    /// they mean.
+    bare: Vec<(Attempt, Failure, Arc<Token>)>,
+    /// Attempts that failed in another way.
+    others: usize,
+    /// By upstream: attempts that were told that the model is not known.
+    unknown_model: HashMap<Kind, usize>,
+    empty_before: bool,
+    host: usize,
+    backoffs: u32,
+    /// What the client is told when nothing else comes.
+    last: Option<Failure>,
+    deadline: Instant,
+    rendered: HashMap<Dialect, Bytes>,
+}
+
+enum Reached {
+    Opened(Opened),
+    Failed {
+        failure: Box<Failure>,
+        /// Still to be reported, when it came before the answer.
+        attempt: Option<Attempt>,
+    },
+    Empty(Bytes),
+}
+
+impl Upstream {
+    /// Google, as `config` says where.
+    #[must_use]
+    pub fn new(
+        client: HttpClient,
+        config: &Config,
+        tokens: Arc<Tokens>,
+        models: Arc<Models>,
+        outcomes: Outcomes,
+    ) -> Self {
+        Self {
+            client,
+            config: config.upstreams.clone(),
+            timeouts: config.timeouts,
+            max_attempts: config.max_attempts,
+            tokens,
+            models,
+            outcomes,
+            clock: config.clock.clone(),
+        }
+    }
+
+    /// Asks until there is an answer, or nobody left to ask.
+    ///
+    /// # Errors
+    /// What the client is told.
+    pub async fn open(&self, call: &Call) -> Result<Opened, Error> {
+        let mut course = Course {
+            out: HashSet::new(),
+            failed: HashSet::new(),
+            refreshed: HashSet::new(),
+            bare: Vec::new(),
+            others: 0,
+            unknown_model: HashMap::new(),
+            empty_before: false,
+            host: 0,
+            backoffs: 0,
+            last: None,
+            deadline: Instant::now() + self.timeouts.request,
+            rendered: HashMap::new(),
+        };
+        let work = async {
+            let mut attempts = 0;
+            while attempts < self.max_attempts {
+                let Some(lease) = self.lease(call, &mut course).await? else {
+                    break;
+                };
+                attempts += 1;
+                if let Some(opened) = self.attempt(call, lease, &mut course).await? {
+                    return Ok(opened);
+                }
+            }
+            Err(self.conclude(call, &mut course))
+        };
+        // The attempts end themselves at the deadline; this is for what is between them.
+        match tokio::time::timeout(self.timeouts.request + Duration::from_secs(1), work).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::Timeout),
+        }
+    }
+
+    /// A token for the next attempt; `None` when nobody is left.
+    async fn lease(&self, call: &Call, course: &mut Course) -> Result<Option<Lease>, Error> {
+        let model = &call.about.model;
+        loop {
+            let upstreams = self.models.route(model).await?;
+            let exclude = &course.out | &course.failed;
+            let want = Want {
+                model,
+                upstreams: &upstreams,
+                exclude: &exclude,
+            };
+            match self.tokens.acquire(&want).await {
+                Ok(lease) => return Ok(Some(lease)),
+                // Those that failed a moment ago are better than none.
+                Err(AcquireError::AllExcluded) if !course.failed.is_empty() => {
+                    if !self.back_off(course).await {
+                        return Ok(None);
+                    }
+                    course.failed.clear();
+                }
+                Err(AcquireError::AllExcluded) => return Ok(None),
+                Err(AcquireError::Refused(Error::RateLimited {
+                    retry_after: Some(after),
+                    ..
+                })) if SignedDuration::try_from(after).is_ok_and(|after| after <= SHORT_REST)
+                    && Instant::now() + after < course.deadline =>
+                {
+                    self.clock.sleep(after + Duration::from_millis(10)).await;
+                    course.failed.clear();
+                }
+                Err(AcquireError::Refused(error)) => {
+                    // What Google said to this request tells more than that nobody is left.
+                    return match (&course.last, error) {
+                        (Some(_), Error::NoUsableProject { .. }) => Ok(None),
+                        (_, error) => Err(error),
+                    };
+                }
+            }
+        }
+    }
+
+    /// Waits before a project is asked again; false when there is no time for it.
+    async fn back_off(&self, course: &mut Course) -> bool {
+        let wait = (BACKOFF * 2_u32.saturating_pow(course.backoffs)).min(MAX_BACKOFF);
+        course.backoffs += 1;
+        if Instant::now() + wait >= course.deadline {
+            return false;
+        }
+        self.clock.sleep(wait).await;
+        true
+    }
+
+    async fn attempt(
+        &self,
+        call: &Call,
+        lease: Lease,
+        course: &mut Course,
+    ) -> Result<Option<Opened>, Error> {
+        let token = Arc::clone(&lease.token);
+        match self.reach(call, &lease, course).await {
+            Reached::Opened(opened) => {
+                self.release(call, course);
+                Ok(Some(opened))
+            }
+            Reached::Empty(whole) if course.empty_before => {
+                self.release(call, course);
+                Ok(Some(Opened {
+                    first: whole,
+                    rest: None,
+                }))
+            }
+            Reached::Empty(_) => {
+                course.empty_before = true;
+                Ok(None)
+            }
+            Reached::Failed { failure, attempt } => {
+                tracing::info!(
+                    request_id = call.about.request_id,
+                    project = &*token.project,
+                    model = call.about.model,
+                    outcome = ?failure.outcome,
+                    status = failure.http_status,
+                    reason = failure.reason,
+                    "attempt failed"
+                );
+                self.react(call, &token, *failure, attempt, course).await
+            }
+        }
+    }
+
+    async fn react(
+        &self,
+        call: &Call,
+        token: &Arc<Token>,
+        failure: Failure,
+        attempt: Option<Attempt>,
+        course: &mut Course,
+    ) -> Result<Option<Opened>, Error> {
+        let project = Arc::clone(&token.project);
+        course.others += usize::from(!matches!(failure.next, Next::BareLimit | Next::Repeat));
+        match failure.next {
+            Next::Tell => {
+                report(attempt, &failure);
+                return Err(failure.error);
+            }
+            Next::Repeat => report(attempt, &failure),
+            Next::Refresh => {
+                report(attempt, &failure);
+                // A second refusal would not be mended by a third token.
+                let first = course.refreshed.insert(Arc::clone(&project));
+                if !first || self.tokens.replace(token).await.is_none() {
+                    course.out.insert(project);
+                }
+            }
+            Next::BareLimit => {
+                course.out.insert(project);
+                let Some(attempt) = attempt else {
+                    course.last = Some(failure);
+                    return Ok(None);
+                };
+                course
+                    .bare
+                    .push((attempt, failure.clone(), Arc::clone(token)));
+                if course.bare.len() >= BARE_LIMITS {
+                    return Err(self.conclude(call, course));
+                }
+            }
+            Next::OtherProject => {
+                report(attempt, &failure);
+                if let Some(until) = failure.reset_at {
+                    self.tokens.cool(token, &call.about.model, until);
+                }
+                course.out.insert(project);
+            }
+            Next::Again => {
+                report(attempt, &failure);
+                course.host += 1;
+                course.failed.insert(project);
+            }
+            Next::UnknownModel => {
+                report(attempt, &failure);
+                if self.is_unknown_model(token, course) {
+                    return Err(failure.error);
+                }
+            }
+        }
+        course.last = Some(failure);
+        Ok(None)
+    }
+
+    /// Whether enough have said that they do not know the model. Code Assist rolls models
+    /// out by host and by account, so there another host and another project are asked;
+    /// in a mixed pool, another upstream.
+    fn is_unknown_model(&self, token: &Token, course: &mut Course) -> bool {
+        let told = course.unknown_model.entry(token.upstream).or_default();
+        *told += 1;
+        let hosts = envelope::hosts(&self.config, token.upstream);
+        let enough = match token.upstream {
+            Kind::Antigravity => hosts + 1,
+            Kind::Gemini | Kind::Vertex | Kind::Unspecified => 1,
+        };
+        let others = self
+            .tokens
+            .pool_upstreams()
+            .into_iter()
+            .filter(|upstream| !course.unknown_model.contains_key(upstream))
+            .count();
+        let (told, upstreams_told) = (
+            course.unknown_model[&token.upstream],
+            course.unknown_model.len(),
+        );
+        if told < enough {
+            course.host += 1;
+            if told >= hosts {
+                course.out.insert(Arc::clone(&token.project));
+            }
+            return false;
+        }
+        if others > 0 && upstreams_told < 2 {
+            // Everybody of this upstream would say the same.
+            course.out.extend(self.tokens.projects_of(token.upstream));
+            course.out.insert(Arc::clone(&token.project));
+            return false;
+        }
+        true
+    }
+
+    /// Somebody else could serve: the limits without a word were their projects' own.
+    fn release(&self, call: &Call, course: &mut Course) {
+        for (attempt, failure, token) in course.bare.drain(..) {
+            attempt.failed(&failure);
+            if let Ok(until) = self.clock.now().checked_add(BARE_REST) {
+                self.tokens.cool(&token, &call.about.model, until);
+            }
+        }
+    }
+
+    /// What the client is told, now that nobody is left.
+    fn conclude(&self, call: &Call, course: &mut Course) -> Error {
+        if course.bare.len() >= BARE_LIMITS || course.others == 0 {
+            // Everybody said it: the request's fault, which cools nobody.
+            for (attempt, _, _) in course.bare.drain(..) {
+                attempt.forget();
+            }
+        }
+        self.release(call, course);
+        course.last.take().map_or_else(
+            || Error::NoUsableProject {
+                message: "No Google project can serve this request now.".to_owned(),
+            },
+            |failure| failure.error,
+        )
+    }
+
+    async fn reach(&self, call: &Call, lease: &Lease, course: &mut Course) -> Reached {
+        let token = &lease.token;
+        let about = &call.about;
+        let attempt = Attempt::begin(about, lease, self.outcomes.clone(), self.clock.clone());
+        let dialect = envelope::dialect(token.upstream);
+        let request = course
+            .rendered
+            .entry(dialect)
+            .or_insert_with(|| (call.render)(dialect))
+            .clone();
+        let streams = about.stream || envelope::streams_only(token.upstream, &about.model);
+        let place = self.client.place();
+        let sent = place
+            .client()
+            .post(envelope::url(
+                &self.config,
+                token,
+                &about.model,
+                streams,
+                course.host,
+            ))
+            .headers(envelope::headers(&self.config, token))
+            .body(envelope::body(token, &about.model, attempt.id(), &request))
+            .send();
+        let left = course.deadline.saturating_duration_since(Instant::now());
+        let patience = if about.stream {
+            self.timeouts.first_byte.min(left)
+        } else {
+            left
+        };
+        let response = match tokio::time::timeout(patience, sent).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => {
+                let failure = Failure::of_transport(is_nobodys_fault(&error));
+                tracing::debug!(error = %error.without_url(), "no answer");
+                return failed(failure, attempt);
+            }
+            Err(_) => return failed(Failure::of_silence(), attempt),
+        };
+        if response.status() != http::StatusCode::OK {
+            return self.error_answer(response, attempt).await;
+        }
+        let framing = if streams { Framing::Sse } else { Framing::Json };
+        let reply = Reply::new(Settings {
+            wrapped: dialect == Dialect::CodeAssist,
+            ..call.reply.clone()
+        });
+        let relay = Relay::new(
+            response,
+            place,
+            framing,
+            reply,
+            attempt,
+            patience,
+            self.clock.clone(),
+        );
+        self.first_piece(relay, about.stream).await
+    }
+
+    async fn first_piece(&self, mut relay: Relay, stream: bool) -> Reached {
+        match relay.step().await {
+            Step::Output(first) if stream => {
+                relay.set_patience(self.timeouts.idle);
+                Reached::Opened(Opened {
+                    first,
+                    rest: Some(Box::new(relay)),
+                })
+            }
+            // A whole answer is told when it is whole.
+            Step::Output(_) => failed_later(Failure::of_invalid_answer(
+                "Google sent a second answer after the first.".to_owned(),
+            )),
+            Step::Done {
+                output,
+                empty: true,
+            } => Reached::Empty(output),
+            Step::Done {
+                output,
+                empty: false,
+            } => Reached::Opened(Opened {
+                first: output,
+                rest: None,
+            }),
+            Step::Broken(failure) => failed_later(failure),
+        }
+    }
+
+    async fn error_answer(&self, mut response: reqwest::Response, attempt: Attempt) -> Reached {
+        let status = response.status().as_u16();
+        let retry_after = response
+            .headers()
+            .get(header::RETRY_AFTER)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| retry_after(value, self.clock.now()));
+        let mut body = Vec::new();
+        let read = async {
+            while body.len() < google_error::MAX_BYTES
+                && let Ok(Some(bytes)) = response.chunk().await
+            {
+                body.extend_from_slice(&bytes);
+            }
+        };
+        // Whatever came of it says more than waiting on.
+        let _ = tokio::time::timeout(Duration::from_secs(10), read).await;
+        let error = GoogleError::parse(&String::from_utf8_lossy(&body));
+        let failure = Failure::of_answer(status, &error, retry_after, self.clock.now());
+        failed(failure, attempt)
+    }
+}
+
+/// Hands in what came of an attempt, unless its relay has done so.
+fn report(attempt: Option<Attempt>, failure: &Failure) {
+    match attempt {
+        Some(attempt) if failure.next == Next::Repeat => attempt.forget(),
+        Some(attempt) => attempt.failed(failure),
+        None => {}
+    }
+}
+
+fn failed(failure: Failure, attempt: Attempt) -> Reached {
+    Reached::Failed {
+        failure: Box::new(failure),
+        attempt: Some(attempt),
+    }
+}
+
+/// Of an answer whose relay has reported it already.
+fn failed_later(failure: Failure) -> Reached {
+    Reached::Failed {
+        failure: Box::new(failure),
+        attempt: None,
+    }
+}
+
+/// `Retry-After` in seconds or as a date; nothing negative.
+fn retry_after(value: &str, now: Timestamp) -> Option<SignedDuration> {
+    if let Ok(seconds) = value.trim().parse::<u32>() {
+        return Some(SignedDuration::from_secs(seconds.into()));
+    }
+    let at = jiff::fmt::rfc2822::DateTimeParser::new()
+        .parse_timestamp(value)
+        .ok()?;
+    Some(at.duration_since(now).max(SignedDuration::ZERO))
+}

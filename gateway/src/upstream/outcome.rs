@@ -1,0 +1,316 @@
+//! What an upstream's answer means for its project and for the client: classified
+//! once, by google.rpc's details first, then by text.
+
+use antigravity_proto::v1::Outcome;
+use http::StatusCode;
+use jiff::{SignedDuration, Timestamp};
+
+use super::google_error::GoogleError;
+use crate::error::Error;
+
+/// A failed attempt, classified.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// What the token-service is told.
+    pub outcome: Outcome,
+    /// Google's HTTP status; 0 when there was no answer.
+    pub http_status: u16,
+    /// Google's reason, or its status name.
+    pub reason: String,
+    /// The link that the account's owner has to open.
+    pub url: String,
+    /// When the limit ends.
+    pub reset_at: Option<Timestamp>,
+    /// What the client is told when nobody else can serve.
+    pub error: Error,
+    /// What to do next.
+    pub next: Next,
+}
+
+/// What a failed attempt calls for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// The token is refused: refresh it and try again, then another project.
+    Refresh,
+    /// Another project; this one not again for this request.
+    OtherProject,
+    /// A 429 without a word on when it ends: maybe the request's fault.
+    BareLimit,
+    /// Another project, or this one again a little later.
+    Again,
+    /// The model is not known here: another host, another project, another upstream.
+    UnknownModel,
+    /// The same once more, and it is nobody's fault.
+    Repeat,
+    /// It would not help.
+    Tell,
+}
+
+/// Text of the answer that Code Assist gives to clients it does not want.
+const UNSUPPORTED_CLIENT: &str = "This version of Antigravity is no longer supported";
+
+impl Failure {
+    /// Of an answer with an error status, or an error in a stream.
+    #[must_use]
+    pub fn of_answer(
+        http_status: u16,
+        error: &GoogleError,
+        retry_after: Option<SignedDuration>,
+        now: Timestamp,
+    ) -> Self {
+        let status = StatusCode::from_u16(http_status).unwrap_or(StatusCode::BAD_GATEWAY);
+        let reset_at = error
+            .reset_at(now)
+            .or_else(|| now.checked_add(retry_after?).ok());
+        let mut this = Self {
+            outcome: Outcome::UpstreamError,
+            http_status,
+            reason: if error.reason.is_empty() {
+                error.status.clone()
+            } else {
+                error.reason.clone()
+            },
+            url: String::new(),
+            reset_at,
+            error: Error::Upstream {
+                message: said(error, status),
+                status,
+            },
+            next: Next::Again,
+        };
+        if error.message.contains(UNSUPPORTED_CLIENT) || error.reason == "UNSUPPORTED_CLIENT" {
+            this.set(Outcome::ClientUnsupported, Next::OtherProject);
+            this.error = Error::ClientUnsupported {
+                message: error.message.clone(),
+            };
+            return this;
+        }
+        match http_status {
+            401 => this.unauthenticated(),
+            403 => this.forbidden(error),
+            404 => {
+                this.set(Outcome::InvalidRequest, Next::UnknownModel);
+                this.error = Error::UnknownModel {
+                    message: said(error, status),
+                };
+            }
+            429 => this.limited(error, now),
+            400..=499 if http_status != 499 && http_status != 408 => this.refused(error, status),
+            _ if error.reason == "MODEL_CAPACITY_EXHAUSTED" => {
+                this.set(Outcome::ModelCapacity, Next::Again);
+            }
+            _ => {}
+        }
+        this
+    }
+
+    fn set(&mut self, outcome: Outcome, next: Next) {
+        self.outcome = outcome;
+        self.next = next;
+    }
+
+    fn unauthenticated(&mut self) {
+        self.set(Outcome::Unauthenticated, Next::Refresh);
+        self.error = Error::NoUsableProject {
+            message: "Google refuses the access tokens of every project that could serve this \
+                      request, fresh ones too."
+                .to_owned(),
+        };
+    }
+
+    /// 403 is about our project, never about the client's key.
+    fn forbidden(&mut self, error: &GoogleError) {
+        let suspended = error.message.contains("has been disabled")
+            && error
+                .message
+                .to_ascii_lowercase()
+                .contains("terms of service");
+        let outcome = match error.reason.as_str() {
+            _ if suspended => Outcome::Suspended,
+            "VALIDATION_REQUIRED" => Outcome::ValidationRequired,
+            ""
+            | "ACCESS_TOKEN_EXPIRED"
+            | "ACCESS_TOKEN_TYPE_UNSUPPORTED"
+            | "CREDENTIALS_MISSING" => {
+                return self.unauthenticated();
+            }
+            _ => Outcome::PermissionDenied,
+        };
+        self.set(outcome, Next::OtherProject);
+        let links = ["validation_url", "validation_link", "activationUrl"];
+        self.url = links
+            .iter()
+            .find_map(|key| error.metadata.get(*key))
+            .or(error.link.as_ref())
+            .cloned()
+            .unwrap_or_default();
+        self.error = Error::NoUsableProject {
+            message: "Google denies its service to every project that could serve this request. \
+                      `antigravity-gateway projects list` tells why."
+                .to_owned(),
+        };
+    }
+
+    fn limited(&mut self, error: &GoogleError, now: Timestamp) {
+        let daily = error.quota_ids.iter().any(|id| id.contains("PerDay"));
+        let spent = matches!(
+            error.reason.as_str(),
+            "QUOTA_EXHAUSTED" | "INSUFFICIENT_G1_CREDITS_BALANCE"
+        ) || daily
+            || error.message.starts_with("Individual quota reached");
+        let bare = error.reason.is_empty() && self.reset_at.is_none() && error.quota_ids.is_empty();
+        let (outcome, next) = if error.reason == "MODEL_CAPACITY_EXHAUSTED" {
+            (Outcome::ModelCapacity, Next::Again)
+        } else if spent {
+            (Outcome::QuotaExhausted, Next::OtherProject)
+        } else if bare {
+            (Outcome::RateLimited, Next::BareLimit)
+        } else {
+            (Outcome::RateLimited, Next::OtherProject)
+        };
+        self.set(outcome, next);
+        let retry_after = self.reset_at.map(|at| {
+            let left: SignedDuration = at.duration_since(now);
+            left.max(SignedDuration::ZERO).unsigned_abs()
+        });
+        self.error = Error::RateLimited {
+            message: said(error, StatusCode::TOO_MANY_REQUESTS),
+            retry_after,
+            quota: spent,
+        };
+    }
+
+    fn refused(&mut self, error: &GoogleError, status: StatusCode) {
+        // These say something about our key or our place, which the client cannot mend.
+        let ours = error.reason == "API_KEY_INVALID"
+            || error.message.starts_with("API key not valid")
+            || error.message.starts_with("User location is not supported");
+        if ours {
+            self.set(Outcome::PermissionDenied, Next::OtherProject);
+            self.error = Error::NoUsableProject {
+                message: "Google does not serve the projects of this gateway: its API key is not \
+                          valid, or its location is not supported."
+                    .to_owned(),
+            };
+            return;
+        }
+        self.set(Outcome::InvalidRequest, Next::Tell);
+        self.error = Error::Refused {
+            message: said(error, status),
+            status,
+        };
+    }
+
+    /// Of a connection that failed or broke.
+    #[must_use]
+    pub fn of_transport(nobodys_fault: bool) -> Self {
+        Self {
+            outcome: Outcome::Transport,
+            http_status: 0,
+            reason: "TRANSPORT".to_owned(),
+            url: String::new(),
+            reset_at: None,
+            error: Error::Transport,
+            next: if nobodys_fault {
+                Next::Repeat
+            } else {
+                Next::Again
+            },
+        }
+    }
+
+    /// Of an upstream that fell silent.
+    #[must_use]
+    pub fn of_silence() -> Self {
+        Self {
+            reason: "TIMEOUT".to_owned(),
+            error: Error::Timeout,
+            ..Self::of_transport(false)
+        }
+    }
+
+    /// Of an answer that the end of this process cuts off.
+    #[must_use]
+    pub fn of_shutdown() -> Self {
+        Self {
+            outcome: Outcome::Cancelled,
+            error: Error::ShuttingDown,
+            ..Self::of_transport(false)
+        }
+    }
+
+    /// Of a 200 that is no answer.
+    #[must_use]
+    pub fn of_invalid_answer(message: String) -> Self {
+        Self {
+            outcome: Outcome::UpstreamError,
+            http_status: 200,
+            reason: "INVALID_ANSWER".to_owned(),
+            error: Error::InvalidAnswer { message },
+            ..Self::of_transport(false)
+        }
+    }
+}
+
+/// Google's words, or ours where it has none.
+fn said(error: &GoogleError, status: StatusCode) -> String {
+    if error.message.is_empty() {
+        format!("Google answered {status} without a word.")
+    } else {
+        error.message.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn classified(status: u16, body: &str) -> Failure {
+        let now = "2026-01-01T00:00:00Z".parse().expect("a time");
+        Failure::of_answer(status, &GoogleError::parse(body), None, now)
+    }
+
+    fn info(code: u16, message: &str, reason: &str) -> String {
+        format!(
+            r#"{{"error":{{"code":{code},"message":"{message}","details":[{{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"{reason}","metadata":{{"validation_url":"https://v"}}}}]}}}}"#
+        )
+    }
+
+    #[test]
+    fn each_class() {
+        use Outcome as O;
+        let tos = r#"{"error":{"code":403,"message":"This service has been disabled in this account for violation of Terms of Service. Please submit an appeal."}}"#;
+        for (status, body, outcome, next) in [
+            (401, String::new(), O::Unauthenticated, Next::Refresh),
+            (403, info(403, "no", ""), O::Unauthenticated, Next::Refresh),
+            (403, info(403, "no", "SERVICE_DISABLED"), O::PermissionDenied, Next::OtherProject),
+            (403, info(403, "no", "VALIDATION_REQUIRED"), O::ValidationRequired, Next::OtherProject),
+            (403, tos.to_owned(), O::Suspended, Next::OtherProject),
+            (404, String::new(), O::InvalidRequest, Next::UnknownModel),
+            (429, r#"{"error":{"code":429,"message":"Resource has been exhausted (e.g. check quota)."}}"#.to_owned(), O::RateLimited, Next::BareLimit),
+            (429, info(429, "reset after 5s", "RATE_LIMIT_EXCEEDED"), O::RateLimited, Next::OtherProject),
+            (429, info(429, "reset after 5h", "QUOTA_EXHAUSTED"), O::QuotaExhausted, Next::OtherProject),
+            (503, info(503, "no", "MODEL_CAPACITY_EXHAUSTED"), O::ModelCapacity, Next::Again),
+            (500, "<html>".to_owned(), O::UpstreamError, Next::Again),
+            (400, info(400, "bad", "API_KEY_INVALID"), O::PermissionDenied, Next::OtherProject),
+            (400, info(400, "bad", ""), O::InvalidRequest, Next::Tell),
+            (400, info(400, "This version of Antigravity is no longer supported. Update", ""), O::ClientUnsupported, Next::OtherProject),
+        ] {
+            let failure = classified(status, &body);
+            assert_eq!((failure.outcome, failure.next), (outcome, next), "{status} {body}");
+        }
+        assert_eq!(
+            classified(403, &info(403, "no", "VALIDATION_REQUIRED")).url,
+            "https://v"
+        );
+    }
+
+    #[test]
+    fn clients_see_no_401_and_no_403() {
+        for status in [401, 403] {
+            let error = classified(status, "").error;
+            assert_eq!(error.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(error.code(), Some("no_usable_project"));
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The one loop from Google to the client: bytes to events to OpenAI's words, for
+//! streams and whole answers alike.
+//!
+//! One upstream read, all its whole events, one client write. Nothing is spawned and
+//! nothing queued: back-pressure and cancellation come from polling, and dropping this
+//! closes the upstream request.
+
+use std::time::{Duration, Instant};
+
+use antigravity_runtime::clock::Clock;
+use bytes::Bytes;
+use translate::{
+    chat::reply::{Reply, Verdict},
+    gemini::response::NotAnAnswer,
+    sse::{EventBuffer, Framing, Payload, payload},
+};
+
+use super::{
+    attempt::Attempt,
+    client::{Place, is_nobodys_fault},
+    google_error::GoogleError,
+    outcome::Failure,
+};
+
+/// An answer on its way.
+#[derive(Debug)]
+pub struct Relay {
+    upstream: Upstream,
+    input: EventBuffer,
+    reply: Reply,
+    attempt: Option<Attempt>,
+    /// An upstream that sends nothing for so long is given up.
+    patience: Duration,
+    /// When it last sent something. Kept here, since a step may be dropped and begun anew.
+    heard: Instant,
+    /// Whether an event has come.
+    begun: bool,
+    clock: Clock,
+}
+
+#[derive(Debug)]
+struct Upstream {
+    response: reqwest::Response,
+    /// Held until the answer is over.
+    _place: Place,
+}
+
+/// What came of a step.
+#[derive(Debug)]
+pub enum Step {
+    /// For the client.
+    Output(Bytes),
+    /// The last for the client: the answer is whole.
+    Done {
+        /// Its end.
+        output: Bytes,
+        /// It holds nothing.
+        empty: bool,
+    },
+    /// The answer broke.
+    Broken(Failure),
+}
+
+impl Relay {
+    pub(super) fn new(
+        response: reqwest::Response,
+        place: Place,
+        framing: Framing,
+        reply: Reply,
+        attempt: Attempt,
+        patience: Duration,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            upstream: Upstream {
+                response,
+                _place: place,
+            },
+            input: EventBuffer::new(framing),
+            reply,
+            attempt: Some(attempt),
+            patience,
+            heard: clock.instant(),
+            begun: false,
+            clock,
+        }
+    }
+
+    /// From now on the upstream has `patience` between two reads.
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
+    }
+
+    /// Reads on until there is something for the client, or the answer is over.
+    pub async fn step(&mut self) -> Step {
+        let mut output = Vec::new();
+        loop {
+            let silent = self.clock.instant().duration_since(self.heard);
+            let left = self.patience.saturating_sub(silent);
+            match tokio::time::timeout(left, self.upstream.response.chunk()).await {
+                Ok(Ok(Some(bytes))) => {
+                    self.heard = self.clock.instant();
+                    self.input.push(&bytes);
+                    while let Some(event) = self.input.next_event() {
+                        if let Err(failure) = self.event(&event, &mut output) {
+                            return self.broken(failure);
+                        }
+                    }
+                }
+                Ok(Ok(None)) => return self.end(output),
+                Ok(Err(error)) => {
+                    let fault = is_nobodys_fault(&error) && !self.begun;
+                    return self.broken(Failure::of_transport(fault));
+                }
+                Err(_) => return self.broken(Failure::of_silence()),
+            }
+            if !output.is_empty() {
+                return Step::Output(output.into());
+            }
+        }
+    }
+
+    /// Appends an error as the last event of a stream. No `[DONE]` follows: that is for
+    /// success alone.
+    #[must_use]
+    pub fn error_event(error: &crate::error::Error, request_id: &str) -> Bytes {
+        let mut event = b"data: ".to_vec();
+        event.extend(error.body(request_id));
+        event.extend_from_slice(b"\n\n");
+        event.into()
+    }
+
+    fn event(&mut self, event: &Bytes, output: &mut Vec<u8>) -> Result<(), Failure> {
+        let document = match payload(event) {
+            Payload::Nothing => return Ok(()),
+            Payload::Data(data) if data.trim_ascii() == b"[DONE]" => return Ok(()),
+            Payload::Data(document) | Payload::Bare(document) => document,
+        };
+        self.document(&document, output)
+    }
+
+    fn document(&mut self, document: &[u8], output: &mut Vec<u8>) -> Result<(), Failure> {
+        let document = String::from_utf8_lossy(document);
+        let read = self.reply.document(&document, output);
+        match read {
+            Ok(()) => {
+                if let Some(attempt) = &mut self.attempt {
+                    if !self.begun {
+                        attempt.first_event();
+                    }
+                    attempt.usage(self.reply.usage());
+                }
+                self.begun = true;
+                Ok(())
+            }
+            Err(NotAnAnswer::Error(inner)) => {
+                let error = GoogleError::parse_inner(&inner);
+                let status = match error.code {
+                    code @ 400..=599 => code,
+                    _ => 500,
+                };
+                Err(Failure::of_answer(status, &error, None, self.clock.now()))
+            }
+            Err(NotAnAnswer::Unreadable(why)) => {
+                tracing::debug!(why, "unreadable answer");
+                Err(Failure::of_invalid_answer(
+                    "Google sent something that is no answer.".to_owned(),
+                ))
+            }
+        }
+    }
+
+    fn end(&mut self, mut output: Vec<u8>) -> Step {
+        if let Some(last) = self.input.last_event() {
+            let read = match self.input.framing() {
+                Framing::Sse => self.event(&last, &mut output),
+                Framing::Json => self.document(&last, &mut output),
+            };
+            if let Err(failure) = read {
+                return self.broken(failure);
+            }
+        }
+        let verdict = self.reply.verdict();
+        let message = match &verdict {
+            Verdict::Whole | Verdict::Empty => {
+                self.reply.finish(&mut output);
+                if let Some(attempt) = self.attempt.take() {
+                    attempt.succeeded();
+                }
+                return Step::Done {
+                    output: output.into(),
+                    empty: verdict == Verdict::Empty,
+                };
+            }
+            Verdict::Unfinished => {
+                "Google ended its answer without saying that it was finished.".to_owned()
+            }
+            Verdict::NoCandidate => "Google sent no candidate.".to_owned(),
+            Verdict::Malformed(native) => {
+                format!("The model did not produce a valid answer ({native}).")
+            }
+        };
+        self.broken(Failure::of_invalid_answer(message))
+    }
+
+    fn broken(&mut self, failure: Failure) -> Step {
+        if let Some(attempt) = self.attempt.take() {
+            if failure.next == super::outcome::Next::Repeat {
+                attempt.forget();
+            } else {
+                attempt.failed(&failure);
+            }
+        }
+        Step::Broken(failure)
+    }
+}
