@@ -64,6 +64,9 @@ impl ApiKeys {
     pub fn parse(text: &str) -> Result<Self, String> {
         let forms = "is no list of keys: give [\"key\"], name=key,name=key or \
                      [{\"name\": \"…\", \"key\": \"…\"}]";
+        if text.starts_with('{') {
+            return Err(forms.to_owned());
+        }
         let entries: Vec<Entry> = if text.starts_with('[') {
             serde_json::from_str(text).map_err(|_| forms.to_owned())?
         } else {
