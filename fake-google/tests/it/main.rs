@@ -1,0 +1,19 @@
+//! The fake Google through its sockets.
+
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+mod code_assist;
+mod control;
+mod errors;
+mod faults;
+mod framing;
+mod generation;
+mod oauth;
+mod requests;
+mod signatures;
+mod support;
+mod transport;
