@@ -11,9 +11,9 @@ use std::{
 
 use antigravity_runtime::secret::create_folder;
 use sqlx::{
-    ConnectOptions as _, SqliteConnection,
+    SqliteConnection,
     migrate::{MigrateError, Migrator},
-    sqlite::{SqliteConnectOptions, SqliteSynchronous},
+    sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::sync::Mutex;
 
@@ -60,14 +60,19 @@ impl Store {
             Database::Sqlite(path) => path.clone(),
             Database::Memory => PathBuf::from(":memory:"),
         };
-        let mut connection = options
+        let options = options
             .foreign_keys(true)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(5))
-            .pragma("secure_delete", "ON")
-            .connect()
+            .pragma("secure_delete", "ON");
+        // A pool only until the database is open: the migrator borrows a lone connection
+        // in a way that no spawned task can hold.
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .connect_with(options)
             .await
             .map_err(|error| broken(&path, error))?;
+        let mut connection = pool.acquire().await?;
         check_ours(&mut connection, &path)
             .await
             .map_err(|error| match error {
@@ -75,19 +80,18 @@ impl Store {
                 other => other,
             })?;
         sqlx::query("PRAGMA journal_mode = WAL")
-            .execute(&mut connection)
+            .execute(&mut *connection)
             .await
             .map_err(|error| broken(&path, error))?;
-        MIGRATIONS
-            .run(&mut connection)
-            .await
-            .map_err(|error| match error {
-                MigrateError::VersionMissing(version) => StoreError::Newer {
-                    path: path.clone(),
-                    version,
-                },
-                other => StoreError::Migration(other),
-            })?;
+        drop(connection);
+        MIGRATIONS.run(&pool).await.map_err(|error| match error {
+            MigrateError::VersionMissing(version) => StoreError::Newer {
+                path: path.clone(),
+                version,
+            },
+            other => StoreError::Migration(other),
+        })?;
+        let mut connection = pool.acquire().await?.detach();
         check_keys(&mut connection, &keys, keys_origin, &path).await?;
         Ok(Self {
             connection: Mutex::new(connection),

@@ -1,0 +1,21 @@
+//! The service as its clients see it: real sockets, real database files, and an offline
+//! Google.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
+
+mod admin;
+mod cooldowns;
+mod crashes;
+mod imports;
+mod refreshes;
+mod roles;
+mod rotation;
+mod secrecy;
+mod starts;
+mod support;
+mod transfers;

@@ -1,0 +1,163 @@
+//! The order of turns, over gRPC.
+
+use antigravity_proto::v1::{self, Upstream};
+use serde_json::json;
+use tonic::Code;
+use tonic_types::StatusExt as _;
+
+use crate::support::{
+    Home, dealt, entry, google, numbers, set_disabled, tokens_json, tokens_json_of, wanted,
+};
+
+#[tokio::test]
+async fn six_calls_give_each_of_three_twice_in_order() {
+    let google = google(3).await;
+    let home = Home::new(&google);
+    home.write_tokens(&tokens_json(1..=3));
+    let service = home.start().await;
+    let _idle = service.tokens().await;
+    let mut gateway = service.tokens().await;
+    let mut order = Vec::new();
+    for _ in 0..6 {
+        order.push(dealt(&mut gateway, wanted(1)).await);
+    }
+    assert_eq!(order.join(" "), "1 2 3 1 2 3");
+    assert_eq!(dealt(&mut gateway, wanted(7)).await, "1 2 3 1 2 3 1");
+    assert_eq!(dealt(&mut gateway, wanted(0)).await, "");
+    let plain = v1::AcquireTokensRequest::default();
+    assert_eq!(dealt(&mut gateway, plain).await, "2");
+
+    set_disabled(&mut service.projects().await, "fake-project-1", true).await;
+    assert_eq!(dealt(&mut gateway, wanted(4)).await, "3 2 3 2");
+    set_disabled(&mut service.projects().await, "fake-project-1", false).await;
+    assert_eq!(dealt(&mut gateway, wanted(4)).await, "1 3 2 1");
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn goes_on_after_a_restart() {
+    let google = google(3).await;
+    let home = Home::new(&google);
+    home.write_tokens(&tokens_json(1..=3));
+    let service = home.start().await;
+    assert_eq!(
+        dealt(&mut service.tokens().await, wanted(4)).await,
+        "1 2 3 1"
+    );
+    service.stop().await;
+    let service = home.start().await;
+    assert_eq!(dealt(&mut service.tokens().await, wanted(3)).await, "2 3 1");
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn filters_affinity_and_returned_turns() {
+    let google = google(4).await;
+    let home = Home::new(&google);
+    let mut on_vertex = entry(4);
+    on_vertex["upstream"] = json!("Vertex");
+    home.write_tokens(&tokens_json_of([entry(1), entry(2), entry(3), on_vertex]));
+    let service = home.start().await;
+    let mut gateway = service.tokens().await;
+
+    let code_assist = v1::AcquireTokensRequest {
+        upstreams: vec![Upstream::Antigravity.into()],
+        exclude_project_ids: vec!["fake-project-1".into()],
+        ..wanted(3)
+    };
+    let answer = gateway
+        .acquire_tokens(code_assist)
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(numbers(&answer.turns), "2 3 2");
+    let pool: Vec<i32> = vec![Upstream::Antigravity.into(), Upstream::Vertex.into()];
+    assert_eq!(answer.pool_upstreams, pool);
+
+    let returning = v1::AcquireTokensRequest {
+        returned_turns: vec![
+            answer.turns[1].turn_id.clone(),
+            answer.turns[1].turn_id.clone(),
+            "another-1".into(),
+        ],
+        ..wanted(5)
+    };
+    assert_eq!(dealt(&mut gateway, returning).await, "3 1 4 3 2");
+    let prefer = v1::AcquireTokensRequest {
+        prefer_project_id: "fake-project-2".into(),
+        ..wanted(2)
+    };
+    let answer = gateway.acquire_tokens(prefer).await.unwrap().into_inner();
+    assert_eq!(numbers(&answer.turns), "2 1");
+    let vertex = v1::AcquireTokensRequest {
+        upstreams: vec![Upstream::Vertex.into()],
+        ..wanted(1)
+    };
+    let answer = gateway.acquire_tokens(vertex).await.unwrap().into_inner();
+    let token = answer.turns[0].token.as_ref().unwrap();
+    assert_eq!(token.upstream(), Upstream::Vertex);
+    assert_eq!(token.location, "global");
+    assert_eq!(token.google_project_id, "fake-project-4");
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn no_turn_is_told_with_its_reason() {
+    let google = google(1).await;
+    let home = Home::new(&google);
+    let service = home.start().await;
+    let mut gateway = service.tokens().await;
+    let reason = |status: tonic::Status| {
+        assert_eq!(status.code(), Code::FailedPrecondition);
+        let details = status.get_details_error_info().unwrap();
+        assert_eq!(details.domain, "antigravity-gateway");
+        details.reason
+    };
+    let refused = gateway.acquire_tokens(wanted(1)).await.unwrap_err();
+    assert_eq!(reason(refused), "NO_PROJECTS");
+    service.stop().await;
+
+    home.write_tokens(&tokens_json([1]));
+    let service = home.start().await;
+    let mut gateway = service.tokens().await;
+    for (request, expected) in [
+        (
+            v1::AcquireTokensRequest {
+                upstreams: vec![Upstream::Gemini.into()],
+                ..wanted(1)
+            },
+            "NO_PROJECTS",
+        ),
+        (
+            v1::AcquireTokensRequest {
+                exclude_project_ids: vec!["fake-project-1".into()],
+                ..wanted(1)
+            },
+            "ALL_EXCLUDED",
+        ),
+    ] {
+        let refused = gateway.acquire_tokens(request).await.unwrap_err();
+        assert_eq!(reason(refused), expected);
+    }
+    set_disabled(&mut service.projects().await, "fake-project-1", true).await;
+    let refused = gateway.acquire_tokens(wanted(1)).await.unwrap_err();
+    assert_eq!(reason(refused), "ALL_DISABLED");
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn fields_out_of_range_are_named() {
+    let google = google(1).await;
+    let service = Home::new(&google).start().await;
+    let mut gateway = service.tokens().await;
+    let request = v1::AcquireTokensRequest {
+        upstreams: vec![99],
+        ..wanted(257)
+    };
+    let refused = gateway.acquire_tokens(request).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    let violations = refused.get_details_bad_request().unwrap().field_violations;
+    let fields: Vec<_> = violations.iter().map(|v| v.field.as_str()).collect();
+    assert_eq!(fields, ["count", "upstreams"]);
+    service.stop().await;
+}
