@@ -45,7 +45,6 @@ impl Holder {
     }
 }
 
-#[derive(Debug)]
 struct Refresh {
     account: AccountId,
     dead: bool,
@@ -60,7 +59,6 @@ struct Access {
     refused: bool,
 }
 
-#[derive(Debug)]
 struct Code {
     account: AccountId,
     client_id: String,
@@ -70,7 +68,7 @@ struct Code {
 }
 
 /// PKCE: what the authorize request announced.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Challenge {
     Plain(String),
     S256(String),
@@ -86,7 +84,6 @@ impl Challenge {
 }
 
 /// What a grant hands out.
-#[derive(Debug)]
 pub(crate) struct Grant {
     pub(crate) account: AccountId,
     pub(crate) access_token: String,
@@ -94,14 +91,13 @@ pub(crate) struct Grant {
 }
 
 /// The two halves of what a client proves itself with.
-#[derive(Debug)]
 pub(crate) struct ClientProof<'a> {
     pub(crate) id: &'a str,
     pub(crate) secret: &'a str,
 }
 
 /// Every account and every token.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Accounts {
     holders: Vec<Holder>,
     refresh: HashMap<String, Refresh>,

@@ -10,7 +10,7 @@ use crate::status::Status;
 const KEY_PROJECT: &str = "fake-api-key-project";
 
 /// Somebody that Google knows.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) enum Caller {
     Account(AccountId, String),
     Key(String),

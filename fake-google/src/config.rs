@@ -15,7 +15,7 @@ pub const CLIENT_SECRET: &str = "fake-client-secret";
 pub const API_KEY: &str = "AIzaFakeGoogleApiKey";
 
 /// How a fake Google behaves. `Default` is three accounts, one API key and every model, with nothing going wrong.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
     /// Who may sign in. More can be added while it runs.
     pub accounts: Vec<Account>,
@@ -50,6 +50,19 @@ pub struct Config {
     pub onboarding_polls: u32,
     /// Requests that each (account, model group) may make per window; nothing means no limit.
     pub quota: Option<Quota>,
+    /// How many of the newest requests to a model's methods are kept for [`FakeGoogle::requests`](crate::FakeGoogle::requests).
+    pub keep_requests: usize,
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("accounts", &self.accounts)
+            .field("models", &self.models.len())
+            .field("expires_in", &self.expires_in)
+            .field("rotate_refresh_tokens", &self.rotate_refresh_tokens)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Config {
@@ -81,6 +94,7 @@ impl Default for Config {
             event_delay: Duration::ZERO,
             onboarding_polls: 1,
             quota: None,
+            keep_requests: 0,
         }
     }
 }

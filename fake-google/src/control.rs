@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use http::{Method, Response};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::catalogue::Group;
 use crate::config::Account;
@@ -45,6 +45,11 @@ struct Target {
 }
 
 #[derive(Deserialize)]
+struct Release {
+    gate: String,
+}
+
+#[derive(Deserialize)]
 struct Exhaust {
     target: String,
     group: Group,
@@ -60,7 +65,8 @@ pub(crate) fn answer(
 ) -> Response<Body> {
     let done = if method == Method::GET {
         match command {
-            "counters" => return counters(fake),
+            "counters" => return document(&fake.counters()),
+            "requests" => return document(&fake.requests()),
             _ => Err(Refusal::Unknown),
         }
     } else if method == Method::DELETE && command == "faults" {
@@ -102,6 +108,10 @@ fn act(fake: &FakeGoogle, command: &str, body: &[u8]) -> Result<(), Refusal> {
             fake.advance(seconds(read::<Advance>(body)?.seconds));
             true
         }
+        "release" => {
+            fake.release(&read::<Release>(body)?.gate);
+            true
+        }
         "reset" => {
             fake.reset();
             true
@@ -129,7 +139,7 @@ fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
 
-fn counters(fake: &FakeGoogle) -> Response<Body> {
-    let counters = serde_json::to_value(fake.counters()).unwrap_or_default();
-    reply::json(200, &Json::from(&counters))
+fn document(told: &impl Serialize) -> Response<Body> {
+    let told = serde_json::to_value(told).unwrap_or_default();
+    reply::json(200, &Json::from(&told))
 }

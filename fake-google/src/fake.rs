@@ -1,6 +1,7 @@
 //! The state behind the listener, and what a test can do to it while it runs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -15,22 +16,33 @@ use crate::connection::Connection;
 use crate::counters::{Counters, count};
 use crate::endpoint::Endpoint;
 use crate::fault::{Fault, Plan, Script, Subject};
+use crate::gates::Gates;
+use crate::recording::ReceivedRequest;
 
 /// How many entries of [`Counters::project_sequence`] are kept.
 const SEQUENCE_LIMIT: usize = 10_000;
 
 /// A fake Google: accounts, tokens, scripted faults and counters. Serve it with [`serve`](crate::serve).
-#[derive(Debug)]
 pub struct FakeGoogle {
     config: Config,
     ledger: Mutex<Ledger>,
     counters: Mutex<Counters>,
     script: Mutex<Script>,
     operations: AtomicU64,
+    gates: Gates,
+    received: Mutex<VecDeque<ReceivedRequest>>,
+}
+
+impl fmt::Debug for FakeGoogle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FakeGoogle")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What changes while it runs.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Ledger {
     pub(crate) accounts: Accounts,
     /// How far its clock is ahead of the machine's.
@@ -93,6 +105,8 @@ impl FakeGoogle {
             counters: Mutex::default(),
             script: Mutex::default(),
             operations: AtomicU64::new(0),
+            gates: Gates::default(),
+            received: Mutex::default(),
         })
     }
 
@@ -114,6 +128,21 @@ impl FakeGoogle {
     /// What it has seen so far.
     pub fn counters(&self) -> Counters {
         self.counters.lock().clone()
+    }
+
+    /// The newest requests to a model's methods, oldest first; as many as [`Config::keep_requests`] says.
+    pub fn requests(&self) -> Vec<ReceivedRequest> {
+        self.received.lock().iter().cloned().collect()
+    }
+
+    /// Opens a gate of [`Action::Hold`](crate::Action::Hold) for everybody who waits there. Who comes later waits again.
+    pub fn release(&self, gate: &str) {
+        self.gates.open(gate);
+    }
+
+    /// Waits until `requests` of them have come to a gate that has not been opened since.
+    pub async fn reached(&self, gate: &str, requests: usize) {
+        self.gates.reached(gate, requests).await;
     }
 
     /// Moves its clock forward: access tokens, codes and quota windows expire by it.
@@ -162,6 +191,7 @@ impl FakeGoogle {
     pub fn reset(&self) {
         *self.ledger.lock() = Ledger::of(&self.config);
         self.script.lock().clear();
+        self.received.lock().clear();
         let mut counters = self.counters.lock();
         let connections = counters.connections;
         let in_flight = counters.in_flight;
@@ -173,6 +203,22 @@ impl FakeGoogle {
     /// What it was started with.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    pub(crate) fn gates(&self) -> &Gates {
+        &self.gates
+    }
+
+    pub(crate) fn receive(&self, request: impl FnOnce() -> ReceivedRequest) {
+        let keep = self.config.keep_requests;
+        if keep == 0 {
+            return;
+        }
+        let mut received = self.received.lock();
+        if received.len() == keep {
+            received.pop_front();
+        }
+        received.push_back(request());
     }
 
     pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {

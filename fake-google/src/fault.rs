@@ -1,10 +1,12 @@
 //! Scripted faults: which requests they meet, how often, and what those get instead of their answer.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use crate::catalogue::Upstream;
+use crate::counters::fingerprint;
 use crate::endpoint::Endpoint;
 use crate::named::ErrorName;
 
@@ -94,7 +96,7 @@ impl Fault {
 }
 
 /// Which requests a fault meets; every field that is set has to fit.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Matcher {
     /// Google project that the request names; at the token endpoint, a project of the account.
@@ -117,8 +119,24 @@ pub struct Matcher {
     pub nth: Option<u64>,
 }
 
+impl fmt::Debug for Matcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Matcher")
+            .field("project", &self.project)
+            .field("model", &self.model)
+            .field("endpoint", &self.endpoint)
+            .field("upstream", &self.upstream)
+            .field(
+                "refresh_token",
+                &self.refresh_token.as_deref().map(fingerprint),
+            )
+            .field("nth", &self.nth)
+            .finish()
+    }
+}
+
 /// A request as matchers see it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Subject<'a> {
     pub(crate) endpoint: Option<Endpoint>,
     pub(crate) upstream: Option<Upstream>,
@@ -152,7 +170,7 @@ impl Matcher {
     }
 }
 
-/// What a fault does. Delays and connection faults add up with the first other one that fits.
+/// What a fault does. Delays, gates, one-byte writes and going away add up with the first other one that fits.
 ///
 /// `after_events` counts the events of a stream that are sent first; for a unary answer anything above 0 means half of
 /// the body. At the token endpoint anything above 0 means after the refresh took effect.
@@ -203,6 +221,14 @@ pub enum Action {
         /// Between two events.
         #[serde(default)]
         between_events_ms: u64,
+    },
+    /// The request waits at a gate until [`FakeGoogle::release`](crate::FakeGoogle::release) opens it.
+    Hold {
+        /// The gate's name; several requests may wait at one.
+        gate: String,
+        /// Where it stands.
+        #[serde(default)]
+        point: HoldPoint,
     },
     /// The connection is reset (TCP RST).
     Reset {
@@ -277,6 +303,17 @@ pub enum Action {
     OldClientText,
 }
 
+/// Where a gate stands on a request's way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HoldPoint {
+    /// Before the request takes effect.
+    #[default]
+    BeforeCommit,
+    /// After it took effect, before the answer's headers.
+    BeforeHeaders,
+}
+
 /// How an error is wrapped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -310,6 +347,8 @@ pub(crate) struct Plan {
     pub(crate) between_events: Duration,
     pub(crate) one_byte_writes: bool,
     pub(crate) go_away: bool,
+    pub(crate) hold_before_commit: Vec<String>,
+    pub(crate) hold_before_headers: Vec<String>,
     pub(crate) action: Option<Action>,
 }
 
@@ -347,7 +386,7 @@ impl Script {
             }
             let adds_up = matches!(
                 waiting.fault.action,
-                Action::Delay { .. } | Action::OneByteWrites | Action::GoAway
+                Action::Delay { .. } | Action::Hold { .. } | Action::OneByteWrites | Action::GoAway
             );
             if !adds_up && plan.action.is_some() {
                 continue;
@@ -385,6 +424,14 @@ impl Plan {
                 self.before_first_event += Duration::from_millis(*before_first_event_ms);
                 self.between_events += Duration::from_millis(*between_events_ms);
             }
+            Action::Hold {
+                gate,
+                point: HoldPoint::BeforeCommit,
+            } => self.hold_before_commit.push(gate.clone()),
+            Action::Hold {
+                gate,
+                point: HoldPoint::BeforeHeaders,
+            } => self.hold_before_headers.push(gate.clone()),
             Action::OneByteWrites => self.one_byte_writes = true,
             Action::GoAway => self.go_away = true,
             other => self.action = Some(other.clone()),

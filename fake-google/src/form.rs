@@ -28,7 +28,16 @@ impl Form {
 }
 
 /// Decodes `%XX` and `+`.
-pub(crate) fn decode(text: &str) -> Cow<'_, str> {
+fn decode(text: &str) -> Cow<'_, str> {
+    unescape(text, true)
+}
+
+/// Decodes `%XX`, as paths have it.
+pub(crate) fn decode_path(text: &str) -> Cow<'_, str> {
+    unescape(text, false)
+}
+
+fn unescape(text: &str, plus_is_blank: bool) -> Cow<'_, str> {
     if !text.contains(['%', '+']) {
         return Cow::Borrowed(text);
     }
@@ -43,7 +52,7 @@ pub(crate) fn decode(text: &str) -> Cow<'_, str> {
                 bytes.push(nibble(*high) << 4 | nibble(*low));
                 rest = after;
             }
-            (b'+', _) => bytes.push(b' '),
+            (b'+', _) if plus_is_blank => bytes.push(b' '),
             (other, _) => bytes.push(other),
         }
     }

@@ -15,6 +15,7 @@ use crate::framing;
 use crate::intervention::{Met, intervene};
 use crate::json::{Json, object};
 use crate::named::OLD_CLIENT;
+use crate::recording::{self, ReceivedRequest};
 use crate::reply::{self, Body};
 use crate::router::Exchange;
 use crate::status::Status;
@@ -34,6 +35,14 @@ pub(crate) async fn answer(
     };
     exchange.name_project(&document);
     let named = model_of(exchange, &document);
+    exchange.fake.receive(|| ReceivedRequest {
+        endpoint: exchange.route.endpoint,
+        upstream: exchange.route.upstream.unwrap_or(Upstream::CodeAssist),
+        project: exchange.project.clone(),
+        model: named.clone(),
+        headers: recording::harmless(&exchange.headers),
+        body: serde_json::from_slice(body).unwrap_or_default(),
+    });
     let caller = exchange.caller();
     if exchange.route.endpoint.generates() {
         let secret = caller.as_ref().map_or("", Caller::secret);
@@ -57,7 +66,7 @@ pub(crate) async fn answer(
         Met::Goes(plan) => plan,
     };
     let answered = method(exchange, &caller, &document, &named, &plan);
-    tokio::time::sleep(plan.before_headers).await;
+    exchange.before_headers(&plan).await;
     Ok(answered.unwrap_or_else(|status| exchange.error(&status)))
 }
 

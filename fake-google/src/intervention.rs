@@ -28,6 +28,9 @@ pub(crate) async fn intervene(
     model: &str,
 ) -> Result<Met, h2::Error> {
     tokio::time::sleep(plan.before_commit).await;
+    for gate in &plan.hold_before_commit {
+        exchange.fake.gates().pass(gate).await;
+    }
     if plan.one_byte_writes {
         exchange.connection.trickle();
     }
@@ -46,7 +49,7 @@ pub(crate) async fn intervene(
             std::future::pending().await
         }
         Some(Action::EmptyBody) => {
-            tokio::time::sleep(plan.before_headers).await;
+            exchange.before_headers(&plan).await;
             let content_type = if exchange.event_stream() {
                 reply::EVENT_STREAM
             } else {
@@ -59,7 +62,7 @@ pub(crate) async fn intervene(
             content_type,
             body,
         }) => {
-            tokio::time::sleep(plan.before_headers).await;
+            exchange.before_headers(&plan).await;
             let mut response = reply::whole(status, reply::JSON, body);
             if let Ok(content_type) = HeaderValue::from_str(&content_type) {
                 response.headers_mut().insert(CONTENT_TYPE, content_type);
@@ -71,7 +74,7 @@ pub(crate) async fn intervene(
             form,
             retry_after,
         }) => {
-            tokio::time::sleep(plan.before_headers).await;
+            exchange.before_headers(&plan).await;
             Ok(Met::Answered(named(
                 exchange,
                 error,
@@ -81,7 +84,7 @@ pub(crate) async fn intervene(
             )))
         }
         Some(Action::StreamError { error, .. }) if !streams => {
-            tokio::time::sleep(plan.before_headers).await;
+            exchange.before_headers(&plan).await;
             Ok(Met::Answered(named(
                 exchange,
                 error,
@@ -115,6 +118,14 @@ fn named(
 }
 
 impl Exchange {
+    /// What a plan has in store between a request's effect and its answer.
+    pub(crate) async fn before_headers(&self, plan: &Plan) {
+        tokio::time::sleep(plan.before_headers).await;
+        for gate in &plan.hold_before_headers {
+            self.fake.gates().pass(gate).await;
+        }
+    }
+
     /// What error texts about this request refer to.
     pub(crate) fn context<'a>(&'a self, model: &'a str) -> Context<'a> {
         Context {

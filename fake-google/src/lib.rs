@@ -14,6 +14,8 @@
 //! | `DELETE /__fake/faults` | drops the faults that are waiting |
 //! | `POST /__fake/accounts` | an [`Account`] or a list of them: `{"refresh_token": "1//x", "projects": ["p"]}` |
 //! | `GET /__fake/counters` | answers [`Counters`] |
+//! | `GET /__fake/requests` | answers the [`ReceivedRequest`]s that were kept |
+//! | `POST /__fake/release` | `{"gate": "name"}`: lets go whom an [`Action::Hold`] holds |
 //! | `POST /__fake/advance` | `{"seconds": 3600}`: moves the clock |
 //! | `POST /__fake/revoke` | `{"target": "a refresh or access token"}` |
 //! | `POST /__fake/invalidate` | `{"target": "a refresh token or Google project"}`: its access tokens get 401 |
@@ -37,6 +39,7 @@ mod fake;
 mod fault;
 mod form;
 mod framing;
+mod gates;
 mod generation;
 mod intervention;
 mod json;
@@ -45,6 +48,7 @@ mod named;
 mod oauth;
 mod oauth_error;
 mod page;
+mod recording;
 mod reply;
 mod router;
 mod running;
@@ -64,7 +68,8 @@ pub use counters::{
 };
 pub use endpoint::Endpoint;
 pub use fake::FakeGoogle;
-pub use fault::{Action, ErrorForm, Fault, Matcher, StreamErrorForm};
+pub use fault::{Action, ErrorForm, Fault, HoldPoint, Matcher, StreamErrorForm};
 pub use named::ErrorName;
+pub use recording::ReceivedRequest;
 pub use running::{Running, StartError};
 pub use tls::{Tls, TlsError};

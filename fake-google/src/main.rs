@@ -6,17 +6,26 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
-use fake_google::{CLIENT_ID, CLIENT_SECRET, Config, FakeGoogle, Tls, serve};
+use fake_google::{CLIENT_ID, CLIENT_SECRET, Config, FakeGoogle, Quota, Tls, serve};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+const CONTROLS: &str = r#"While it runs (URL is what it printed):
+  curl URL/__fake/counters
+  curl URL/__fake/faults -d '{"action": {"kind": "error", "error": "rate_limited"}, "times": 1}'
+  curl URL/__fake/faults -d '{"matcher": {"project": "fake-project-1"}, "action": {"kind": "stall", "after_events": 2}}'
+  curl URL/__fake/advance -d '{"seconds": 3600}'
+  curl URL/__fake/accounts -d '{"refresh_token": "1//x", "projects": ["p"]}'
+  curl URL/__fake/reset -d '{}'
+The crate's documentation has the rest."#;
 
 /// An offline stand-in for Google's OAuth, Code Assist, Gemini API and Vertex AI.
 ///
 /// It answers as Google would, invents what a model would say, and can be told over HTTP (/__fake/…) to misbehave.
 /// When it is ready it prints one line: the URL that it serves.
 #[derive(Debug, Parser)]
-#[command(name = "fake-google", version)]
+#[command(name = "fake-google", version, after_help = CONTROLS)]
 struct Options {
     /// Address to listen on; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:0")]
@@ -51,6 +60,12 @@ struct Options {
     /// Enable presence and frequency penalties, which most models refuse.
     #[arg(long)]
     penalties: bool,
+    /// Requests that each account may make per model group and hour; without it there is no limit.
+    #[arg(long, value_name = "N")]
+    quota: Option<u64>,
+    /// How many of the newest requests GET /__fake/requests shows.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    keep_requests: usize,
     /// Milliseconds before the first event of an answer.
     #[arg(long, default_value_t = 0, value_name = "MS")]
     first_event_delay: u64,
@@ -108,6 +123,11 @@ impl Options {
             accept_any_signature: self.accept_any_signature,
             accept_any_model: self.accept_any_model,
             penalties: self.penalties,
+            quota: self.quota.map(|requests| Quota {
+                requests,
+                window: Duration::from_secs(3600),
+            }),
+            keep_requests: self.keep_requests,
             first_event_delay: Duration::from_millis(self.first_event_delay),
             event_delay: Duration::from_millis(self.event_delay),
             ..Config::with_accounts(self.projects)

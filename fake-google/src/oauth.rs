@@ -50,7 +50,7 @@ pub(crate) async fn token(exchange: &Exchange, body: &[u8]) -> Result<Response<B
     if let (Ok(_), Some(refreshing)) = (&granted, &refreshing) {
         refreshing.granted();
     }
-    tokio::time::sleep(plan.before_headers).await;
+    exchange.before_headers(&plan).await;
     match plan.action {
         Some(Action::Reset { .. }) => {
             exchange.connection.reset();

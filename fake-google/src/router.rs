@@ -14,7 +14,7 @@ use crate::counters::count;
 use crate::endpoint::{Endpoint, Route};
 use crate::fake::FakeGoogle;
 use crate::fault::{ErrorForm, Subject};
-use crate::form::Form;
+use crate::form::{Form, decode_path};
 use crate::intervention::{Met, intervene};
 use crate::page;
 use crate::reply::{self, Body, Watched};
@@ -73,7 +73,7 @@ pub(crate) async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Watched>, h2::Error> {
     let (parts, body) = request.into_parts();
-    let route = Route::of(&parts.method, parts.uri.path());
+    let route = Route::of(&parts.method, &decode_path(parts.uri.path()));
     let endpoint = route.as_ref().map(|route| route.endpoint);
     if let Some(command) = parts.uri.path().strip_prefix(control::PREFIX) {
         let body = body
@@ -149,7 +149,7 @@ async fn without_model(exchange: &Exchange, body: &[u8]) -> Result<Response<Body
         Met::Answered(response) => return Ok(response),
         Met::Goes(plan) => plan,
     };
-    tokio::time::sleep(plan.before_headers).await;
+    exchange.before_headers(&plan).await;
     let fake = &exchange.fake;
     let form = || Form::parse(std::str::from_utf8(body).unwrap_or_default());
     Ok(match exchange.route.endpoint {

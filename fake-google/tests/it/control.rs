@@ -86,3 +86,32 @@ async fn scripts_can_do_what_tests_do() {
     assert_eq!(google.refresh("1//scripted").await.status, 400);
     assert_eq!(post("/__fake/nothing", json!({})).await.status, 404);
 }
+
+#[tokio::test]
+async fn requests_are_kept_without_their_secrets() {
+    let google = Google::start(Config {
+        keep_requests: 2,
+        ..Config::default()
+    })
+    .await;
+    for text in ["one", "two", "three"] {
+        google
+            .code_assist("generateContent", "gemini-2.5-pro", say(text))
+            .await;
+    }
+    let kept = google.running.fake().requests();
+    assert_eq!(kept.len(), 2);
+    assert_eq!(kept[1].body["request"], say("three"));
+    assert_eq!(
+        (kept[1].project.as_str(), kept[1].model.as_str()),
+        ("fake-project-1", "gemini-2.5-pro")
+    );
+    assert_eq!(kept[1].headers["authorization"].len(), 8);
+    let told = google.get("/__fake/requests", "").await;
+    assert!(!told.body.contains("ya29"));
+    assert_eq!(told.json()[0]["endpoint"], "generate_content");
+    assert!(
+        !format!("{:?} {:?}", google.running, google.running.fake().config())
+            .contains("refresh-token-1")
+    );
+}

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use fake_google::{
-    Action, Config, Endpoint, ErrorForm, ErrorName, Fault, StreamErrorForm, Upstream,
+    Action, Config, Endpoint, ErrorForm, ErrorName, Fault, HoldPoint, StreamErrorForm, Upstream,
 };
 use serde_json::json;
 
@@ -104,6 +104,37 @@ async fn faults_meet_whom_they_are_meant_for() {
         );
     }
     assert_eq!(fake.counters().faults_fired, 4);
+}
+
+#[tokio::test]
+async fn gates_hold_requests_until_they_are_opened() {
+    let hold = |point| Action::Hold {
+        gate: "g".into(),
+        point,
+    };
+    let google =
+        google_with(Fault::once(hold(HoldPoint::BeforeCommit)).at(Endpoint::OAuthToken)).await;
+    let fake = google.running.fake();
+    let first = "1//fake-refresh-token-1";
+    let (answer, ()) = tokio::join!(google.refresh(first), async {
+        fake.reached("g", 1).await;
+        assert_eq!(
+            (
+                fake.counters().refreshes(first).calls,
+                fake.counters().refreshes(first).granted
+            ),
+            (1, 0)
+        );
+        fake.release("g");
+    });
+    assert_eq!(answer.status, 200);
+    fake.script(Fault::once(hold(HoldPoint::BeforeHeaders)).refresh_token(first));
+    let (answer, ()) = tokio::join!(google.refresh(first), async {
+        fake.reached("g", 1).await;
+        assert_eq!(fake.counters().refreshes(first).granted, 2);
+        fake.release("g");
+    });
+    assert_eq!(answer.status, 200);
 }
 
 #[tokio::test]
