@@ -13,12 +13,9 @@ use crate::{
     oauth::{DEADLINE, RefreshError},
     pool::{Grant, Member, Pool, State},
     project::{ProjectId, Status, Upstream, model_group},
-    refresh::{Flight, Readiness, RefreshFailed, landed},
+    refresh::{Flight, PATIENCE, Readiness, RefreshFailed, landed},
     rotation::Dealt,
 };
-
-/// How long a turn waits for its project's refresh before another project has it.
-const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Which turns are wanted.
 #[derive(Debug)]
@@ -86,23 +83,28 @@ impl Pool {
                 break;
             }
             let others_wait = dealt.len() > 1 || self.has_others(wanted, &dealt, &given_up);
-            for pending in dealt {
-                let project = Arc::clone(&pending.dealt.project);
-                let number = pending.dealt.turn;
+            for Pending {
+                dealt,
+                token: pending,
+            } in dealt
+            {
+                let number = dealt.turn;
                 let left = deadline.saturating_duration_since(Instant::now());
                 let patience = if others_wait {
                     left.min(PATIENCE)
                 } else {
                     left
                 };
-                match token(pending.token, patience).await {
-                    Ok(grant) if self.is_dealt(&project) => turns.push(Turn { number, grant }),
+                match token(pending, patience).await {
+                    Ok(grant) if self.is_dealt(&dealt.project) => {
+                        turns.push(Turn { number, grant });
+                    }
                     Err(RefreshFailed::Superseded) if !left.is_zero() => {
-                        self.state().rotation.give_back(number);
+                        self.state().rotation.undo(&dealt);
                     }
                     Ok(_) | Err(_) => {
-                        self.state().rotation.settle(number);
-                        given_up.insert(project);
+                        self.state().rotation.undo(&dealt);
+                        given_up.insert(dealt.project);
                     }
                 }
             }
@@ -114,14 +116,14 @@ impl Pool {
     }
 
     /// Deals, and starts the refreshes that are due. Projects whose token Google refuses
-    /// again and again are dealt only when there is no other.
+    /// again and again, or whose refresh hangs, are dealt only when there is no other.
     fn deal(
         self: &Arc<Self>,
         wanted: &Wanted,
         count: usize,
         given_up: &HashSet<ProjectId>,
     ) -> Vec<Pending> {
-        let now = self.clock.now();
+        let now = self.now();
         let mut guard = self.state();
         let state = &mut *guard;
         let mut rotation = std::mem::take(&mut state.rotation);
@@ -130,13 +132,10 @@ impl Pool {
         });
         if dealt.is_empty() {
             dealt = self.deal_where(state, &mut rotation, wanted, count, |_, member| {
-                let unexpired = member
-                    .record
-                    .token
-                    .as_ref()
-                    .is_some_and(|t| t.expires_at > now);
-                let project = &member.record.project.id;
-                member.refused && unexpired && !given_up.contains(project)
+                let token = member.record.token.as_ref();
+                let refused = member.refused && token.is_some_and(|t| t.expires_at > now);
+                let last_resort = refused || member.is_in_flight();
+                last_resort && !given_up.contains(&member.record.project.id)
             });
         }
         state.rotation = rotation;
@@ -167,7 +166,7 @@ impl Pool {
         count: usize,
         fits: impl Fn(&State, &Member) -> bool,
     ) -> Vec<Dealt> {
-        let now = self.clock.now();
+        let now = self.now();
         let candidates = Candidates::of(wanted);
         rotation.deal(
             count,
@@ -194,7 +193,7 @@ impl Pool {
         {
             return false;
         }
-        let now = self.clock.now();
+        let now = self.now();
         let candidates = Candidates::of(wanted);
         let state = self.state();
         state.projects.iter().any(|(id, member)| {
@@ -216,7 +215,7 @@ impl Pool {
     }
 
     fn why_none(&self, wanted: &Wanted) -> AcquireError {
-        let now = self.clock.now();
+        let now = self.now();
         let state = self.state();
         let candidates = Candidates::of(wanted);
         let mut any = false;
@@ -286,7 +285,7 @@ impl Pool {
         project: &str,
         fingerprint: &str,
     ) -> Option<Replacement> {
-        let now = self.clock.now();
+        let now = self.now();
         let mut guard = self.state();
         let state = &mut *guard;
         let (id, member) = state.projects.get_key_value(project)?;

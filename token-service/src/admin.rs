@@ -88,7 +88,7 @@ impl Pool {
         let this = Arc::clone(self);
         self.whole(async move {
             let _writes = this.writes.lock().await;
-            let now = this.clock.now();
+            let now = this.now();
             let record = {
                 let state = this.state();
                 if state.projects.contains_key(&new.id) {
@@ -126,7 +126,7 @@ impl Pool {
         let this = Arc::clone(self);
         self.whole(async move {
             let _writes = this.writes.lock().await;
-            let now = this.clock.now();
+            let now = this.now();
             let record = {
                 let state = this.state();
                 let member = state
@@ -206,7 +206,7 @@ impl Pool {
         let this = Arc::clone(self);
         self.whole(async move {
             let _writes = this.writes.lock().await;
-            let now = this.clock.now();
+            let now = this.now();
             let record = {
                 let state = this.state();
                 let old = state

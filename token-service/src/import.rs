@@ -78,7 +78,7 @@ impl Pool {
         let this = Arc::clone(self);
         self.whole(async move {
             let _writes = this.writes.lock().await;
-            let now = this.clock.now();
+            let now = this.now();
             let plan = plan(&this.state(), file, options, now);
             if !options.dry_run {
                 this.carry_out(&plan, now).await?;

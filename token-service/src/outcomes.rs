@@ -65,7 +65,7 @@ impl Pool {
     pub(crate) async fn report(self: &Arc<Self>, reports: Vec<Report>) -> Counted {
         let mut counted = Counted::default();
         let changed = {
-            let now = self.clock.now();
+            let now = self.now();
             let mut changed = HashSet::new();
             let mut state = self.state();
             for report in reports {

@@ -62,6 +62,8 @@ pub(crate) struct Member {
     /// Google refused the access token before its time.
     pub(crate) refused: bool,
     pub(crate) flight: Option<Flight>,
+    /// Of the last flight.
+    pub(crate) flight_began: Option<Timestamp>,
     pub(crate) failure: Option<Failure>,
     /// The last refresh because Google refused a token.
     pub(crate) forced_at: Option<Timestamp>,
@@ -136,6 +138,12 @@ impl Pool {
         })
     }
 
+    /// The time, as exactly as the store keeps it.
+    pub(crate) fn now(&self) -> Timestamp {
+        let now = self.clock.now();
+        Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+    }
+
     /// Never held over an await.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock()
@@ -164,6 +172,7 @@ impl State {
             fingerprint: String::new(),
             refused: false,
             flight: None,
+            flight_began: None,
             failure: None,
             forced_at: None,
             dealt_at: None,

@@ -27,6 +27,9 @@ const FORCED_PAUSE: Duration = Duration::from_secs(60);
 const TRANSIENT_REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 const CONFIGURATION_REST: (Duration, Duration) =
     (Duration::from_secs(30), Duration::from_secs(600));
+/// How long callers wait for a refresh while another project could serve them, or the
+/// old token still can.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 /// Refreshes ahead of need that run at once.
 const BACKGROUND_REFRESHES: usize = 16;
 /// The longest that the background task sleeps, in case the clock is set.
@@ -107,6 +110,7 @@ impl State {
         let usable = member.grant().filter(|_| member.is_usable(now));
         match usable {
             Some(grant) if !member.is_due(now, margin, 1.0) => Readiness::Ready(grant),
+            Some(grant) if member.is_slow(now) => Readiness::Ready(grant),
             fallback if member.is_in_flight() => Readiness::Due { fallback },
             fallback if self.may_refresh(member, now) => Readiness::Due { fallback },
             Some(grant) => Readiness::Ready(grant),
@@ -114,9 +118,14 @@ impl State {
         }
     }
 
-    /// Whether [`State::readiness`] is more than [`Readiness::Unusable`].
+    /// Whether there is, or soon will be, a token to hand out.
     pub(crate) fn can_serve(&self, member: &Member, now: Timestamp) -> bool {
-        member.is_usable(now) || member.is_in_flight() || self.may_refresh(member, now)
+        member.is_usable(now)
+            || if member.is_in_flight() {
+                !member.is_slow(now)
+            } else {
+                self.may_refresh(member, now)
+            }
     }
 
     /// Whether nothing speaks against a refresh now.
@@ -173,6 +182,14 @@ impl Member {
             .unwrap_or(Timestamp::MIN)
     }
 
+    /// Whether callers have lost their patience with the refresh that runs.
+    fn is_slow(&self, now: Timestamp) -> bool {
+        self.is_in_flight()
+            && self
+                .flight_began
+                .is_some_and(|began| !within(now, began, PATIENCE))
+    }
+
     pub(crate) fn is_in_flight(&self) -> bool {
         // A flight whose task broke off has no sender any more.
         self.flight
@@ -193,6 +210,7 @@ impl Pool {
         let (sender, flight) = watch::channel(None);
         let member = state.projects.get_mut(id)?;
         member.flight = Some(flight.clone());
+        member.flight_began = Some(self.now());
         let this = Arc::clone(self);
         let id = Arc::clone(id);
         let refresh_token = member.record.refresh_token.clone();
@@ -213,7 +231,7 @@ impl Pool {
         client: Credentials,
         refresh_token: SecretString,
     ) -> Result<Grant, RefreshFailed> {
-        let began = self.clock.now();
+        let began = self.now();
         let answer = self.oauth.refresh(&client, &refresh_token).await;
         let _writes = self.writes.lock().await;
         let result = match answer {
@@ -224,7 +242,7 @@ impl Pool {
                         .unwrap_or(Timestamp::MAX),
                     secret: refreshed.access_token,
                     lifetime: Some(refreshed.lifetime),
-                    refreshed_at: Some(self.clock.now()),
+                    refreshed_at: Some(self.now()),
                 };
                 let rotated = refreshed.refresh_token;
                 let kept = self
@@ -289,7 +307,7 @@ impl Pool {
         client_id: &str,
         failed: &RefreshFailed,
     ) {
-        let now = self.clock.now();
+        let now = self.now();
         let revoked = {
             let mut state = self.state();
             let state = &mut *state;
@@ -372,7 +390,7 @@ impl Pool {
 
     /// Whose tokens are due for a refresh ahead of need, and how long until the next.
     fn due_ahead(&self) -> (Vec<ProjectId>, Duration) {
-        let now = self.clock.now();
+        let now = self.now();
         let state = self.state();
         let mut due = Vec::new();
         let mut sleep = LONGEST_SLEEP;

@@ -34,6 +34,9 @@ struct Member {
 pub(crate) struct Dealt {
     pub(crate) turn: u64,
     pub(crate) project: ProjectId,
+    /// The project's last turn before this one; `None` when a returned turn was dealt
+    /// again, which moves no project.
+    before: Option<u64>,
 }
 
 /// The order of all projects.
@@ -124,9 +127,7 @@ impl Rotation {
                 break;
             }
             for project in round {
-                let turn = self.issue(project);
-                self.move_back(&turn);
-                dealt.push(turn);
+                dealt.push(self.issue_and_move_back(project));
             }
         }
         dealt
@@ -147,6 +148,19 @@ impl Rotation {
             if self.returned.len() > RETURNED_TURNS {
                 self.returned.pop_first();
             }
+        }
+    }
+
+    /// A turn that could not be served: the project waits where it waited before.
+    pub(crate) fn undo(&mut self, dealt: &Dealt) {
+        self.outstanding.remove(&dealt.turn);
+        let Some(before) = dealt.before else { return };
+        let is_last = self
+            .members
+            .get(&dealt.project)
+            .is_some_and(|member| member.place.dealt == dealt.turn);
+        if is_last {
+            self.place(&dealt.project, before);
         }
     }
 
@@ -196,14 +210,23 @@ impl Rotation {
             .returned
             .iter()
             .find_map(|(&turn, owner)| (*owner == project).then_some(turn));
-        let turn = self.issue(project);
         match returned {
             Some(returned) => {
                 self.returned.remove(&returned);
+                self.issue(project)
             }
-            None => self.move_back(&turn),
+            None => self.issue_and_move_back(project),
         }
-        turn
+    }
+
+    fn issue_and_move_back(&mut self, project: ProjectId) -> Dealt {
+        let before = self.members.get(&project).map(|member| member.place.dealt);
+        let dealt = Dealt {
+            before,
+            ..self.issue(project)
+        };
+        self.place(&dealt.project, dealt.turn);
+        dealt
     }
 
     fn issue(&mut self, project: ProjectId) -> Dealt {
@@ -216,23 +239,24 @@ impl Rotation {
         Dealt {
             turn: self.last_turn,
             project,
+            before: None,
         }
     }
 
-    fn move_back(&mut self, dealt: &Dealt) {
-        let Some(member) = self.members.get_mut(&dealt.project) else {
+    fn place(&mut self, project: &ProjectId, dealt: u64) {
+        let Some(member) = self.members.get_mut(project) else {
             return;
         };
         let lane = member
             .upstream
             .map(|upstream| &mut self.lanes[upstream.index()]);
         let old = member.place;
-        member.place.dealt = dealt.turn;
+        member.place.dealt = dealt;
         if let Some(lane) = lane {
             lane.remove(&old);
-            lane.insert(member.place, Arc::clone(&dealt.project));
+            lane.insert(member.place, Arc::clone(project));
         }
-        self.moved.insert(Arc::clone(&dealt.project));
+        self.moved.insert(Arc::clone(project));
     }
 
     /// Up to `limit` eligible projects, each once, in the order of their places.
@@ -341,6 +365,20 @@ mod tests {
         assert_eq!(names(&absent), "2");
         let ineligible = rotation.deal(1, ANY, Some("3"), |id| &**id != "3");
         assert_eq!(names(&ineligible), "1");
+    }
+
+    #[test]
+    fn a_turn_that_could_not_be_served_costs_no_place() {
+        let mut rotation = rotation(3);
+        rotation.deal(3, ANY, None, |_| true);
+        let failed = rotation.deal(1, ANY, None, |_| true);
+        rotation.undo(&failed[0]);
+        rotation.give_back(failed[0].turn);
+        assert_eq!(
+            names(&rotation.deal(2, ANY, None, |id| &**id != "1")),
+            "2 3"
+        );
+        assert_eq!(names(&rotation.deal(4, ANY, None, |_| true)), "1 2 3 1");
     }
 
     #[test]

@@ -120,7 +120,7 @@ impl ProjectService for Projects {
         };
         let size = usize::try_from(size).unwrap_or(usize::MAX);
 
-        let now = self.pool.clock.now();
+        let now = self.pool.now();
         let state = self.pool.state();
         let from = after.map_or(std::ops::Bound::Unbounded, |after| {
             std::ops::Bound::Excluded(ProjectId::from(after))
@@ -235,7 +235,7 @@ impl ProjectService for Projects {
             .clients
             .get(&client.client_id)
             .ok_or_else(|| status(AdminError::NoSuchClient(client.client_id)))?;
-        let shown = view::oauth_client(client, &state, self.pool.clock.now());
+        let shown = view::oauth_client(client, &state, self.pool.now());
         Ok(Response::new(shown))
     }
 
@@ -243,7 +243,7 @@ impl ProjectService for Projects {
         &self,
         _request: Request<v1::ListOAuthClientsRequest>,
     ) -> Result<Response<v1::ListOAuthClientsResponse>, Status> {
-        let now = self.pool.clock.now();
+        let now = self.pool.now();
         let state = self.pool.state();
         Ok(Response::new(v1::ListOAuthClientsResponse {
             clients: state
@@ -271,7 +271,7 @@ impl Projects {
             .projects
             .get(id)
             .ok_or_else(|| status(AdminError::NoSuchProject(id.to_owned())))?;
-        Ok(Response::new(view::project(member, self.pool.clock.now())))
+        Ok(Response::new(view::project(member, self.pool.now())))
     }
 
     fn upstream_of(&self, id: &str) -> Result<Upstream, Status> {

@@ -11,8 +11,8 @@ use std::{
 
 use antigravity_runtime::secret::create_folder;
 use sqlx::{
-    SqliteConnection,
-    migrate::{MigrateError, Migrator},
+    SqliteConnection, SqlitePool,
+    migrate::Migrator,
     sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::sync::Mutex;
@@ -20,7 +20,7 @@ use tokio::sync::Mutex;
 use super::{DatabaseLock, Store, StoreError};
 use crate::{
     config::Database,
-    seal::{Cell, Keyring, SealError},
+    seal::{Cell, Keyring},
 };
 
 /// Every published migration. They are frozen; a test compares their checksums.
@@ -72,33 +72,43 @@ impl Store {
             .connect_with(options)
             .await
             .map_err(|error| broken(&path, error))?;
-        let mut connection = pool.acquire().await?;
-        check_ours(&mut connection, &path)
-            .await
-            .map_err(|error| match error {
-                StoreError::Sqlite(error) => broken(&path, error),
-                other => other,
-            })?;
-        sqlx::query("PRAGMA journal_mode = WAL")
-            .execute(&mut *connection)
-            .await
-            .map_err(|error| broken(&path, error))?;
-        drop(connection);
-        MIGRATIONS.run(&pool).await.map_err(|error| match error {
-            MigrateError::VersionMissing(version) => StoreError::Newer {
-                path: path.clone(),
-                version,
-            },
-            other => StoreError::Migration(other),
-        })?;
-        let mut connection = pool.acquire().await?.detach();
-        check_keys(&mut connection, &keys, keys_origin, &path).await?;
+        if let Err(error) = prepare(&pool, &path, &keys, keys_origin).await {
+            // Has SQLite put away the files that it made beside the database to read it.
+            pool.close().await;
+            return Err(error);
+        }
+        let connection = pool.acquire().await?.detach();
         Ok(Self {
             connection: Mutex::new(connection),
             keys,
             _lock: lock,
         })
     }
+}
+
+async fn prepare(
+    pool: &SqlitePool,
+    path: &Path,
+    keys: &Keyring,
+    keys_origin: &str,
+) -> Result<(), StoreError> {
+    let mut connection = pool.acquire().await?;
+    check_ours(&mut connection, path)
+        .await
+        .map_err(|error| match error {
+            StoreError::Sqlite(error) => broken(path, error),
+            other => other,
+        })?;
+    check_version(&mut connection, path).await?;
+    check_keys(&mut connection, keys, keys_origin, path).await?;
+    sqlx::query("PRAGMA journal_mode = WAL")
+        .execute(&mut *connection)
+        .await
+        .map_err(|error| broken(path, error))?;
+    drop(connection);
+    MIGRATIONS.run(pool).await.map_err(StoreError::Migration)?;
+    let mut connection = pool.acquire().await?;
+    keep_key_check(&mut connection, keys, keys_origin, path).await
 }
 
 /// Makes the file, for its owner alone, or looks whether it is a SQLite file.
@@ -150,32 +160,74 @@ async fn check_ours(connection: &mut SqliteConnection, path: &Path) -> Result<()
     Ok(())
 }
 
+/// Only reads.
+async fn check_version(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
+    if !has_table(connection, "_sqlx_migrations").await? {
+        return Ok(());
+    }
+    let version: Option<i64> = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations")
+        .fetch_one(connection)
+        .await?;
+    match version {
+        Some(version) if !MIGRATIONS.version_exists(version) => Err(StoreError::Newer {
+            path: path.to_owned(),
+            version,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Only reads.
 async fn check_keys(
     connection: &mut SqliteConnection,
     keys: &Keyring,
     origin: &str,
     path: &Path,
 ) -> Result<(), StoreError> {
-    let wrong = |source: SealError| StoreError::WrongKey {
-        path: path.to_owned(),
-        origin: origin.to_owned(),
-        source,
-    };
-    let stored: Option<Vec<u8>> = sqlx::query_scalar("SELECT value FROM meta WHERE key = ?")
-        .bind(KEY_CHECK.row)
-        .fetch_optional(&mut *connection)
-        .await?;
-    if let Some(sealed) = stored {
-        keys.open(KEY_CHECK, &sealed).map_err(wrong)?;
+    if !has_table(connection, KEY_CHECK.table).await? {
         return Ok(());
     }
-    let sealed = keys.seal(KEY_CHECK, "opened").map_err(wrong)?;
-    sqlx::query("INSERT INTO meta (key, value) VALUES (?, ?)")
+    let stored: Option<Vec<u8>> = sqlx::query_scalar("SELECT value FROM meta WHERE key = ?")
+        .bind(KEY_CHECK.row)
+        .fetch_optional(connection)
+        .await?;
+    match stored.map(|sealed| keys.open(KEY_CHECK, &sealed)) {
+        None | Some(Ok(_)) => Ok(()),
+        Some(Err(source)) => Err(StoreError::WrongKey {
+            path: path.to_owned(),
+            origin: origin.to_owned(),
+            source,
+        }),
+    }
+}
+
+/// Seals what [`check_keys`] tries to open from now on, in a new database.
+async fn keep_key_check(
+    connection: &mut SqliteConnection,
+    keys: &Keyring,
+    origin: &str,
+    path: &Path,
+) -> Result<(), StoreError> {
+    let sealed = keys
+        .seal(KEY_CHECK, "opened")
+        .map_err(|source| StoreError::WrongKey {
+            path: path.to_owned(),
+            origin: origin.to_owned(),
+            source,
+        })?;
+    sqlx::query("INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO NOTHING")
         .bind(KEY_CHECK.row)
         .bind(sealed)
         .execute(connection)
         .await?;
     Ok(())
+}
+
+async fn has_table(connection: &mut SqliteConnection, name: &str) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?")
+        .bind(name)
+        .fetch_one(connection)
+        .await
 }
 
 fn file_error(path: &Path, source: io::Error) -> StoreError {

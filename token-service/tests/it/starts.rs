@@ -27,15 +27,20 @@ fn binary(home: &Home, set: &[(&str, &str)], arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-/// Every file of a folder with its bytes, but for lock files.
-fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+/// Every file of a folder that holds something, with a digest of its text, but for lock
+/// files.
+fn contents(folder: &Path) -> BTreeMap<String, String> {
     let Ok(entries) = std::fs::read_dir(folder) else {
         return BTreeMap::new();
     };
     entries
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.is_file() && path.extension().is_none_or(|kind| kind != "lock"))
-        .map(|path| (path.display().to_string(), std::fs::read(&path).unwrap()))
+        .filter(|path| std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() > 0))
+        .filter(|path| path.extension().is_none_or(|kind| kind != "lock"))
+        .map(|path| {
+            let digest = antigravity_runtime::secret::fingerprint(&crate::support::lossy(&path));
+            (path.display().to_string(), digest)
+        })
         .collect()
 }
 
@@ -138,6 +143,7 @@ async fn help_lists_every_variable() {
 async fn a_second_process_is_refused_with_the_pid_of_the_first() {
     let google = google(1).await;
     let home = Home::new(&google);
+    home.write_tokens(&tokens_json([1]));
     let service = home.start().await;
     token_service::healthcheck(service.address).await.unwrap();
     let output = binary(&home, &[], &[]);
