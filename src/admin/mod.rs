@@ -1,0 +1,3 @@
+//! The operators' commands.
+
+pub(crate) mod client;

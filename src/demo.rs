@@ -1,0 +1,283 @@
+//! `demo`: the whole path on this machine, with a fake Google at its end. Needs no
+//! network and leaves nothing behind.
+
+use std::{net::Ipv4Addr, path::Path, time::Duration};
+
+use antigravity_runtime::{
+    config::Environment, secret, shutdown::Shutdown, telemetry, tls::install_crypto_provider,
+};
+use fake_google::{CLIENT_ID, CLIENT_SECRET, Running};
+use secrecy::ExposeSecret as _;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use crate::{
+    failure::Failure,
+    stack::{Configs, Stack},
+    terminal,
+};
+
+/// Listed by every upstream, so that each of the projects gets its turn.
+const MODEL: &str = "gemini-2.5-flash";
+const PROMPT: &str = "Which way did this message go? Client, gateway, token-service, Google; and \
+                      the answer came back over the same gateway, one event at a time.";
+/// The port that the README's examples name.
+const PORT: u16 = 8000;
+
+/// What `demo` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Port of the gateway. Default: 8000 when it is free, else any free one.
+    #[arg(long)]
+    port: Option<u16>,
+    /// End after the chat, instead of serving until Ctrl-C.
+    #[arg(long)]
+    once: bool,
+}
+
+/// Starts everything, chats, and serves on.
+pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
+    if let Ok(level) = "warn".parse() {
+        telemetry::init(telemetry::Format::Text, &level);
+    }
+    install_crypto_provider();
+    let shutdown = Shutdown::on_signals();
+    let google = Running::start(
+        fake_google::Config {
+            text_chunks: 40,
+            first_event_delay: Duration::from_millis(150),
+            event_delay: Duration::from_millis(25),
+            ..fake_google::Config::with_accounts(3)
+        },
+        true,
+    )
+    .await?;
+    let folder = tempfile::tempdir()?;
+    let api_key = format!("sk-demo-{}", secret::generate()?.expose_secret());
+    let environment = environment(&google, folder.path(), free_port(arguments.port).await?)?;
+    let environment = Environment::of(
+        environment
+            .into_iter()
+            .chain([("API_KEYS", api_key.clone())]),
+    );
+    let configs = Configs::from_environment(&environment)?;
+    let Some(stack) = Stack::start(configs, &shutdown).await? else {
+        return Ok(());
+    };
+    let base = format!("http://{}/v1", stack.gateway_address);
+    terminal::line(format!(
+        "gateway        {base}\n\
+         token-service  {}\n\
+         fake-google    {}  (offline; with three projects)\n",
+        stack.token_service_address,
+        google.base_url(),
+    ));
+    let done = tokio::select! {
+        done = show(&google, &base, &api_key) => done,
+        () = shutdown.drain.cancelled() => Ok(()),
+    };
+    // Both services have read what is in there.
+    drop(folder);
+    if done.is_err() || arguments.once {
+        shutdown.drain.cancel();
+    } else if !shutdown.drain.is_cancelled() {
+        terminal::line(snippets(&base, &api_key));
+    }
+    let served = stack.run().await;
+    google.stop().await;
+    done.and(served)
+}
+
+/// The environment of a stack whose Google is `google`, with its files in `folder`.
+fn environment(
+    google: &Running,
+    folder: &Path,
+    port: u16,
+) -> Result<Vec<(&'static str, String)>, Failure> {
+    let url = google.base_url();
+    let write = |name: &str, text: &str| {
+        let path = folder.join(name);
+        match std::fs::write(&path, text) {
+            Ok(()) => Ok(path.display().to_string()),
+            Err(source) => Err(Failure::File {
+                action: "write",
+                path,
+                source,
+            }),
+        }
+    };
+    let project = |number: usize, upstream: &str| {
+        let account = fake_google::Account::numbered(number);
+        json!({
+            "project_id": account.projects.first(),
+            "refresh_token": account.refresh_token,
+            "upstream": upstream,
+        })
+    };
+    let tokens = json!({
+        "oauth_config": {
+            "client_id": CLIENT_ID,
+            "client_secret": CLIENT_SECRET,
+            "token_url": format!("{url}/token"),
+        },
+        "projects": [project(1, "antigravity"), project(2, "antigravity"), project(3, "gemini")],
+    });
+    Ok(vec![
+        ("DATABASE_URL", "sqlite::memory:".to_owned()),
+        ("TOKENS_FILE", write("tokens.json", &tokens.to_string())?),
+        (
+            "UPSTREAM_CA_FILE",
+            write("ca.pem", google.ca_pem().unwrap_or_default())?,
+        ),
+        ("TOKEN_SERVICE_LISTEN", "127.0.0.1:0".to_owned()),
+        ("ANTIGRAVITY_BASE_URLS", url.clone()),
+        ("GEMINI_BASE_URL", url.clone()),
+        ("VERTEX_BASE_URL", url),
+        ("PORT", port.to_string()),
+        ("SHUTDOWN_DELAY", "0s".to_owned()),
+        ("SHUTDOWN_GRACE", "5s".to_owned()),
+    ])
+}
+
+/// The port that was asked for, else the usual one when nobody has it.
+async fn free_port(asked: Option<u16>) -> Result<u16, Failure> {
+    if let Some(port) = asked {
+        return Ok(port);
+    }
+    match TcpListener::bind((Ipv4Addr::LOCALHOST, PORT)).await {
+        Ok(_) => Ok(PORT),
+        Err(_) => {
+            terminal::line(format!("Port {PORT} is taken; using another one."));
+            Ok(0)
+        }
+    }
+}
+
+/// Streams one chat to the terminal, asks twice more, and tells which way it all went.
+async fn show(google: &Running, base: &str, api_key: &str) -> Result<(), Failure> {
+    let failed = |error: reqwest::Error| Failure::Chat(error.to_string());
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .build()
+        .map_err(failed)?;
+    terminal::line(format!("you    {PROMPT}"));
+    terminal::piece("model  ");
+    let mut response = ask(&client, base, api_key, PROMPT).await?;
+    let mut unread = Vec::new();
+    let mut said = String::new();
+    while let Some(bytes) = response.chunk().await.map_err(failed)? {
+        unread.extend_from_slice(&bytes);
+        for text in texts(&mut unread)? {
+            terminal::piece(&text);
+            said.push_str(&text);
+        }
+    }
+    terminal::line("\n");
+    if said.is_empty() {
+        return Err(Failure::Chat("the answer is empty".to_owned()));
+    }
+    for prompt in ["And this one?", "And the third?"] {
+        let response = ask(&client, base, api_key, prompt).await?;
+        response.bytes().await.map_err(failed)?;
+    }
+    let counters = google.fake().counters();
+    terminal::line(format!(
+        "Asked three times; the projects took turns: {}.",
+        counters.project_sequence.join(", ")
+    ));
+    terminal::line(format!(
+        "fake-google handed out access tokens {} times, and none of its {} answers was an error.",
+        counters.oauth.total,
+        counters.statuses.values().sum::<u64>(),
+    ));
+    Ok(())
+}
+
+async fn ask(
+    client: &reqwest::Client,
+    base: &str,
+    api_key: &str,
+    prompt: &str,
+) -> Result<reqwest::Response, Failure> {
+    let failed = |error: reqwest::Error| Failure::Chat(error.to_string());
+    let body = json!({
+        "model": MODEL,
+        "stream": true,
+        "messages": [{"role": "user", "content": prompt}],
+    });
+    let response = client
+        .post(format!("{base}/chat/completions"))
+        .bearer_auth(api_key)
+        .header("content-type", "application/json")
+        .body(body.to_string())
+        .send()
+        .await
+        .map_err(failed)?;
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let text = response.text().await.map_err(failed)?;
+    Err(Failure::Chat(format!("{status}: {text}")))
+}
+
+#[derive(Deserialize)]
+struct Chunk {
+    #[serde(default)]
+    choices: Vec<Choice>,
+    error: Option<serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    delta: Delta,
+}
+
+#[derive(Deserialize)]
+struct Delta {
+    content: Option<String>,
+}
+
+/// Takes the whole events out of `unread` and gives the text of each.
+fn texts(unread: &mut Vec<u8>) -> Result<Vec<String>, Failure> {
+    let mut texts = Vec::new();
+    while let Some(end) = unread.windows(2).position(|pair| pair == b"\n\n") {
+        let event: Vec<u8> = unread.drain(..end + 2).collect();
+        let event = String::from_utf8_lossy(&event);
+        let Some(data) = event.trim().strip_prefix("data: ") else {
+            continue;
+        };
+        if data == "[DONE]" {
+            continue;
+        }
+        let chunk: Chunk =
+            serde_json::from_str(data).map_err(|error| Failure::Chat(error.to_string()))?;
+        if let Some(error) = chunk.error {
+            return Err(Failure::Chat(error.to_string()));
+        }
+        texts.extend(chunk.choices.into_iter().filter_map(|c| c.delta.content));
+    }
+    Ok(texts)
+}
+
+fn snippets(base: &str, api_key: &str) -> String {
+    format!(
+        r#"Try it from another terminal:
+
+curl -N {base}/chat/completions \
+  -H "Authorization: Bearer {api_key}" \
+  -H "Content-Type: application/json" \
+  -d '{{"model":"{MODEL}","stream":true,"messages":[{{"role":"user","content":"Hello!"}}]}}'
+
+from openai import OpenAI
+client = OpenAI(base_url="{base}", api_key="{api_key}")
+answer = client.chat.completions.create(
+    model="{MODEL}", messages=[{{"role": "user", "content": "Hello!"}}]
+)
+print(answer.choices[0].message.content)
+
+Ctrl-C ends it; nothing is left behind.
+"#
+    )
+}
