@@ -91,7 +91,7 @@ impl Endpoint {
         })
     }
 
-    /// The RPC's name, as error details spell it.
+    /// The RPC's name, as error details spell it. OAuth has none, and its errors name none.
     pub(crate) fn rpc(self) -> &'static str {
         match self {
             Self::LoadCodeAssist => "LoadCodeAssist",

@@ -66,6 +66,9 @@ struct Options {
     /// How many of the newest requests GET /__fake/requests shows.
     #[arg(long, default_value_t = 0, value_name = "N")]
     keep_requests: usize,
+    /// How many events the text of a streamed answer is spread over, at most.
+    #[arg(long, default_value_t = 4, value_name = "N")]
+    text_chunks: usize,
     /// Milliseconds before the first event of an answer.
     #[arg(long, default_value_t = 0, value_name = "MS")]
     first_event_delay: u64,
@@ -91,9 +94,11 @@ async fn main() -> anyhow::Result<()> {
     if let (Some(file), Some(tls)) = (&options.ca_out, &tls) {
         write(file, tls.ca_pem())?;
     }
+    let here = address.ip().is_loopback() || address.ip().is_unspecified();
     let url = match &tls {
-        Some(_) if address.ip().is_loopback() => format!("https://localhost:{}", address.port()),
+        Some(_) if here => format!("https://localhost:{}", address.port()),
         Some(_) => format!("https://{address}"),
+        None if address.ip().is_unspecified() => format!("http://localhost:{}", address.port()),
         None => format!("http://{address}"),
     };
     let config = options.config();
@@ -123,6 +128,7 @@ impl Options {
             accept_any_signature: self.accept_any_signature,
             accept_any_model: self.accept_any_model,
             penalties: self.penalties,
+            text_chunks: self.text_chunks,
             quota: self.quota.map(|requests| Quota {
                 requests,
                 window: Duration::from_secs(3600),

@@ -31,7 +31,8 @@ impl<'a> Maker<'a> {
                 .resolve(reference)
                 .map_or(Json::Null, |target| self.make(target, name, depth + 1));
         }
-        if let Some(constant) = schema.get("const") {
+        // Null is as good a constant as any.
+        if let Some(constant) = schema.as_object().and_then(|fields| fields.get("const")) {
             return constant.clone();
         }
         if let Some(first) = schema
@@ -46,11 +47,9 @@ impl<'a> Maker<'a> {
             .iter()
             .find_map(|field| schema.get(field))
             .map(Json::items);
-        if let Some(choice) = choices
-            .unwrap_or_default()
-            .iter()
-            .find(|choice| kind(choice) != Kind::Null)
-        {
+        let choices = choices.unwrap_or_default();
+        let more_than_null = choices.iter().find(|choice| kind(choice) != Kind::Null);
+        if let Some(choice) = more_than_null.or(choices.first()) {
             return self.chosen(schema, choice, name, depth);
         }
         if let Some(parts) = schema
@@ -276,6 +275,14 @@ fn distinct(item: Json, nth: usize, schema: &Json) -> Json {
     let unique = schema.get("uniqueItems").and_then(Json::as_bool) == Some(true);
     if !unique || nth == 0 {
         return item;
+    }
+    let choices = schema
+        .get("items")
+        .and_then(|items| items.get("enum"))
+        .map(Json::items)
+        .unwrap_or_default();
+    if let Some(choice) = choices.get(nth) {
+        return choice.clone();
     }
     match item {
         Json::String(text) => format!("{text} {}", nth + 1).into(),

@@ -24,35 +24,23 @@ pub(crate) fn check(tools: Option<&Json>) -> Result<Vec<&str>, Status> {
         .iter()
         .enumerate()
     {
-        let Some(declared) = tool.either("functionDeclarations", "function_declarations") else {
+        let declared = tool.either("functionDeclarations", "function_declarations");
+        let Some(declared) = declared.filter(|declared| !declared.is_empty()) else {
             continue;
         };
-        let one = std::slice::from_ref(declared);
-        let declared = if declared.is_empty() {
-            &[]
-        } else {
-            declared.as_array().unwrap_or(one)
+        let path = format!("tools[{nth}].function_declarations");
+        // Elsewhere one object passes for a list of one, but not here.
+        let Some(declared) = declared.as_array() else {
+            return Err(invalid(&path, "must be a list"));
         };
         for (of, declaration) in declared.iter().enumerate() {
-            let path = format!("tools[{nth}].function_declarations[{of}]");
-            let name = function(declaration, &path)?;
+            let name = function(declaration, &format!("{path}[{of}]"))?;
             if names.contains(&name) {
                 return Err(Status::invalid_argument(format!(
                     "Duplicate function declaration found: {name}"
                 )));
             }
             names.push(name);
-        }
-        // One object where a list is declared is not taken here.
-        if !declared.is_empty()
-            && tool
-                .either("functionDeclarations", "function_declarations")
-                .is_some_and(|declared| declared.as_array().is_none())
-        {
-            return Err(invalid(
-                &format!("tools[{nth}].function_declarations"),
-                "must be a list",
-            ));
         }
     }
     Ok(names)

@@ -156,20 +156,18 @@ fn safety_settings(settings: Option<&Json>) -> Result<(), Status> {
     let Some(settings) = settings.filter(|settings| !settings.is_empty()) else {
         return Ok(());
     };
-    let one = std::slice::from_ref(settings);
+    // Elsewhere one object passes for a list of one, but not here.
+    let Some(settings) = settings.as_array() else {
+        return Err(invalid("safety_settings", "must be a list"));
+    };
     let mut seen = HashSet::new();
-    // One object where a list is declared is not taken here.
-    for (nth, setting) in settings.as_array().unwrap_or(one).iter().enumerate() {
+    for (nth, setting) in settings.iter().enumerate() {
         let path = format!("safety_settings[{nth}]");
-        match setting
-            .get("category")
-            .filter(|_| settings.as_array().is_some())
-        {
-            None => return Err(invalid(&path, "category is not specified")),
-            Some(category) if !seen.insert(category.to_line()) => {
-                return Err(invalid(&path, "duplicate category"));
-            }
-            Some(_) => {}
+        let Some(category) = setting.get("category") else {
+            return Err(invalid(&path, "category is not specified"));
+        };
+        if !seen.insert(category.to_line()) {
+            return Err(invalid(&path, "duplicate category"));
         }
     }
     Ok(())

@@ -238,6 +238,10 @@ async fn json_answers_fit_their_schema() {
         serde_json::from_str::<Value>(&answer).unwrap(),
         json!({ "stars": 5, "ok": true })
     );
+    let constant = json!({ "type": "object", "properties": { "none": { "const": null } }, "required": ["none"] });
+    let answer =
+        ask(json!({ "responseMimeType": json_type, "responseJsonSchema": constant })).await;
+    assert_eq!(answer, "{\"none\": null}");
     let json_schema = json!({
         "$defs": { "step": { "type": "object", "properties": { "do": { "const": "stir" }, "next": { "anyOf": [{ "type": "null" }, { "$ref": "#/$defs/step" }] } }, "required": ["do"] } },
         "type": "object",
