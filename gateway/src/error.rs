@@ -133,6 +133,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// The pool is empty.
+    #[must_use]
+    pub fn no_projects() -> Self {
+        Self::NoUsableProject {
+            message: "The gateway has no Google project yet. Add one with `antigravity-gateway \
+                      projects add` or `antigravity-gateway import data/tokens.json`."
+                .to_owned(),
+        }
+    }
+
     /// The HTTP status. The one place where failures become HTTP.
     #[must_use]
     pub fn status(&self) -> StatusCode {

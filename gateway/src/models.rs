@@ -75,7 +75,7 @@ impl Models {
     /// # Errors
     /// There is no project to ask with.
     pub async fn route(self: &Arc<Self>, model: &str) -> Result<Vec<Kind>, Error> {
-        let pool = self.tokens.discover(model).await.map_err(told)?;
+        let pool = self.tokens.discover().await.map_err(told)?;
         if pool.len() < 2 {
             // Google itself knows best what it does not know.
             return Ok(Vec::new());
@@ -96,7 +96,10 @@ impl Models {
     /// # Errors
     /// No list can be had.
     pub async fn all(self: &Arc<Self>) -> Result<Vec<Listed>, Error> {
-        let pool = self.tokens.discover("").await.map_err(told)?;
+        let pool = self.tokens.discover().await.map_err(told)?;
+        if pool.is_empty() {
+            return Err(Error::no_projects());
+        }
         self.refresh(&pool).await;
         let lists = self.lists.lock();
         let mut all: BTreeMap<&String, &Listed> = BTreeMap::new();

@@ -163,6 +163,7 @@ fn refusal(status: &Status) -> Refusal {
     let told = match status.code() {
         Code::FailedPrecondition => match reason.as_deref() {
             Some("ALL_EXCLUDED") => return Refusal::AllExcluded,
+            Some("NO_PROJECTS") => Error::no_projects(),
             _ => Error::NoUsableProject {
                 message: explained(reason.as_deref()).to_owned(),
             },
@@ -197,10 +198,6 @@ fn refusal(status: &Status) -> Refusal {
 
 fn explained(reason: Option<&str>) -> &'static str {
     match reason {
-        Some("NO_PROJECTS") => {
-            "The gateway has no Google project yet. Add one with `antigravity-gateway projects \
-             add` or `antigravity-gateway import data/tokens.json`."
-        }
         Some("ALL_DISABLED") => {
             "Every project that could serve this request is disabled. Enable one with \
              `antigravity-gateway projects enable`."

@@ -393,6 +393,14 @@ impl Held {
         (wanted.clamp(1, 256), returned)
     }
 
+    pub(super) fn learn_pool(&mut self, response: &v1::AcquireTokensResponse) {
+        self.pool_upstreams = response
+            .pool_upstreams
+            .iter()
+            .filter_map(|upstream| Upstream::try_from(*upstream).ok())
+            .collect();
+    }
+
     /// Takes in what was dealt; the projects, for which turns came.
     pub(super) fn add(
         &mut self,
@@ -401,11 +409,7 @@ impl Held {
         now: Now,
     ) -> Vec<Arc<str>> {
         self.away = false;
-        self.pool_upstreams = response
-            .pool_upstreams
-            .iter()
-            .filter_map(|upstream| Upstream::try_from(*upstream).ok())
-            .collect();
+        self.learn_pool(&response);
         let mut dealt = Vec::new();
         for turn in response.turns {
             let Some(token) = turn.token.and_then(|token| self.learn(token)) else {

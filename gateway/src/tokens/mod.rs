@@ -253,24 +253,29 @@ impl Tokens {
         self.held.lock().projects_of(upstream)
     }
 
-    /// Learns which upstreams the pool has, when that is not known yet.
+    /// The upstreams that the pool has projects of, asked of the token-service when that
+    /// is not known yet; empty: the pool is.
     ///
     /// # Errors
-    /// As [`Tokens::acquire`] for whatever project.
-    pub async fn discover(self: &Arc<Self>, model: &str) -> Result<Vec<Upstream>, AcquireError> {
+    /// The token-service does not answer.
+    pub async fn discover(&self) -> Result<Vec<Upstream>, AcquireError> {
         let known = self.pool_upstreams();
         if !known.is_empty() {
             return Ok(known);
         }
-        let exclude = HashSet::new();
-        let want = Want {
-            model,
-            upstreams: &[],
-            exclude: &exclude,
+        let nothing = v1::AcquireTokensRequest {
+            count: Some(0),
+            ..Default::default()
         };
-        let lease = self.acquire(&want).await?;
-        self.held.lock().put_back(lease, self.now());
-        Ok(self.pool_upstreams())
+        match self.client.acquire(nothing).await {
+            Ok(response) => {
+                let mut held = self.held.lock();
+                held.learn_pool(&response);
+                Ok(held.pool_upstreams.clone())
+            }
+            Err(Refusal::AllExcluded) => Ok(Vec::new()),
+            Err(Refusal::Told(error)) => Err(AcquireError::Refused(error)),
+        }
     }
 
     /// A token for a call that is no turn (a model list), asked of the token-service when

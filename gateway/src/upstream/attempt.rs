@@ -29,7 +29,7 @@ pub struct About {
 /// An attempt that runs. Dropped without a conclusion it was cancelled: the client
 /// went away.
 #[derive(Debug)]
-pub struct Attempt {
+pub(super) struct Attempt {
     report: Option<OutcomeReport>,
     outcomes: Outcomes,
     started: Instant,
@@ -66,7 +66,7 @@ impl Attempt {
     }
 
     /// Notes the first event of the answer.
-    pub fn first_event(&mut self) {
+    pub(super) fn first_event(&mut self) {
         let passed = self.clock.instant().duration_since(self.started);
         if let Some(report) = &mut self.report {
             report.first_event = passed.try_into().ok();
@@ -74,7 +74,7 @@ impl Attempt {
     }
 
     /// Notes the counts so far, for whatever end comes.
-    pub fn usage(&mut self, usage: Option<Usage>) {
+    pub(super) fn usage(&mut self, usage: Option<Usage>) {
         if let (Some(report), Some(usage)) = (&mut self.report, usage) {
             report.usage = Some(v1::Usage {
                 prompt_tokens: usage.prompt,
@@ -88,7 +88,7 @@ impl Attempt {
     }
 
     /// The answer was whole.
-    pub fn succeeded(mut self) {
+    pub(super) fn succeeded(mut self) {
         if let Some(report) = &mut self.report {
             report.outcome = Outcome::Ok.into();
             report.http_status = 200;
@@ -96,7 +96,7 @@ impl Attempt {
     }
 
     /// It failed so.
-    pub fn failed(mut self, failure: &Failure) {
+    pub(super) fn failed(mut self, failure: &Failure) {
         if let Some(report) = &mut self.report {
             report.outcome = failure.outcome.into();
             report.http_status = failure.http_status.into();
@@ -107,7 +107,7 @@ impl Attempt {
     }
 
     /// It counts for nobody.
-    pub fn forget(mut self) {
+    pub(super) fn forget(mut self) {
         self.report = None;
     }
 }

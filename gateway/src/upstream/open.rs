@@ -110,7 +110,7 @@ enum Reached {
     Failed {
         failure: Box<Failure>,
         /// Still to be reported, when it came before the answer.
-        attempt: Option<Attempt>,
+        attempt: Option<Box<Attempt>>,
     },
     Empty(Bytes),
 }
@@ -261,7 +261,14 @@ impl Upstream {
                     reason = failure.reason,
                     "attempt failed"
                 );
-                self.react(call, &token, *failure, attempt, course).await
+                self.react(
+                    call,
+                    &token,
+                    *failure,
+                    attempt.map(|attempt| *attempt),
+                    course,
+                )
+                .await
             }
         }
     }
@@ -512,7 +519,7 @@ fn report(attempt: Option<Attempt>, failure: &Failure) {
 fn failed(failure: Failure, attempt: Attempt) -> Reached {
     Reached::Failed {
         failure: Box::new(failure),
-        attempt: Some(attempt),
+        attempt: Some(Box::new(attempt)),
     }
 }
 

@@ -103,7 +103,7 @@ impl Relay {
                     self.input.push(&bytes);
                     while let Some(event) = self.input.next_event() {
                         if let Err(failure) = self.event(&event, &mut output) {
-                            return self.broken(failure);
+                            return self.broken(*failure);
                         }
                     }
                 }
@@ -130,7 +130,7 @@ impl Relay {
         event.into()
     }
 
-    fn event(&mut self, event: &Bytes, output: &mut Vec<u8>) -> Result<(), Failure> {
+    fn event(&mut self, event: &Bytes, output: &mut Vec<u8>) -> Result<(), Box<Failure>> {
         let document = match payload(event) {
             Payload::Nothing => return Ok(()),
             Payload::Data(data) if data.trim_ascii() == b"[DONE]" => return Ok(()),
@@ -139,7 +139,7 @@ impl Relay {
         self.document(&document, output)
     }
 
-    fn document(&mut self, document: &[u8], output: &mut Vec<u8>) -> Result<(), Failure> {
+    fn document(&mut self, document: &[u8], output: &mut Vec<u8>) -> Result<(), Box<Failure>> {
         let document = String::from_utf8_lossy(document);
         let read = self.reply.document(&document, output);
         match read {
@@ -159,13 +159,13 @@ impl Relay {
                     code @ 400..=599 => code,
                     _ => 500,
                 };
-                Err(Failure::of_answer(status, &error, None, self.clock.now()))
+                let now = self.clock.now();
+                Err(Failure::of_answer(status, &error, None, now).into())
             }
             Err(NotAnAnswer::Unreadable(why)) => {
                 tracing::debug!(why, "unreadable answer");
-                Err(Failure::of_invalid_answer(
-                    "Google sent something that is no answer.".to_owned(),
-                ))
+                let message = "Google sent something that is no answer.".to_owned();
+                Err(Failure::of_invalid_answer(message).into())
             }
         }
     }
@@ -177,7 +177,7 @@ impl Relay {
                 Framing::Json => self.document(&last, &mut output),
             };
             if let Err(failure) = read {
-                return self.broken(failure);
+                return self.broken(*failure);
             }
         }
         let verdict = self.reply.verdict();

@@ -1,0 +1,281 @@
+//! Retries and failover before the first event, project by project.
+
+use std::time::Duration;
+
+use fake_google::{Action, ErrorForm, ErrorName, Fault};
+use serde_json::json;
+
+use crate::support::{Setup, eventually, hello, with};
+
+fn error(error: ErrorName) -> Action {
+    Action::Error {
+        error,
+        form: ErrorForm::Object,
+        retry_after: None,
+    }
+}
+
+const GENERATE: [bool; 2] = [false, true];
+
+#[tokio::test]
+async fn a_token_that_google_refuses_once_is_refreshed_once() {
+    for stream in GENERATE {
+        let world = Setup::projects(&[("p1", "antigravity")]).start().await;
+        let body = with(hello(), "stream", json!(stream));
+        assert_eq!(world.chat(&body).await.status, 200);
+        let before = world.refreshes("p1");
+        assert!(world.google.fake().invalidate_access_tokens("p1"));
+        assert_eq!(world.chat(&body).await.status, 200);
+        assert_eq!(world.refreshes("p1"), before + 1);
+        assert_eq!(world.chat(&body).await.status, 200);
+        assert_eq!(world.refreshes("p1"), before + 1);
+    }
+}
+
+#[tokio::test]
+async fn many_refused_at_once_cause_one_refresh() {
+    let world = Setup::projects(&[("p1", "antigravity")]).start().await;
+    assert_eq!(world.chat(&hello()).await.status, 200);
+    let before = world.refreshes("p1");
+    world.google.fake().invalidate_access_tokens("p1");
+    let body = hello();
+    let answers = futures(50, || world.chat(&body)).await;
+    assert!(answers.iter().all(|answer| answer.status == 200));
+    assert_eq!(world.refreshes("p1"), before + 1);
+}
+
+async fn futures<T, F: Future<Output = T>>(count: usize, make: impl Fn() -> F) -> Vec<T> {
+    futures_util::future::join_all((0..count).map(|_| make())).await
+}
+
+#[tokio::test]
+async fn a_project_that_is_refused_for_ever_costs_no_client_and_few_refreshes() {
+    let world = Setup::projects(&[("p1", "antigravity"), ("p2", "antigravity")])
+        .start()
+        .await;
+    world.google.fake().script(
+        Fault::always(error(ErrorName::Unauthenticated))
+            .project("p1")
+            .at(fake_google::Endpoint::GenerateContent),
+    );
+    world.google.fake().script(
+        Fault::always(error(ErrorName::Unauthenticated))
+            .project("p1")
+            .at(fake_google::Endpoint::StreamGenerateContent),
+    );
+    for n in 0..60 {
+        let answer = world
+            .chat(&with(hello(), "stream", json!(n % 2 == 0)))
+            .await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+    // The first token, and the one that was to mend it.
+    assert!(world.refreshes("p1") <= 2, "{}", world.refreshes("p1"));
+    assert!(world.asked("p2") >= 60);
+    // A minute later it is given another chance, once.
+    for _ in 0..3 {
+        world.clock.advance(Duration::from_secs(61));
+        for _ in 0..10 {
+            assert_eq!(world.chat(&hello()).await.status, 200);
+        }
+    }
+    assert!(world.refreshes("p1") <= 5, "{}", world.refreshes("p1"));
+}
+
+#[tokio::test]
+async fn a_stated_403_refreshes_nothing_and_the_client_sees_no_403() {
+    for name in [
+        ErrorName::ServiceDisabled,
+        ErrorName::TermsOfService,
+        ErrorName::ValidationRequired,
+        ErrorName::SubscriptionRequired,
+    ] {
+        let world = Setup::projects(&[("p1", "antigravity"), ("p2", "antigravity")])
+            .start()
+            .await;
+        world
+            .google
+            .fake()
+            .script(Fault::always(error(name)).project("p1"));
+        for _ in 0..6 {
+            assert_eq!(world.chat(&hello()).await.status, 200);
+        }
+        assert!(world.refreshes("p1") <= 1, "{name:?}");
+        world
+            .google
+            .fake()
+            .script(Fault::always(error(name)).project("p2"));
+        let answer = world.chat(&hello()).await;
+        assert_eq!(answer.status, 503, "{}", answer.body);
+        assert_eq!(
+            answer.json()["error"]["code"],
+            "no_usable_project",
+            "{name:?}"
+        );
+        assert!(!answer.body.contains("403"), "{}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn a_stated_rest_is_obeyed_and_told_when_all_rest() {
+    let world = Setup::projects(&[("p1", "antigravity"), ("p2", "antigravity")])
+        .start()
+        .await;
+    let limited = |project: &str| {
+        Fault::once(Action::Error {
+            error: ErrorName::RateLimited,
+            form: ErrorForm::Object,
+            retry_after: Some(40.0),
+        })
+        .project(project)
+    };
+    world.google.fake().script(limited("p1"));
+    for _ in 0..10 {
+        assert_eq!(world.chat(&hello()).await.status, 200);
+    }
+    assert_eq!(world.asked("p1"), 1, "it rests");
+    world.google.fake().script(limited("p2"));
+    for _ in 0..3 {
+        let answer = world.chat(&hello()).await;
+        assert_eq!(answer.status, 429, "{}", answer.body);
+        let seconds: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+        assert!((30..=40).contains(&seconds), "{seconds}");
+        assert_eq!(answer.json()["error"]["type"], "rate_limit_error");
+    }
+    assert_eq!(world.asked("p1") + world.asked("p2"), 12);
+    world.clock.advance(Duration::from_secs(41));
+    assert_eq!(world.chat(&hello()).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_bare_429_of_all_is_the_requests_fault_and_rests_nobody() {
+    let world = Setup::default().start().await;
+    world
+        .google
+        .fake()
+        .script(Fault::once(error(ErrorName::ResourceExhausted)).times(3));
+    let answer = world.chat(&hello()).await;
+    assert_eq!(answer.status, 429);
+    assert!(answer.header("retry-after").is_some());
+    for _ in 0..6 {
+        assert_eq!(world.chat(&hello()).await.status, 200);
+    }
+    for project in ["p1", "p2", "p3"] {
+        assert!(world.asked(project) >= 2, "{project} rests");
+    }
+}
+
+#[tokio::test]
+async fn a_bare_429_of_one_is_its_own() {
+    let world = Setup::default().start().await;
+    world
+        .google
+        .fake()
+        .script(Fault::once(error(ErrorName::ResourceExhausted)).project("p1"));
+    for _ in 0..6 {
+        assert_eq!(world.chat(&hello()).await.status, 200);
+    }
+    assert_eq!(world.asked("p1"), 1);
+}
+
+#[tokio::test]
+async fn failures_of_google_and_of_the_connection_are_tried_elsewhere() {
+    for stream in GENERATE {
+        for action in [
+            error(ErrorName::Internal),
+            error(ErrorName::Overloaded),
+            error(ErrorName::CapacityExhausted),
+            Action::Reset { after_events: 0 },
+            Action::Close { after_events: 0 },
+            Action::EmptyBody,
+            Action::RefuseStream,
+            Action::ResetStream { after_events: 0 },
+            Action::Truncate { after_events: 0 },
+            Action::StreamError {
+                error: ErrorName::Overloaded,
+                after_events: 0,
+                form: fake_google::StreamErrorForm::Raw,
+            },
+        ] {
+            let world = Setup::projects(&[("p1", "antigravity"), ("p2", "antigravity")])
+                .start()
+                .await;
+            let told = format!("{action:?}");
+            world.google.fake().script(Fault::once(action));
+            let answer = world.chat(&with(hello(), "stream", json!(stream))).await;
+            assert!(
+                answer.status == 200 && answer.body.contains("Hello"),
+                "{told}: {}",
+                answer.body
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_project_alone_is_asked_again_after_a_while() {
+    let world = Setup::projects(&[("p1", "antigravity")]).start().await;
+    world
+        .google
+        .fake()
+        .script(Fault::once(error(ErrorName::Overloaded)).times(2));
+    assert_eq!(world.chat(&hello()).await.status, 200);
+    world
+        .google
+        .fake()
+        .script(Fault::always(error(ErrorName::Overloaded)));
+    let asked = world.asked("p1");
+    let answer = world.chat(&hello()).await;
+    assert_eq!(
+        (answer.status, answer.json()["error"]["code"].clone()),
+        (503, json!("upstream_error"))
+    );
+    assert!(answer.body.contains("overloaded"), "{}", answer.body);
+    assert_eq!(world.asked("p1") - asked, 6, "MAX_ATTEMPTS");
+}
+
+#[tokio::test]
+async fn googles_400_reaches_the_client_and_nobody_is_asked_again() {
+    let world = Setup::default().start().await;
+    world
+        .google
+        .fake()
+        .script(Fault::always(error(ErrorName::ContextLength)));
+    let answer = world.chat(&hello()).await;
+    assert_eq!(answer.status, 400);
+    assert_eq!(answer.json()["error"]["code"], "context_length_exceeded");
+    assert!(answer.body.contains("exceeds the maximum number of tokens"));
+    assert_eq!(world.google.fake().counters().generations(), 1);
+}
+
+#[tokio::test]
+async fn the_pool_hears_of_every_attempt_once() {
+    let world = Setup::projects(&[("p1", "antigravity"), ("p2", "antigravity")])
+        .start()
+        .await;
+    // A rest that only the token-service knows of, on a second gateway: the first has told it.
+    let mut world = world;
+    world.add_gateway().await;
+    world.google.fake().script(
+        Fault::once(Action::Error {
+            error: ErrorName::QuotaExhausted,
+            form: ErrorForm::Object,
+            retry_after: Some(3600.0),
+        })
+        .project("p1"),
+    );
+    for _ in 0..4 {
+        assert_eq!(world.chat(&hello()).await.status, 200);
+    }
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let before = world.asked("p1");
+    for _ in 0..8 {
+        assert_eq!(world.chat_on(1, &hello()).await.status, 200);
+    }
+    assert_eq!(
+        world.asked("p1"),
+        before,
+        "the other gateway knows that it rests"
+    );
+    eventually("p2 served", || world.asked("p2") >= 11).await;
+}

@@ -1,0 +1,17 @@
+//! The gateway through its public face: real sockets, a real token-service on a real
+//! SQLite file, and an offline Google behind TLS.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
+
+mod answers;
+mod bad_input;
+mod evenness;
+mod failover;
+mod pools;
+mod support;
+mod token_service_away;

@@ -1,0 +1,112 @@
+//! Pools of several upstreams: asked only for what they list, and all of them served.
+
+use fake_google::{Config, Model, Upstream};
+use serde_json::json;
+
+use crate::support::{Setup, hello, with};
+
+fn models() -> Config {
+    use Upstream::{CodeAssist, Gemini, Vertex};
+    Config {
+        models: vec![
+            Model::new("everywhere", "a", &[CodeAssist, Gemini, Vertex]),
+            Model::new("two-of-three", "b", &[Gemini, Vertex]),
+            Model::new("code-assist-only", "c", &[CodeAssist]),
+            Model::new("gemini-only", "d", &[Gemini]),
+            Model::new("vertex-only", "e", &[Vertex]),
+        ],
+        ..Config::default()
+    }
+}
+
+#[tokio::test]
+async fn models_that_one_two_or_all_upstreams_list_are_found() {
+    let setup = Setup {
+        google: models(),
+        ..Setup::projects(&[("p1", "antigravity"), ("p2", "gemini"), ("p3", "vertex")])
+    };
+    let world = setup.start().await;
+    let names = [
+        "everywhere",
+        "two-of-three",
+        "code-assist-only",
+        "gemini-only",
+        "vertex-only",
+    ];
+    for n in 0..300 {
+        let body = with(
+            with(hello(), "model", json!(names[n % 5])),
+            "stream",
+            json!(n % 2 == 0),
+        );
+        let answer = world.chat(&body).await;
+        assert_eq!(answer.status, 200, "{}: {}", names[n % 5], answer.body);
+    }
+    let statuses = world.google.fake().counters().statuses;
+    assert_eq!(statuses.get(&404), None, "{statuses:?}");
+    for project in ["p1", "p2", "p3"] {
+        assert!(
+            world.asked(project) >= 60,
+            "{project}: {}",
+            world.asked(project)
+        );
+    }
+    let unknown = world.chat(&with(hello(), "model", json!("nowhere"))).await;
+    assert_eq!(
+        (unknown.status, unknown.json()["error"]["code"].clone()),
+        (404, json!("model_not_found"))
+    );
+}
+
+#[tokio::test]
+async fn alternating_upstreams_starve_nobody() {
+    let setup = Setup {
+        google: models(),
+        ..Setup::projects(&[
+            ("a1", "antigravity"),
+            ("g1", "gemini"),
+            ("a2", "antigravity"),
+            ("g2", "gemini"),
+        ])
+    };
+    let world = setup.start().await;
+    for n in 0..80 {
+        let model = if n % 2 == 0 {
+            "code-assist-only"
+        } else {
+            "gemini-only"
+        };
+        assert_eq!(
+            world
+                .chat(&with(hello(), "model", json!(model)))
+                .await
+                .status,
+            200
+        );
+    }
+    for project in ["a1", "a2", "g1", "g2"] {
+        let asked = world.asked(project);
+        assert!((17..=23).contains(&asked), "{project}: {asked}");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_pool_says_what_to_do() {
+    let world = Setup::projects(&[]).start().await;
+    for answer in [world.chat(&hello()).await, world.get("/v1/models").await] {
+        assert_eq!(answer.status, 503, "{}", answer.body);
+        assert_eq!(answer.json()["error"]["code"], "no_usable_project");
+        assert!(
+            answer.body.contains("antigravity-gateway import"),
+            "{}",
+            answer.body
+        );
+    }
+    let ready = world
+        .client
+        .get(world.url(0, "/readyz"))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(ready.status(), 200);
+}
