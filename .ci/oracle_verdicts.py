@@ -504,18 +504,29 @@ def compare(fake, check, cases):
     return agreed, rejected, differ
 
 
+def to_be_counted(rng, upstream, model, method, request):
+    """Now and then the tokens of a request are to be counted instead."""
+    if rng.random() < 0.85:
+        return method, request
+    if upstream == "googleai" and rng.random() < 0.7:
+        return "countTokens", {"generateContentRequest": {"model": "models/" + model, **request}}
+    known = ("contents", "systemInstruction", "tools", "generationConfig")
+    return "countTokens", {k: v for k, v in request.items() if k in known or rng.random() < 0.2}
+
+
 def generated(seed, count):
     rng = random.Random(seed)
     upstreams = ["googleai", "vertex", "code_assist"]
     for nth in range(count):
         upstream = upstreams[nth % 3]
         model = rng.choice(CODE_ASSIST_MODELS if upstream == "code_assist" else MODELS)
-        yield f"good-{nth}", upstream, model, rng.choice(METHODS[:2]), good(rng, model)
+        yield f"good-{nth}", upstream, model, *to_be_counted(rng, upstream, model, rng.choice(METHODS[:2]), good(rng, model))
     for nth in range(count):
         upstream = upstreams[nth % 3]
         mutation = MUTATIONS[nth % len(MUTATIONS)]
         model = rng.choice(CODE_ASSIST_MODELS if upstream == "code_assist" else MODELS)
-        yield f"{mutation.__name__}-{nth}", upstream, model, rng.choice(METHODS[:2]), mutated(rng, model, mutation)
+        request = to_be_counted(rng, upstream, model, rng.choice(METHODS[:2]), mutated(rng, model, mutation))
+        yield f"{mutation.__name__}-{nth}", upstream, model, *request
 
 
 def unredacted(value):

@@ -110,6 +110,7 @@ pub struct Quota {
 
 /// Somebody who has signed in once: the refresh token, the client that minted it, and the projects it may use.
 #[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Account {
     /// The refresh token.
     pub refresh_token: String,

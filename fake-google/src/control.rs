@@ -7,31 +7,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::Group;
-use crate::config::Account;
 use crate::fake::FakeGoogle;
-use crate::fault::Fault;
 use crate::json::{Json, object};
 use crate::reply::{self, Body};
 
 /// Where the control paths begin.
 pub(crate) const PREFIX: &str = "/__fake/";
-
-/// One fault, or several.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Batch<T> {
-    Several(Vec<T>),
-    One(T),
-}
-
-impl<T> Batch<T> {
-    fn each(self, act: impl FnMut(T)) {
-        match self {
-            Self::Several(several) => several.into_iter().for_each(act),
-            Self::One(one) => std::iter::once(one).for_each(act),
-        }
-    }
-}
 
 #[derive(Deserialize)]
 struct Advance {
@@ -97,11 +78,11 @@ enum Refusal {
 fn act(fake: &FakeGoogle, command: &str, body: &[u8]) -> Result<(), Refusal> {
     let found = match command {
         "faults" => {
-            read::<Batch<Fault>>(body)?.each(|fault| fake.script(fault));
+            read_each(body, |fault| fake.script(fault))?;
             true
         }
         "accounts" => {
-            read::<Batch<Account>>(body)?.each(|account| fake.add_account(account));
+            read_each(body, |account| fake.add_account(account))?;
             true
         }
         "advance" => {
@@ -133,6 +114,17 @@ fn act(fake: &FakeGoogle, command: &str, body: &[u8]) -> Result<(), Refusal> {
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     serde_json::from_slice(body).map_err(Refusal::Body)
+}
+
+/// Reads one, or a list of them. Not an untagged enum, which would not say what is wrong.
+fn read_each<T: DeserializeOwned>(body: &[u8], act: impl FnMut(T)) -> Result<(), Refusal> {
+    let several = if body.trim_ascii_start().starts_with(b"[") {
+        read(body)?
+    } else {
+        vec![read(body)?]
+    };
+    several.into_iter().for_each(act);
+    Ok(())
 }
 
 fn seconds(seconds: f64) -> Duration {

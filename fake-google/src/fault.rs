@@ -14,6 +14,7 @@ use crate::named::ErrorName;
 ///
 /// Over HTTP: `{"matcher": {"project": "p"}, "times": 1, "action": {"kind": "error", "error": "rate_limited"}}`.
 #[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Fault {
     /// The requests that it meets.
     #[serde(default)]

@@ -4,6 +4,19 @@
 //! making. [`Running`] starts one on a free port; [`serve`] serves one on a listener of yours; the binary `fake-google`
 //! does so from a shell.
 //!
+//! ```
+//! use fake_google::{Action, Config, ErrorForm, ErrorName, Fault, Running};
+//!
+//! # async fn example() -> Result<(), fake_google::StartError> {
+//! let google = Running::start(Config::with_accounts(2), false).await?;
+//! let limited = Action::Error { error: ErrorName::RateLimited, form: ErrorForm::Object, retry_after: None };
+//! google.fake().script(Fault::once(limited).project("fake-project-1"));
+//! // Requests go to google.base_url().
+//! assert_eq!(google.fake().counters().generations(), 0);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Over HTTP
 //!
 //! What [`FakeGoogle`] can be told in Rust it can be told by scripts too, in JSON:

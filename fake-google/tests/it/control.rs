@@ -69,6 +69,9 @@ async fn scripts_can_do_what_tests_do() {
             .status,
         200
     );
+    let typo = json!({ "match": {}, "action": { "kind": "empty_stop" } });
+    let refused = post("/__fake/faults", typo).await;
+    assert!(refused.status == 400 && refused.body.contains("unknown field `match`"));
     assert_eq!(
         post(
             "/__fake/faults",
