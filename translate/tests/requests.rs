@@ -1,0 +1,251 @@
+//! Requests: what is sent upstream for what the client said, on each of Google's APIs.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use translate::{
+    chat::request::{self, Options},
+    gemini::{model::Dialect, request::Target},
+};
+
+fn lowered(body: &Value, dialect: Dialect) -> Value {
+    let body = body.to_string();
+    let request = request::parse(&body, &Options::default()).unwrap();
+    let mut out = Vec::new();
+    let model = request.upstream_model().to_owned();
+    request.gemini.write(
+        Target {
+            dialect,
+            model: &model,
+        },
+        &mut out,
+    );
+    serde_json::from_slice(&out).unwrap()
+}
+
+fn chat(messages: Value) -> Value {
+    json!({"model": "gemini-3-flash", "messages": messages})
+}
+
+#[test]
+fn instructions_are_gathered_and_turns_of_one_side_are_one_turn() {
+    let body = chat(json!([
+        {"role": "system", "content": "A"},
+        {"role": "user", "content": "1"},
+        {"role": "user", "content": [{"type": "text", "text": "2"}, {"type": "text", "text": ""}]},
+        {"role": "developer", "content": [{"type": "text", "text": "B"}, {"type": "text", "text": ""}]},
+        {"role": "assistant", "content": "3", "refusal": null, "reasoning_content": "hm"},
+        {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]},
+        {"role": "user", "content": "4"},
+    ]));
+    let request = lowered(&body, Dialect::GeminiApi);
+    assert_eq!(
+        request["systemInstruction"],
+        json!({"parts": [{"text": "A"}, {"text": "B"}]})
+    );
+    assert_eq!(
+        request["contents"],
+        json!([
+            {"role": "user", "parts": [{"text": "1"}, {"text": "2"}, {"text": ""}]},
+            {"role": "model", "parts": [{"text": "3"}, {"text": "no"}]},
+            {"role": "user", "parts": [{"text": "4"}]},
+        ])
+    );
+}
+
+#[test]
+fn somebody_always_begins() {
+    let only_system = lowered(
+        &chat(json!([{"role": "system", "content": "A"}])),
+        Dialect::Vertex,
+    );
+    assert_eq!(
+        only_system["contents"],
+        json!([{"role": "user", "parts": [{"text": " "}]}])
+    );
+    let assistant_first = lowered(
+        &chat(json!([{"role": "assistant", "content": "x"}, {"role": "user", "content": "y"}])),
+        Dialect::Vertex,
+    );
+    assert_eq!(
+        assistant_first["contents"][0],
+        json!({"role": "user", "parts": [{"text": " "}]})
+    );
+}
+
+#[test]
+fn results_come_in_the_order_of_the_calls_and_stand_alone() {
+    let call = |id: &str, name: &str| json!({"id": id, "type": "function", "function": {"name": name, "arguments": "{\"a\": 1}"}});
+    let body = chat(json!([
+        {"role": "user", "content": "go"},
+        {"role": "assistant", "content": null, "tool_calls": [call("x", "f"), call("y", "g"), call("z", "h")]},
+        {"role": "tool", "tool_call_id": "y", "content": [{"type": "text", "text": "two"}, {"type": "text", "text": "\n\"2\""}]},
+        {"role": "tool", "tool_call_id": "x", "content": "{\"$ref\": 1e400}"},
+        {"role": "user", "content": "and?"},
+    ]));
+    let request = lowered(&body, Dialect::CodeAssist);
+    let answer = |id: &str, name: &str, response: Value| json!({"functionResponse": {"id": id, "name": name, "response": response}});
+    assert_eq!(
+        request["contents"][2],
+        json!({"role": "user", "parts": [
+            answer("x", "f", json!({"output": "{\"$ref\": 1e400}"})),
+            answer("y", "g", json!({"output": "two\n\"2\""})),
+            answer("z", "h", json!({})),
+        ]})
+    );
+    assert_eq!(
+        request["contents"][3],
+        json!({"role": "user", "parts": [{"text": "and?"}]})
+    );
+    // Nothing is signed: the documented dummy, on the first call alone.
+    let calls = request["contents"][1]["parts"].as_array().unwrap();
+    assert_eq!(
+        calls[0]["thoughtSignature"],
+        "skip_thought_signature_validator"
+    );
+    assert!(calls[1].get("thoughtSignature").is_none());
+    // Vertex takes no ids.
+    let vertex = lowered(&body, Dialect::Vertex).to_string();
+    assert!(!vertex.contains("\"id\""), "{vertex}");
+}
+
+#[test]
+fn signatures_come_back_by_every_way() {
+    let call = |extra: Value| {
+        let mut call =
+            json!({"id": "x", "type": "function", "function": {"name": "f", "arguments": ""}});
+        call.as_object_mut()
+            .unwrap()
+            .extend(extra.as_object().unwrap().clone());
+        chat(
+            json!([{"role": "user", "content": "go"}, {"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": "x", "content": ""}]),
+        )
+    };
+    for extra in [
+        json!({"extra_content": {"google": {"thought_signature": "QUJD+/8="}}}),
+        json!({"provider_specific_fields": {"thought_signature": "QUJD+/8="}}),
+        json!({"id": "x__thought__QUJD-_8"}),
+    ] {
+        let request = lowered(&call(extra.clone()), Dialect::GeminiApi);
+        let part = &request["contents"][1]["parts"][0];
+        assert_eq!(part["thoughtSignature"], "QUJD+/8=", "{extra}");
+        assert_eq!(
+            part["functionCall"],
+            json!({"name": "f", "args": {}, "id": "x"}),
+            "{extra}"
+        );
+        assert_eq!(
+            request["contents"][2]["parts"][0]["functionResponse"]["id"],
+            "x"
+        );
+    }
+}
+
+#[test]
+fn settings_have_their_counterparts() {
+    let mut body = chat(json!([{"role": "user", "content": "x"}]));
+    let extra = json!({"temperature": 0.30, "top_p": 1, "max_tokens": 10, "max_completion_tokens": 20, "stop": "END", "seed": 7, "n": 2,
+        "reasoning_effort": "low", "response_format": {"type": "json_object"}});
+    body.as_object_mut()
+        .unwrap()
+        .extend(extra.as_object().unwrap().clone());
+    let request = lowered(&body, Dialect::GeminiApi);
+    assert_eq!(
+        request["generationConfig"],
+        json!({"temperature": 0.30, "topP": 1, "maxOutputTokens": 20, "stopSequences": ["END"], "seed": 7,
+        "candidateCount": 2, "thinkingConfig": {"thinkingLevel": "LOW", "includeThoughts": true}, "responseMimeType": "application/json"})
+    );
+    body["model"] = "gemini-2.5-pro".into();
+    body["reasoning_effort"] = "none".into();
+    assert_eq!(
+        lowered(&body, Dialect::Vertex)["generationConfig"]["thinkingConfig"],
+        json!({"thinkingBudget": 128})
+    );
+    let plain = lowered(
+        &chat(json!([{"role": "user", "content": "x"}])),
+        Dialect::Vertex,
+    );
+    assert!(plain.get("generationConfig").is_none() && plain.get("toolConfig").is_none());
+}
+
+#[test]
+fn tools_go_out_as_each_api_takes_them() {
+    let schema = json!({"type": "object", "properties": {"a": {"type": ["string", "null"]}}, "additionalProperties": false});
+    let mut body = chat(json!([{"role": "user", "content": "x"}]));
+    body["tools"] = json!([{"type": "function", "function": {"name": "f", "description": "d", "parameters": schema, "strict": true}},
+        {"type": "function", "function": {"name": "g", "parameters": {"type": "object", "properties": {}}}}]);
+    body["tool_choice"] = json!({"type": "function", "function": {"name": "f"}});
+    let raw = lowered(&body, Dialect::GeminiApi);
+    assert_eq!(
+        raw["tools"],
+        json!([{"functionDeclarations": [{"name": "f", "description": "d", "parametersJsonSchema": schema}, {"name": "g"}]}])
+    );
+    assert_eq!(
+        raw["toolConfig"],
+        json!({"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["f"]}})
+    );
+    let converted = lowered(&body, Dialect::CodeAssist);
+    assert_eq!(
+        converted["tools"][0]["functionDeclarations"][0]["parameters"],
+        json!({"type": "OBJECT", "properties": {"a": {"type": "STRING", "nullable": true}}})
+    );
+}
+
+#[test]
+fn media_is_passed_on_undecoded() {
+    let body = chat(json!([{"role": "user", "content": [
+        {"type": "image_url", "image_url": {"url": "data:image/jpg;charset=x;base64,QUJD"}},
+        {"type": "input_audio", "input_audio": {"data": "QUJD", "format": "mp3"}},
+        {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,QUI="}},
+    ]}]));
+    let inline = |mime: &str, data: &str| json!({"inlineData": {"mimeType": mime, "data": data}});
+    assert_eq!(
+        lowered(&body, Dialect::Vertex)["contents"][0]["parts"],
+        json!([
+            inline("image/jpeg", "QUJD"),
+            inline("audio/mpeg", "QUJD"),
+            inline("application/pdf", "QUI=")
+        ])
+    );
+}
+
+#[test]
+fn the_last_of_repeated_members_counts() {
+    let body =
+        r#"{"model":"x","model":"gemini-3-flash","messages":[{"role":"user","content":"a"}]}"#;
+    assert_eq!(
+        request::parse(body, &Options::default()).unwrap().model,
+        "gemini-3-flash"
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
+
+    #[test]
+    fn text_arrives_unchanged(texts in proptest::collection::vec(any::<String>(), 1..5), ascii: bool) {
+        let messages: Vec<Value> = texts.iter().map(|text| json!({"role": "user", "content": text})).collect();
+        let mut body = chat(messages.into()).to_string();
+        if ascii {
+            // As Python's json.dumps writes it.
+            body = body.chars().flat_map(|c| if c.is_ascii() { vec![c] } else {
+                let mut units = [0; 2];
+                c.encode_utf16(&mut units).iter().flat_map(|unit| format!("\\u{unit:04x}").chars().collect::<Vec<_>>()).collect()
+            }).collect();
+        }
+        let request = request::parse(&body, &Options::default()).unwrap();
+        let mut out = Vec::new();
+        request.gemini.write(Target { dialect: Dialect::Vertex, model: "gemini-3-flash" }, &mut out);
+        let sent: Value = serde_json::from_slice(&out).unwrap();
+        let arrived: Vec<&str> = sent["contents"][0]["parts"].as_array().unwrap().iter().map(|part| part["text"].as_str().unwrap()).collect();
+        prop_assert_eq!(arrived, texts);
+    }
+
+    #[test]
+    fn any_bytes_are_refused_or_read_and_never_panic(body in "[\\[\\]{}\":,a-z0-9\\\\ud8]{0,60}") {
+        let _ = request::parse(&body, &Options::default());
+        let framed = format!(r#"{{"model":"m","messages":[{{"role":"user","content":{body}}}],"tools":{body}}}"#);
+        let _ = request::parse(&framed, &Options::default());
+    }
+}
