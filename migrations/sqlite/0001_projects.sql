@@ -13,8 +13,6 @@ CREATE TABLE oauth_clients (
     client_id TEXT PRIMARY KEY,
     client_secret_sealed BLOB,
     token_url TEXT,
-    -- Of the entry of a tokens file that was taken over last; null: none was.
-    import_fingerprint TEXT,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL
 ) STRICT;
@@ -62,12 +60,25 @@ CREATE TABLE rotation (
     place INTEGER NOT NULL
 ) STRICT;
 
--- What was last taken over from a tokens file. Outlives the project, so that a
--- removed one does not come back with the next start.
+-- What was last taken over from tokens files: from the one that is read at the start,
+-- and from those that operators sent. Outlives the project, so that a removed one does
+-- not come back with the next start.
 CREATE TABLE imports (
-    project_id TEXT PRIMARY KEY,
+    project_id TEXT NOT NULL,
+    -- start or call.
+    source TEXT NOT NULL,
     google_project_id TEXT NOT NULL,
     refresh_token_fingerprint TEXT NOT NULL,
     fields_fingerprint TEXT NOT NULL,
-    imported_at INTEGER NOT NULL
+    imported_at INTEGER NOT NULL,
+    PRIMARY KEY (project_id, source)
+) STRICT;
+
+-- The same for OAuth clients.
+CREATE TABLE client_imports (
+    client_id TEXT NOT NULL,
+    source TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    imported_at INTEGER NOT NULL,
+    PRIMARY KEY (client_id, source)
 ) STRICT;

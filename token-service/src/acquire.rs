@@ -82,7 +82,7 @@ impl Pool {
             if dealt.is_empty() {
                 break;
             }
-            let others_wait = dealt.len() > 1 || self.has_others(wanted, &dealt, &given_up);
+            let others_wait = self.has_others(wanted, &dealt, &given_up);
             for Pending {
                 dealt,
                 token: pending,
@@ -192,6 +192,12 @@ impl Pool {
             .all(|pending| matches!(pending.token, Token::Ready(_)))
         {
             return false;
+        }
+        if dealt
+            .iter()
+            .any(|pending| pending.dealt.project != dealt[0].dealt.project)
+        {
+            return true;
         }
         let now = self.now();
         let candidates = Candidates::of(wanted);
@@ -365,7 +371,7 @@ struct Candidates<'a> {
     upstreams: &'a [Upstream],
     exclude: &'a HashSet<String>,
     /// By [`Upstream::index`].
-    groups: [String; 3],
+    groups: [&'a str; 3],
 }
 
 /// A cooldown, or (until the end of time) an exclusion.

@@ -220,7 +220,6 @@ impl Pool {
                         client_secret: put.client_secret.or(old_secret),
                         token_url: put.token_url,
                     },
-                    import_fingerprint: old.and_then(|old| old.import_fingerprint.clone()),
                     created_at: old.map_or(now, |old| old.created_at),
                     updated_at: now,
                 }

@@ -15,7 +15,10 @@ use crate::{
     oauth::Credentials,
     pool::{Pool, State},
     project::{ProjectId, Upstream},
-    store::{Change, ClientRecord, ImportRecord, ProjectRecord, StoredToken},
+    store::{
+        Change, ClientImportRecord, ClientRecord, ImportRecord, ProjectRecord, Source, StoreError,
+        StoredToken,
+    },
     tokens_file::{self, Complaint, Entry, TokensFile},
 };
 
@@ -28,6 +31,8 @@ pub(crate) struct ImportOptions {
     pub(crate) default_upstream: Upstream,
     /// Change nothing.
     pub(crate) dry_run: bool,
+    /// Where the file came from.
+    pub(crate) source: Source,
 }
 
 /// What became of one entry.
@@ -65,6 +70,7 @@ struct Plan {
     clients: Vec<ClientRecord>,
     projects: Vec<ProjectRecord>,
     imports: Vec<ImportRecord>,
+    client_imports: Vec<ClientImportRecord>,
     results: Vec<Imported>,
 }
 
@@ -92,9 +98,11 @@ impl Pool {
         let clients = plan.clients.iter().cloned().map(Change::PutClient);
         let projects = plan.projects.iter().cloned().map(Box::new);
         let imports = plan.imports.iter().cloned().map(Change::PutImport);
+        let client_imports = plan.client_imports.iter().cloned();
         let changes: Vec<_> = clients
             .chain(projects.map(Change::PutProject))
             .chain(imports)
+            .chain(client_imports.map(Change::PutClientImport))
             .collect();
         if changes.is_empty() {
             return Ok(());
@@ -112,9 +120,10 @@ impl Pool {
             }
         }
         for import in &plan.imports {
-            state
-                .imports
-                .insert(Arc::clone(&import.project_id), import.clone());
+            state.put_import(import.clone());
+        }
+        for import in &plan.client_imports {
+            state.put_client_import(import.clone());
         }
         Ok(())
     }
@@ -122,7 +131,12 @@ impl Pool {
 
 fn plan(state: &State, file: TokensFile, options: ImportOptions, now: Timestamp) -> Plan {
     let mut plan = Plan::default();
-    let clients = plan_clients(state, &file, options, now, &mut plan);
+    let named: HashSet<_> = state
+        .clients
+        .keys()
+        .chain(file.clients.iter().map(|client| &client.client_id))
+        .cloned()
+        .collect();
     let names = names(state, &file.entries);
     for rejected in file.rejected {
         plan.results.push(Imported {
@@ -136,9 +150,9 @@ fn plan(state: &State, file: TokensFile, options: ImportOptions, now: Timestamp)
     for (mut entry, id) in file.entries.into_iter().zip(names) {
         let line = entry.line;
         let warnings = std::mem::take(&mut entry.warnings);
-        let named = entry.oauth_client.clone().or(file.default_client.clone());
-        let client = match named {
-            Some(client) if clients.contains(&client) => Ok(client),
+        let client = entry.oauth_client.clone().or(file.default_client.clone());
+        let client = match client {
+            Some(client) if named.contains(&client) => Ok(client),
             Some(client) => Err(ImportError::UnknownClient(client)),
             None => state.client_for(None).map_err(|_| ImportError::NoClient),
         };
@@ -162,6 +176,7 @@ fn plan(state: &State, file: TokensFile, options: ImportOptions, now: Timestamp)
             warnings,
         });
     }
+    plan_clients(state, &file.clients, options, now, &mut plan);
     for warning in file.warnings {
         let of_entry = plan.results.iter_mut().find(|r| r.line == warning.line);
         match of_entry {
@@ -178,45 +193,52 @@ fn plan(state: &State, file: TokensFile, options: ImportOptions, now: Timestamp)
     plan
 }
 
-/// The clients that entries may name. New and edited ones go into the plan.
+/// Puts the clients into the plan that are new or were edited, and those that the planned
+/// projects need.
 fn plan_clients(
     state: &State,
-    file: &TokensFile,
+    clients: &[tokens_file::Client],
     options: ImportOptions,
     now: Timestamp,
     plan: &mut Plan,
-) -> HashSet<String> {
-    let mut known: HashSet<_> = state.clients.keys().cloned().collect();
-    for client in &file.clients {
-        known.insert(client.client_id.clone());
+) {
+    for client in clients {
+        let id = &client.client_id;
         let fingerprint = digest([
-            client.client_id.as_str(),
+            id.as_str(),
             client
                 .client_secret
                 .as_ref()
                 .map_or("", |s| s.expose_secret()),
             client.token_url.as_deref().unwrap_or_default(),
         ]);
-        let old = state
-            .clients
-            .get(&client.client_id)
-            .map(|client| &client.record);
-        let imported = old.and_then(|old| old.import_fingerprint.as_ref());
-        if imported == Some(&fingerprint) && !options.overwrite {
+        let old = state.clients.get(id).map(|client| &client.record);
+        let is_needed = || {
+            let mut projects = plan.projects.iter();
+            old.is_none() && projects.any(|record| record.project.oauth_client_id == *id)
+        };
+        let imported = state
+            .client_imports
+            .iter()
+            .any(|import| import.client_id == *id && import.fingerprint == fingerprint);
+        if imported && !options.overwrite && !is_needed() {
             continue;
         }
         plan.clients.push(ClientRecord {
             credentials: Credentials {
-                client_id: client.client_id.clone(),
+                client_id: id.clone(),
                 client_secret: client.client_secret.clone(),
                 token_url: client.token_url.clone(),
             },
-            import_fingerprint: Some(fingerprint),
             created_at: old.map_or(now, |old| old.created_at),
             updated_at: now,
         });
+        plan.client_imports.push(ClientImportRecord {
+            client_id: id.clone(),
+            source: options.source,
+            fingerprint,
+        });
     }
-    known
 }
 
 /// The project id of each entry. An entry keeps the id that it was imported with, also
@@ -225,7 +247,8 @@ fn plan_clients(
 fn names(state: &State, entries: &[Entry]) -> Vec<ProjectId> {
     let mut imported: HashMap<(&str, &str), Vec<&ProjectId>> = HashMap::new();
     let ordered: BTreeMap<_, _> = state.imports.iter().collect();
-    for (id, import) in ordered {
+    for import in ordered.into_values().flatten() {
+        let id = &import.project_id;
         let key = (
             import.google_project_id.as_str(),
             import.refresh_token_fingerprint.as_str(),
@@ -287,6 +310,7 @@ fn plan_entry(
 ) -> ImportOutcome {
     let import = ImportRecord {
         project_id: Arc::clone(id),
+        source: options.source,
         google_project_id: entry.google_project_id.clone(),
         refresh_token_fingerprint: digest([entry.refresh_token.expose_secret()]),
         fields_fingerprint: digest([
@@ -300,12 +324,19 @@ fn plan_entry(
                 .map_or("", |disabled| if disabled { "yes" } else { "no" }),
         ]),
     };
-    let before = state.imports.get(id);
-    if before == Some(&import) && !options.overwrite {
+    // One file is not taken for an edit of the other: an import by hand should not be
+    // undone by the next start, nor repeat what the start has imported.
+    let before = state.imports.get(id).map_or(&[][..], Vec::as_slice);
+    let same_refresh_token = before
+        .iter()
+        .any(|old| old.refresh_token_fingerprint == import.refresh_token_fingerprint);
+    let is_known = before.iter().any(|old| {
+        old.refresh_token_fingerprint == import.refresh_token_fingerprint
+            && old.fields_fingerprint == import.fields_fingerprint
+    });
+    if is_known && !options.overwrite {
         return ImportOutcome::Unchanged;
     }
-    let same_refresh_token =
-        before.is_some_and(|old| old.refresh_token_fingerprint == import.refresh_token_fingerprint);
     let upstream = entry.upstream.unwrap_or(options.default_upstream);
     let location = location(upstream, entry.location);
     let token = entry.access_token.map(|token| StoredToken {
@@ -397,22 +428,17 @@ impl Imported {
 pub(crate) async fn import_at_start(
     pool: &Arc<Pool>,
     path: &std::path::Path,
-    bytes: &[u8],
-) -> Result<(), crate::Error> {
-    let file = tokens_file::parse(bytes, pool.default_upstream).map_err(|source| {
-        crate::Error::TokensFile {
-            path: path.to_owned(),
-            source,
-        }
-    })?;
+    file: TokensFile,
+) -> Result<(), StoreError> {
     let options = ImportOptions {
         overwrite: false,
         default_upstream: pool.default_upstream,
         dry_run: false,
+        source: Source::Start,
     };
     let results = match pool.import(file, options).await {
         Ok(results) => results,
-        Err(AdminError::Store(error)) => return Err(error.into()),
+        Err(AdminError::Store(error)) => return Err(error),
         Err(error) => {
             tracing::error!(%error, "the import broke off");
             return Ok(());

@@ -22,7 +22,10 @@ use crate::{
     project::{ProjectId, Upstream},
     refresh::{Failure, Flight},
     rotation::Rotation,
-    store::{ClientRecord, ImportRecord, ProjectRecord, Store, StoreError, StoredToken},
+    store::{
+        ClientImportRecord, ClientRecord, ImportRecord, ProjectRecord, Store, StoreError,
+        StoredToken,
+    },
 };
 
 /// Everything that the RPCs work on.
@@ -47,7 +50,9 @@ pub(crate) struct Pool {
 pub(crate) struct State {
     pub(crate) projects: BTreeMap<ProjectId, Member>,
     pub(crate) clients: BTreeMap<String, Client>,
-    pub(crate) imports: HashMap<ProjectId, ImportRecord>,
+    /// What was last taken over for each project, from one source or both.
+    pub(crate) imports: HashMap<ProjectId, Vec<ImportRecord>>,
+    pub(crate) client_imports: Vec<ClientImportRecord>,
     pub(crate) rotation: Rotation,
     pub(crate) seen: SeenOutcomes,
     /// How many projects each upstream has, by [`Upstream::index`].
@@ -109,6 +114,7 @@ impl Pool {
             projects: BTreeMap::new(),
             clients: BTreeMap::new(),
             imports: HashMap::new(),
+            client_imports: everything.client_imports,
             rotation: Rotation::default(),
             seen: SeenOutcomes::default(),
             population: [0; 3],
@@ -117,7 +123,7 @@ impl Pool {
             state.put_client(record);
         }
         for import in everything.imports {
-            state.imports.insert(Arc::clone(&import.project_id), import);
+            state.put_import(import);
         }
         let places: HashMap<_, _> = everything.places.into_iter().collect();
         for record in everything.projects {
@@ -194,6 +200,21 @@ impl State {
                 refusal: None,
             },
         );
+    }
+
+    pub(crate) fn put_import(&mut self, import: ImportRecord) {
+        let imports = self
+            .imports
+            .entry(Arc::clone(&import.project_id))
+            .or_default();
+        imports.retain(|old| old.source != import.source);
+        imports.push(import);
+    }
+
+    pub(crate) fn put_client_import(&mut self, import: ClientImportRecord) {
+        self.client_imports
+            .retain(|old| (&old.client_id, old.source) != (&import.client_id, import.source));
+        self.client_imports.push(import);
     }
 
     pub(crate) fn remove(&mut self, id: &ProjectId) {

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
 
+use antigravity_proto::v1;
 use jiff::Timestamp;
 
 /// `Project.id`, shared by everything that names a project.
@@ -71,29 +72,16 @@ impl FromStr for Upstream {
     }
 }
 
-/// The models of one upstream that share a quota, as a name. Empty for no model:
-/// the whole project.
-///
-/// Cloud Code counts Gemini and the models of other makers (Claude, GPT-OSS) in two
-/// pools; the public APIs count each model for itself.
-#[must_use]
-pub fn model_group(upstream: Upstream, model: &str) -> String {
-    let model = model.trim();
-    let model = model.strip_prefix("models/").unwrap_or(model);
-    if model.is_empty() {
-        return String::new();
-    }
-    match upstream {
-        Upstream::Antigravity => {
-            let third_party = ["claude", "gpt-oss"].iter().any(|maker| {
-                model
-                    .get(..maker.len())
-                    .is_some_and(|head| head.eq_ignore_ascii_case(maker))
-            });
-            if third_party { "3p" } else { "gemini" }.to_owned()
-        }
-        Upstream::Gemini | Upstream::Vertex => model.to_ascii_lowercase(),
-    }
+/// The quota group of a model, as gateways see it too. Empty for no model: the whole
+/// project.
+pub(crate) fn model_group(upstream: Upstream, model: &str) -> &str {
+    let upstream = match upstream {
+        _ if model.is_empty() => return "",
+        Upstream::Antigravity => v1::Upstream::Antigravity,
+        Upstream::Gemini => v1::Upstream::Gemini,
+        Upstream::Vertex => v1::Upstream::Vertex,
+    };
+    antigravity_proto::model_group(upstream, model)
 }
 
 /// Whether Google serves a project, as far as is known. An operator's disabling is
@@ -195,7 +183,7 @@ impl Project {
 
     /// Takes an answer in. Says whether that changed anything worth keeping.
     pub(crate) fn apply(&mut self, answer: &Answer, model: &str, now: Timestamp) -> bool {
-        let group = model_group(self.upstream, model);
+        let group = model_group(self.upstream, model).to_owned();
         match answer {
             Answer::Ok => {
                 if let Some(cooldown) = self.cooldowns.get_mut(&group) {
@@ -284,10 +272,9 @@ mod tests {
     fn model_groups_follow_the_quota_pools() {
         for (upstream, model, group) in [
             (Upstream::Antigravity, "gemini-3-pro-high", "gemini"),
-            (Upstream::Antigravity, "models/Claude-opus-4-6", "3p"),
-            (Upstream::Antigravity, "gpt-oss-120b-medium", "3p"),
+            (Upstream::Antigravity, "claude-opus-4-6", "3p"),
             (Upstream::Antigravity, "", ""),
-            (Upstream::Gemini, "models/gemini-2.5-pro", "gemini-2.5-pro"),
+            (Upstream::Gemini, "", ""),
             (Upstream::Vertex, "gemini-2.5-flash", "gemini-2.5-flash"),
         ] {
             assert_eq!(model_group(upstream, model), group, "{upstream} {model}");

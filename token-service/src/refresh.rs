@@ -97,6 +97,11 @@ impl Failure {
         within(now, self.at, self.rest)
     }
 
+    /// Starts the rest anew: while it is tried again, nobody else does.
+    fn extend(&mut self, now: Timestamp) {
+        self.at = now;
+    }
+
     /// How long until it is tried again.
     pub(crate) fn retry_in(&self, now: Timestamp) -> Duration {
         let passed = Duration::try_from(now.duration_since(self.at)).unwrap_or_default();
@@ -209,6 +214,13 @@ impl Pool {
         let client = state.credentials(member)?;
         let (sender, flight) = watch::channel(None);
         let member = state.projects.get_mut(id)?;
+        let refused = state
+            .clients
+            .get_mut(&client.client_id)
+            .and_then(|client| client.refusal.as_mut());
+        if let Some(refusal) = refused {
+            refusal.failure.extend(self.now());
+        }
         member.flight = Some(flight.clone());
         member.flight_began = Some(self.now());
         let this = Arc::clone(self);
@@ -261,7 +273,7 @@ impl Pool {
             Err(error) => Err(RefreshFailed::Refused(error)),
         };
         if let Err(failed) = &result {
-            self.note_failure(id, credential, &client.client_id, failed)
+            self.note_failure(id, credential, &client.client_id, began, failed)
                 .await;
         }
         if let Some(member) = self.state().projects.get_mut(id) {
@@ -305,6 +317,7 @@ impl Pool {
         id: &ProjectId,
         credential: i64,
         client_id: &str,
+        began: Timestamp,
         failed: &RefreshFailed,
     ) {
         let now = self.now();
@@ -338,6 +351,10 @@ impl Pool {
                 RefreshFailed::Refused(RefreshError::ClientRefused(_)) => {
                     if let Some(client) = state.clients.get_mut(client_id) {
                         let before = client.refusal.as_ref();
+                        // The answers of refreshes that ran side by side are one refusal.
+                        if before.is_some_and(|refusal| refusal.failure.at > began) {
+                            return;
+                        }
                         let failure = Failure::next(
                             before.map(|refusal| &refusal.failure),
                             now,

@@ -1,6 +1,6 @@
 //! The service from start to end: opens what it needs, serves, and puts everything away.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use antigravity_proto::v1::{
     FILE_DESCRIPTOR_SET, project_service_server::ProjectServiceServer,
@@ -20,6 +20,7 @@ use crate::{
     rpc::{Guard, Projects, Tokens},
     secrets::Secrets,
     store::Store,
+    tokens_file::{self, TokensFile},
 };
 
 /// What runs when the shutdown begins may go on for as long.
@@ -49,8 +50,8 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     )
     .await?;
     let pool = Arc::new(Pool::load(&config, store, oauth, instance()?).await?);
-    if let Some((path, bytes)) = &tokens_file {
-        import::import_at_start(&pool, path, bytes).await?;
+    if let Some((path, file)) = tokens_file {
+        import::import_at_start(&pool, &path, file).await?;
     }
     let (projects, clients) = {
         let state = pool.state();
@@ -87,7 +88,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     served
 }
 
-fn read_tokens_file(config: &Config) -> Result<Option<(std::path::PathBuf, Vec<u8>)>, Error> {
+fn read_tokens_file(config: &Config) -> Result<Option<(PathBuf, TokensFile)>, Error> {
     let Some(source) = &config.tokens_file else {
         return Ok(None);
     };
@@ -103,13 +104,12 @@ fn read_tokens_file(config: &Config) -> Result<Option<(std::path::PathBuf, Vec<u
             });
         }
     };
-    crate::tokens_file::parse(&bytes, config.default_upstream).map_err(|error| {
-        Error::TokensFile {
+    let file =
+        tokens_file::parse(&bytes, config.default_upstream).map_err(|error| Error::TokensFile {
             path: source.path.clone(),
             source: error,
-        }
-    })?;
-    Ok(Some((source.path.clone(), bytes)))
+        })?;
+    Ok(Some((source.path.clone(), file)))
 }
 
 /// A name for this process's turns.

@@ -43,16 +43,32 @@ pub(crate) struct StoredToken {
 #[derive(Clone, Debug)]
 pub(crate) struct ClientRecord {
     pub(crate) credentials: Credentials,
-    /// Of the entry of a tokens file that was taken over last.
-    pub(crate) import_fingerprint: Option<String>,
     pub(crate) created_at: Timestamp,
     pub(crate) updated_at: Timestamp,
+}
+
+/// Where a tokens file came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Source {
+    /// `TOKENS_FILE`, read at the start.
+    Start,
+    /// An operator's call.
+    Call,
+}
+
+/// What was last taken over from a tokens file for one OAuth client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ClientImportRecord {
+    pub(crate) client_id: String,
+    pub(crate) source: Source,
+    pub(crate) fingerprint: String,
 }
 
 /// What was last taken over from a tokens file for one project.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ImportRecord {
     pub(crate) project_id: ProjectId,
+    pub(crate) source: Source,
     pub(crate) google_project_id: String,
     pub(crate) refresh_token_fingerprint: String,
     pub(crate) fields_fingerprint: String,
@@ -64,6 +80,7 @@ pub(crate) struct Everything {
     pub(crate) clients: Vec<ClientRecord>,
     pub(crate) projects: Vec<ProjectRecord>,
     pub(crate) imports: Vec<ImportRecord>,
+    pub(crate) client_imports: Vec<ClientImportRecord>,
     /// The number of each project's last turn.
     pub(crate) places: Vec<(ProjectId, u64)>,
 }
@@ -77,6 +94,7 @@ pub(crate) enum Change {
     PutProject(Box<ProjectRecord>),
     DeleteProject(ProjectId),
     PutImport(ImportRecord),
+    PutClientImport(ClientImportRecord),
 }
 
 /// Why the database cannot be used.
@@ -209,23 +227,9 @@ impl Store {
                         .execute(&mut *transaction)
                         .await?;
                 }
-                Change::PutImport(import) => {
-                    sqlx::query(
-                        "INSERT INTO imports (project_id, google_project_id,
-                             refresh_token_fingerprint, fields_fingerprint, imported_at)
-                         VALUES (?, ?, ?, ?, unixepoch() * 1000)
-                         ON CONFLICT (project_id) DO UPDATE SET
-                             google_project_id = excluded.google_project_id,
-                             refresh_token_fingerprint = excluded.refresh_token_fingerprint,
-                             fields_fingerprint = excluded.fields_fingerprint,
-                             imported_at = excluded.imported_at",
-                    )
-                    .bind(&*import.project_id)
-                    .bind(&import.google_project_id)
-                    .bind(&import.refresh_token_fingerprint)
-                    .bind(&import.fields_fingerprint)
-                    .execute(&mut *transaction)
-                    .await?;
+                Change::PutImport(import) => rows::put_import(&mut transaction, import).await?,
+                Change::PutClientImport(import) => {
+                    rows::put_client_import(&mut transaction, import).await?;
                 }
             }
         }

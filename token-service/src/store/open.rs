@@ -272,7 +272,7 @@ mod tests {
                 (migration.version, hex)
             })
             .collect();
-        let expected = [(1, "6e7c1865d27c2ea696a9dce192a33742".to_owned())];
+        let expected = [(1, "362d9b45c7d94d03b84be8036407566f".to_owned())];
         assert_eq!(published, expected);
     }
 }

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
-    ClientRecord, Everything, ImportRecord, ProjectRecord, Store, StoreError, StoredToken,
-    milliseconds,
+    ClientImportRecord, ClientRecord, Everything, ImportRecord, ProjectRecord, Source, Store,
+    StoreError, StoredToken, milliseconds,
 };
 use crate::{
     oauth::Credentials,
@@ -53,9 +53,20 @@ impl Store {
         {
             everything.imports.push(ImportRecord {
                 project_id: project_id(&row)?,
+                source: source(&row, "imports", "project_id")?,
                 google_project_id: row.try_get("google_project_id")?,
                 refresh_token_fingerprint: row.try_get("refresh_token_fingerprint")?,
                 fields_fingerprint: row.try_get("fields_fingerprint")?,
+            });
+        }
+        for row in sqlx::query("SELECT * FROM client_imports")
+            .fetch_all(&mut *connection)
+            .await?
+        {
+            everything.client_imports.push(ClientImportRecord {
+                client_id: row.try_get("client_id")?,
+                source: source(&row, "client_imports", "client_id")?,
+                fingerprint: row.try_get("fingerprint")?,
             });
         }
         for row in sqlx::query("SELECT project_id, place FROM rotation")
@@ -81,7 +92,6 @@ impl Store {
                 client_secret,
                 token_url: row.try_get("token_url")?,
             },
-            import_fingerprint: row.try_get("import_fingerprint")?,
             created_at: time(row.try_get("created_at")?),
             updated_at: time(row.try_get("updated_at")?),
         })
@@ -163,19 +173,17 @@ impl Store {
             .map(|secret| self.seal("oauth_clients", "client_secret", id, secret))
             .transpose()?;
         sqlx::query(
-            "INSERT INTO oauth_clients (client_id, client_secret_sealed, token_url,
-                 import_fingerprint, created_at, updated_at)
-             VALUES (?, ?, ?, ?, ?, ?)
+            "INSERT INTO oauth_clients (client_id, client_secret_sealed, token_url, created_at,
+                 updated_at)
+             VALUES (?, ?, ?, ?, ?)
              ON CONFLICT (client_id) DO UPDATE SET
                  client_secret_sealed = excluded.client_secret_sealed,
                  token_url = excluded.token_url,
-                 import_fingerprint = excluded.import_fingerprint,
                  updated_at = excluded.updated_at",
         )
         .bind(id)
         .bind(secret)
         .bind(&client.credentials.token_url)
-        .bind(&client.import_fingerprint)
         .bind(client.created_at.as_millisecond())
         .bind(client.updated_at.as_millisecond())
         .execute(connection)
@@ -271,6 +279,68 @@ impl Store {
                 .await?;
         }
         Ok(())
+    }
+}
+
+pub(super) async fn put_import(
+    connection: &mut SqliteConnection,
+    import: &ImportRecord,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO imports (project_id, source, google_project_id, refresh_token_fingerprint,
+             fields_fingerprint, imported_at)
+         VALUES (?, ?, ?, ?, ?, unixepoch() * 1000)
+         ON CONFLICT (project_id, source) DO UPDATE SET
+             google_project_id = excluded.google_project_id,
+             refresh_token_fingerprint = excluded.refresh_token_fingerprint,
+             fields_fingerprint = excluded.fields_fingerprint,
+             imported_at = excluded.imported_at",
+    )
+    .bind(&*import.project_id)
+    .bind(source_name(import.source))
+    .bind(&import.google_project_id)
+    .bind(&import.refresh_token_fingerprint)
+    .bind(&import.fields_fingerprint)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn put_client_import(
+    connection: &mut SqliteConnection,
+    import: &ClientImportRecord,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO client_imports (client_id, source, fingerprint, imported_at)
+         VALUES (?, ?, ?, unixepoch() * 1000)
+         ON CONFLICT (client_id, source) DO UPDATE SET
+             fingerprint = excluded.fingerprint,
+             imported_at = excluded.imported_at",
+    )
+    .bind(&import.client_id)
+    .bind(source_name(import.source))
+    .bind(&import.fingerprint)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+fn source_name(source: Source) -> &'static str {
+    match source {
+        Source::Start => "start",
+        Source::Call => "call",
+    }
+}
+
+fn source(row: &SqliteRow, table: &'static str, key: &str) -> Result<Source, StoreError> {
+    match row.try_get("source")? {
+        "start" => Ok(Source::Start),
+        "call" => Ok(Source::Call),
+        _ => Err(StoreError::Unknown {
+            table,
+            column: "source",
+            row: row.try_get(key)?,
+        }),
     }
 }
 

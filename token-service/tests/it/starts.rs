@@ -27,8 +27,8 @@ fn binary(home: &Home, set: &[(&str, &str)], arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-/// Every file of a folder that holds something, with a digest of its text, but for lock
-/// files.
+/// The files of a folder that hold something, with a digest of their text. Without lock
+/// files and SQLite's index of its log, which holds nothing of its own.
 fn contents(folder: &Path) -> BTreeMap<String, String> {
     let Ok(entries) = std::fs::read_dir(folder) else {
         return BTreeMap::new();
@@ -36,7 +36,10 @@ fn contents(folder: &Path) -> BTreeMap<String, String> {
     entries
         .map(|entry| entry.unwrap().path())
         .filter(|path| std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() > 0))
-        .filter(|path| path.extension().is_none_or(|kind| kind != "lock"))
+        .filter(|path| {
+            let name = path.display().to_string();
+            !name.ends_with(".lock") && !name.ends_with("-shm")
+        })
         .map(|path| {
             let digest = antigravity_runtime::secret::fingerprint(&crate::support::lossy(&path));
             (path.display().to_string(), digest)

@@ -103,6 +103,46 @@ async fn an_import_answers_for_each_entry_and_again_changes_nothing() {
 }
 
 #[tokio::test]
+async fn an_import_by_hand_is_not_undone_by_the_next_start() {
+    let google = google(2).await;
+    let home = Home::new(&google);
+    home.write_tokens(&tokens_json([1]));
+    let service = home.start().await;
+    let mut admin = service.projects().await;
+    let same = import(&mut admin, in_pieces(&tokens_json([1])))
+        .await
+        .unwrap();
+    assert_eq!(
+        same[0].result(),
+        Told::Unchanged,
+        "the start has imported it"
+    );
+    let mut renewed = tokens_json([2]);
+    renewed["projects"][0]["project_id"] = "fake-project-1".into();
+    renewed["oauth_config"]["token_url"] = "https://oauth2.example.com/token".into();
+    let answers = import(&mut admin, in_pieces(&renewed)).await.unwrap();
+    assert_eq!(told(&answers), [(8, "fake-project-1", Told::Updated)]);
+    service.stop().await;
+
+    google
+        .fake()
+        .revoke(&fake_google::Account::numbered(1).refresh_token);
+    home.clock.advance(std::time::Duration::from_secs(3700));
+    let service = home.start().await;
+    assert_eq!(dealt(&mut service.tokens().await, wanted(1)).await, "1");
+    let clients = service
+        .projects()
+        .await
+        .list_o_auth_clients(v1::ListOAuthClientsRequest {})
+        .await
+        .unwrap()
+        .into_inner()
+        .clients;
+    assert_eq!(clients[0].token_url, "https://oauth2.example.com/token");
+    service.stop().await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_imported_is_told() {
     let google = google(1).await;
     let service = Home::new(&google).start().await;

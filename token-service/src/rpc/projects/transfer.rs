@@ -15,6 +15,7 @@ use crate::{
     import::{ImportOptions, ImportOutcome},
     pool::Pool,
     rpc::check::Check,
+    store::Source,
     tokens_file,
 };
 
@@ -56,6 +57,7 @@ pub(super) async fn import(
         overwrite: options.overwrite,
         default_upstream,
         dry_run: options.dry_run,
+        source: Source::Call,
     };
     let results = pool.import(file, options).await.map_err(status)?;
     Ok(results

@@ -1,0 +1,245 @@
+//! The order of turns, by examples and against a plainer model.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const ANY: &[Upstream] = &Upstream::ALL;
+
+fn rotation(count: i64) -> Rotation {
+    let mut rotation = Rotation::default();
+    for position in 1..=count {
+        let id: ProjectId = position.to_string().into();
+        rotation.insert(&id, position, 0);
+        rotation.set(&id, Some(Upstream::Antigravity));
+    }
+    rotation
+}
+
+fn names(dealt: &[Dealt]) -> String {
+    dealt
+        .iter()
+        .map(|turn| &*turn.project)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[test]
+fn one_after_the_other_and_round_again() {
+    let mut rotation = rotation(3);
+    let singly: Vec<_> = (0..6)
+        .flat_map(|_| rotation.deal(1, ANY, None, |_| true))
+        .collect();
+    assert_eq!(names(&singly), "1 2 3 1 2 3");
+    let at_once = rotation.deal(7, ANY, None, |_| true);
+    assert_eq!(names(&at_once), "1 2 3 1 2 3 1");
+}
+
+#[test]
+fn returned_turns_come_first_and_cost_nobody_a_turn() {
+    let mut rotation = rotation(4);
+    let dealt = rotation.deal(4, ANY, None, |_| true);
+    rotation.give_back(dealt[2].turn);
+    rotation.give_back(dealt[2].turn);
+    rotation.give_back(dealt[1].turn);
+    rotation.give_back(999);
+    let again = rotation.deal(6, ANY, None, |_| true);
+    assert_eq!(names(&again), "2 3 1 2 3 4");
+    rotation.settle(again[0].turn);
+    rotation.give_back(again[0].turn);
+    assert_eq!(names(&rotation.deal(1, ANY, None, |_| true)), "1");
+}
+
+#[test]
+fn who_comes_back_gets_one_turn_not_a_burst() {
+    let mut rotation = rotation(3);
+    let dealt = rotation.deal(6, ANY, None, |_| true);
+    for turn in dealt.iter().filter(|turn| &*turn.project == "2") {
+        rotation.give_back(turn.turn);
+    }
+    let two = ProjectId::from("2");
+    rotation.set(&two, None);
+    assert_eq!(names(&rotation.deal(4, ANY, None, |_| true)), "1 3 1 3");
+    rotation.set(&two, Some(Upstream::Antigravity));
+    assert_eq!(names(&rotation.deal(4, ANY, None, |_| true)), "2 1 3 2");
+}
+
+#[test]
+fn prefers_without_taking_twice() {
+    let mut rotation = rotation(3);
+    assert_eq!(names(&rotation.deal(3, ANY, Some("2"), |_| true)), "2 1 3");
+    let absent = rotation.deal(1, ANY, Some("nobody"), |_| true);
+    assert_eq!(names(&absent), "2");
+    let ineligible = rotation.deal(1, ANY, Some("3"), |id| &**id != "3");
+    assert_eq!(names(&ineligible), "1");
+}
+
+#[test]
+fn a_turn_that_could_not_be_served_costs_no_place() {
+    let mut rotation = rotation(3);
+    rotation.deal(3, ANY, None, |_| true);
+    let failed = rotation.deal(1, ANY, None, |_| true);
+    rotation.undo(&failed[0]);
+    rotation.give_back(failed[0].turn);
+    assert_eq!(
+        names(&rotation.deal(2, ANY, None, |id| &**id != "1")),
+        "2 3"
+    );
+    assert_eq!(names(&rotation.deal(4, ANY, None, |_| true)), "1 2 3 1");
+}
+
+#[test]
+fn goes_on_where_it_was_saved() {
+    let mut before = rotation(3);
+    before.deal(4, ANY, None, |_| true);
+    let mut after = Rotation::default();
+    let saved: HashMap<_, _> = before.take_moved().into_iter().collect();
+    for position in 1..=4 {
+        let id: ProjectId = position.to_string().into();
+        let dealt = saved.get(&id).copied().unwrap_or(0);
+        after.insert(&id, position, dealt);
+        after.set(&id, Some(Upstream::Gemini));
+    }
+    assert_eq!(names(&after.deal(5, ANY, None, |_| true)), "4 2 3 1 4");
+    assert!(before.take_moved().is_empty());
+}
+
+#[test]
+fn ten_thousand_projects_of_another_upstream_are_not_walked_over() {
+    let mut rotation = rotation(10_000);
+    let vertex = ProjectId::from("vertex");
+    rotation.insert(&vertex, 10_001, 0);
+    rotation.set(&vertex, Some(Upstream::Vertex));
+    let mut asked = 0;
+    for _ in 0..100 {
+        rotation.deal(1, &[Upstream::Vertex], None, |_| {
+            asked += 1;
+            true
+        });
+    }
+    assert_eq!(asked, 100);
+}
+
+/// The rules in their plainest form: lists, searched from the front.
+#[derive(Debug, Default)]
+struct Model {
+    waiting: Vec<(u64, i64)>,
+    out: HashSet<i64>,
+    upstreams: HashMap<i64, Upstream>,
+    outstanding: Vec<(u64, i64)>,
+    returned: Vec<(u64, i64)>,
+    turn: u64,
+}
+
+impl Model {
+    fn deal(&mut self, count: usize, upstreams: &[Upstream], prefer: i64, skip: i64) -> Vec<i64> {
+        let mut dealt = Vec::new();
+        while dealt.len() < count {
+            let fits = |id: i64| {
+                id != skip
+                    && !self.out.contains(&id)
+                    && self
+                        .upstreams
+                        .get(&id)
+                        .is_some_and(|u| upstreams.contains(u))
+            };
+            self.returned.sort_unstable();
+            self.waiting.sort_unstable();
+            let preferred = dealt.is_empty() && prefer > 0 && fits(prefer);
+            let wanted = |id: i64| fits(id) && (!preferred || id == prefer);
+            let id = if let Some(at) = self.returned.iter().position(|&(_, id)| wanted(id)) {
+                self.returned.remove(at).1
+            } else if let Some(at) = self.waiting.iter().position(|&(_, id)| wanted(id)) {
+                self.waiting[at].0 = self.turn + 1;
+                self.waiting[at].1
+            } else {
+                break;
+            };
+            self.turn += 1;
+            self.outstanding.push((self.turn, id));
+            dealt.push(id);
+        }
+        dealt
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Deal {
+        count: usize,
+        upstreams: Vec<Upstream>,
+        prefer: i64,
+        skip: i64,
+    },
+    Return(u64),
+    Settle(u64),
+    Out(i64),
+    Back(i64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let upstreams = prop::sample::subsequence(ANY, 1..=3);
+    prop_oneof![
+        4 => (0_usize..9, upstreams, 0_i64..9, 0_i64..9).prop_map(
+            |(count, upstreams, prefer, skip)| Step::Deal { count, upstreams, prefer, skip }
+        ),
+        2 => (0_u64..60).prop_map(Step::Return),
+        1 => (0_u64..60).prop_map(Step::Settle),
+        1 => (1_i64..7).prop_map(Step::Out),
+        1 => (1_i64..7).prop_map(Step::Back),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn deals_as_the_model_does(steps in prop::collection::vec(step(), 1..60)) {
+        let mut rotation = Rotation::default();
+        let mut model = Model::default();
+        let id = |position: i64| ProjectId::from(position.to_string());
+        for position in 1..7 {
+            let upstream = ANY[usize::try_from(position).unwrap() % 3];
+            rotation.insert(&id(position), position, 0);
+            rotation.set(&id(position), Some(upstream));
+            model.waiting.push((0, position));
+            model.upstreams.insert(position, upstream);
+        }
+        for step in steps {
+            match step {
+                Step::Deal { count, upstreams, prefer, skip } => {
+                    let skipped = skip.to_string();
+                    let preferred = prefer.to_string();
+                    let dealt = rotation.deal(count, &upstreams, Some(&preferred), |id| {
+                        **id != *skipped
+                    });
+                    let dealt: Vec<i64> =
+                        dealt.iter().map(|turn| turn.project.parse().unwrap()).collect();
+                    prop_assert_eq!(dealt, model.deal(count, &upstreams, prefer, skip));
+                }
+                Step::Return(turn) => {
+                    rotation.give_back(turn);
+                    if let Some(at) = model.outstanding.iter().position(|t| t.0 == turn) {
+                        let turn = model.outstanding.remove(at);
+                        if !model.out.contains(&turn.1) {
+                            model.returned.push(turn);
+                        }
+                    }
+                }
+                Step::Settle(turn) => {
+                    rotation.settle(turn);
+                    model.outstanding.retain(|t| t.0 != turn);
+                }
+                Step::Out(position) => {
+                    rotation.set(&id(position), None);
+                    model.out.insert(position);
+                    model.returned.retain(|t| t.1 != position);
+                }
+                Step::Back(position) => {
+                    rotation.set(&id(position), Some(model.upstreams[&position]));
+                    model.out.remove(&position);
+                }
+            }
+        }
+    }
+}
