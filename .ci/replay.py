@@ -9,6 +9,7 @@ import argparse, os, subprocess, sys
 from stack import API_KEY, Stack, free_port
 
 # (modes, extra arguments); each run has services of its own, since an error may rest the only project.
+# Broken connections are tried twice: with one project the pauses between more tries would be all of the time.
 RUNS = [
     ('stream,unary', ['--split', 'random']),
     ('stream,unary', ['--split', 'byte', '--newline', 'lf']),
@@ -28,7 +29,7 @@ def run(shared, upstream, modes, extra, sample, fail_on):
         base = f'http://127.0.0.1:{port}'
         projects = [{'project_id': 'replay-project', 'refresh_token': '1//replay', 'access_token': None, 'expires_at': None, 'upstream': upstream}]
         tokens = stack.token_service(TOKENS_FILE=stack.tokens_file(projects, f'{base}/token'))
-        gateway = stack.gateway(tokens.address, ANTIGRAVITY_BASE_URLS=base, GEMINI_BASE_URL=base, VERTEX_BASE_URL=base)
+        gateway = stack.gateway(tokens.address, ANTIGRAVITY_BASE_URLS=base, GEMINI_BASE_URL=base, VERTEX_BASE_URL=base, MAX_ATTEMPTS='2' if 'cut' in modes else '6')
         args = [sys.executable, os.path.join(replay, 'run_replay.py'), '--base-url', f'http://{gateway.address}/v1', '--api-key', API_KEY, '--cases', fixtures,
                 '--upstream', base, '--mode', modes, '--fail-on', fail_on, '--tsv', os.environ.get('REPLAY_TSV', os.path.join(stack.folder, 'out.tsv')), *extra]
         if sample:

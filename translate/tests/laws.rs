@@ -2,7 +2,7 @@
 //! tells the client the same, folding the stream gives the whole answer, and what the
 //! model said arrives as it was said.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};

@@ -1,8 +1,6 @@
 //! The translation does no I/O and reads no clock: held here, on its manifest and its
 //! sources.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 use std::{fs, path::Path};
 
 /// What the crate may be built from: none of it does I/O.
