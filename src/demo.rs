@@ -36,8 +36,36 @@ pub(crate) struct Arguments {
     once: bool,
 }
 
+/// What sends HTTP through a proxy, which knows nothing of this machine's loopback.
+#[cfg(unix)]
+const PROXIES: [&str; 6] = [
+    "HTTP_PROXY",
+    "http_proxy",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+];
+
+/// Starts this process anew without a proxy, when it has one.
+#[cfg(unix)]
+fn leave_proxies() -> std::io::Result<()> {
+    use std::os::unix::process::CommandExt as _;
+    if PROXIES.iter().all(|name| std::env::var_os(name).is_none()) {
+        return Ok(());
+    }
+    let mut command = std::process::Command::new(std::env::current_exe()?);
+    command.args(std::env::args_os().skip(1));
+    for name in PROXIES {
+        command.env_remove(name);
+    }
+    Err(command.exec())
+}
+
 /// Starts everything, chats, and serves on.
 pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
+    #[cfg(unix)]
+    leave_proxies()?;
     if let Ok(level) = "warn".parse() {
         telemetry::init(telemetry::Format::Text, &level);
     }
@@ -70,7 +98,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
         "gateway        {base}\n\
          token-service  {}\n\
          fake-google    {}  (offline; with three projects)\n",
-        stack.token_service_address,
+        stack.token_service.address,
         google.base_url(),
     ));
     let done = tokio::select! {
@@ -186,10 +214,12 @@ async fn show(google: &Running, base: &str, api_key: &str) -> Result<(), Failure
         "Asked three times; the projects took turns: {}.",
         counters.project_sequence.join(", ")
     ));
+    let answers: u64 = counters.statuses.values().sum();
+    let errors: u64 = counters.statuses.range(400..).map(|(_, count)| count).sum();
     terminal::line(format!(
-        "fake-google handed out access tokens {} times, and none of its {} answers was an error.",
+        "fake-google refreshed {} access tokens on the way; {errors} of its {answers} answers \
+         were errors.\n",
         counters.oauth.total,
-        counters.statuses.values().sum::<u64>(),
     ));
     Ok(())
 }

@@ -41,6 +41,23 @@ pub(crate) enum Failure {
     /// The token-service refuses, or is not there.
     #[error(transparent)]
     Admin(#[from] admin::client::Error),
+    /// A service runs, and nothing tells which token it wants.
+    #[error(
+        "a token-service runs at {url}, and there is no admin token for it: set ADMIN_TOKEN or \
+         ADMIN_TOKEN_FILE, or DATABASE_URL so that its admin_token is found ({} is not there)",
+        path.display()
+    )]
+    NoAdminToken { url: String, path: PathBuf },
+    /// There is neither a service nor a database.
+    #[error(
+        "no token-service answers at {address} (TOKEN_SERVICE_LISTEN), and DATABASE_URL names a \
+         database in memory, which only its own process can open; start `antigravity-gateway \
+         serve`, or set TOKEN_SERVICE_URL"
+    )]
+    NothingToOpen { address: SocketAddr },
+    /// A file that cannot be imported.
+    #[error("{file}: {problem} (nothing was imported)")]
+    Import { file: String, problem: String },
     /// A file that cannot be read or written.
     #[error("cannot {action} {}: {source}", path.display())]
     File {

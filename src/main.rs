@@ -4,20 +4,23 @@
 mod admin;
 mod demo;
 mod failure;
+mod health;
+mod help;
 mod serve;
 mod stack;
+mod table;
 mod terminal;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use antigravity_runtime::config::{self, Environment};
+use antigravity_runtime::config::Environment;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::failure::Failure;
 
 /// An OpenAI-compatible gateway to Gemini, with a pool of Google projects behind it.
 #[derive(Debug, Parser)]
-#[command(name = "antigravity-gateway", version)]
+#[command(name = "antigravity-gateway", version, after_help = help::TOP)]
 struct Arguments {
     /// A file of NAME=value lines; by default ./.env when there is one. The environment
     /// goes before it.
@@ -30,13 +33,32 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve the OpenAI API, with the token-service in the same process (the default).
+    #[command(after_help = help::SERVE)]
     Serve,
     /// Show the whole path with a fake Google on this machine; needs no account.
+    #[command(after_help = help::DEMO)]
     Demo(demo::Arguments),
+    /// Import projects from a tokens file or a sealed export.
+    #[command(after_help = help::IMPORT)]
+    Import(admin::import::Arguments),
+    /// Write the whole pool, sealed with a passphrase.
+    #[command(after_help = help::EXPORT)]
+    Export(admin::export::Arguments),
+    /// List, show, add, remove, refresh, enable and disable projects.
+    #[command(subcommand, after_help = help::PROJECTS)]
+    Projects(admin::projects::Command),
+    /// List, add and remove the OAuth clients that minted the refresh tokens.
+    #[command(subcommand, after_help = help::OAUTH_CLIENTS)]
+    OauthClients(admin::oauth_clients::Command),
+    /// Exit with 0 when both services on this machine are healthy, else with 1.
+    Healthcheck,
 }
 
 fn main() -> ExitCode {
-    let matches = Arguments::command().get_matches();
+    let variables = format!("{}\n\n{}", help::TOP, help::variables());
+    let matches = Arguments::command()
+        .after_long_help(variables)
+        .get_matches();
     let arguments = match Arguments::from_arg_matches(&matches) {
         Ok(arguments) => arguments,
         Err(error) => error.exit(),
@@ -54,11 +76,18 @@ fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<(), Failure> {
-    match arguments.command.unwrap_or(Command::Serve) {
-        Command::Demo(demo) => demo::run(&demo).await,
-        Command::Serve => {
-            let environment = Environment::load(arguments.env_file.as_deref())?;
-            serve::run(&environment).await
-        }
+    let command = arguments.command.unwrap_or(Command::Serve);
+    if let Command::Demo(demo) = &command {
+        // It must not meet what is configured for real.
+        return demo::run(demo).await;
+    }
+    let environment = Environment::load(arguments.env_file.as_deref())?;
+    match command {
+        Command::Serve | Command::Demo(_) => serve::run(&environment).await,
+        Command::Import(import) => admin::import::run(&environment, import).await,
+        Command::Export(export) => admin::export::run(&environment, export).await,
+        Command::Projects(command) => admin::projects::run(&environment, command).await,
+        Command::OauthClients(command) => admin::oauth_clients::run(&environment, command).await,
+        Command::Healthcheck => health::run(&environment).await,
     }
 }

@@ -40,7 +40,7 @@ async fn announce(stack: &Stack) {
             "clients need the API key in this file, as API_KEYS is not set"
         );
     }
-    let client = Client::to(stack.token_service_address, &stack.admin_token);
+    let client = Client::to(stack.token_service.address, &stack.admin_token, "its own");
     let projects = match client {
         Ok(mut client) => client.count_projects().await,
         Err(error) => Err(error),

@@ -38,9 +38,11 @@ pub(crate) fn is_set(environment: &Environment, name: &str) -> Result<bool, Conf
 /// What both services are told.
 #[derive(Debug)]
 pub(crate) struct Configs {
-    gateway: gateway::config::Config,
-    token_service: token_service::Config,
-    /// The folder of the API key to be used when none is configured.
+    /// The gateway's, but for what is made at the first start.
+    pub(crate) gateway: gateway::config::Config,
+    /// The token-service's.
+    pub(crate) token_service: token_service::Config,
+    /// Whether the gateway is to use a key of its own making, as none is configured.
     own_api_key: bool,
 }
 
@@ -60,16 +62,7 @@ impl Configs {
             token_service_url: None,
         };
         let gateway = gateway::config::Config::from_environment(environment, defaults)?;
-        if token_service.database == Database::Memory {
-            for token in [
-                &mut token_service.gateway_token,
-                &mut token_service.admin_token,
-            ] {
-                if token.is_none() {
-                    *token = Some(secret::generate()?);
-                }
-            }
-        }
+        tokens_in_memory(&mut token_service)?;
         Ok(Self {
             gateway,
             token_service,
@@ -78,20 +71,108 @@ impl Configs {
     }
 }
 
+/// With a database in memory no file keeps the tokens that this process has to share
+/// with its own service.
+pub(crate) fn tokens_in_memory(config: &mut token_service::Config) -> Result<(), Failure> {
+    if config.database == Database::Memory {
+        for token in [&mut config.gateway_token, &mut config.admin_token] {
+            if token.is_none() {
+                *token = Some(secret::generate()?);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A token-service that runs in this process and answers.
+#[derive(Debug)]
+pub(crate) struct TokenService {
+    /// Where this process reaches it.
+    pub(crate) address: SocketAddr,
+    running: JoinHandle<Result<(), token_service::Error>>,
+    shutdown: Shutdown,
+}
+
+impl TokenService {
+    /// Starts one on `listener` and waits until it answers. `None`: `stop` came first.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub(crate) async fn start(
+        config: token_service::Config,
+        listener: TcpListener,
+        stop: &Shutdown,
+    ) -> Result<Option<Self>, Failure> {
+        let address = reachable(listener.local_addr()?);
+        // A drain of its own: it has to outlive the gateway that reports to it.
+        let shutdown = Shutdown {
+            abort: stop.abort.child_token(),
+            ..Shutdown::new()
+        };
+        let running = tokio::spawn(token_service::serve(config, listener, shutdown.clone()));
+        let mut this = Self {
+            address,
+            running,
+            shutdown,
+        };
+        loop {
+            tokio::select! {
+                ended = this.ended() => return Err(ended),
+                () = stop.drain.cancelled() => {
+                    this.stop().await?;
+                    return Ok(None);
+                }
+                healthy = token_service::healthcheck(address) => {
+                    if healthy.is_ok() {
+                        return Ok(Some(this));
+                    }
+                    tokio::time::sleep(LOOK).await;
+                }
+            }
+        }
+    }
+
+    /// Waits for it to end unasked, and says why it did.
+    async fn ended(&mut self) -> Failure {
+        let ended = (&mut self.running).await;
+        outcome(ended).err().unwrap_or(Failure::Ended {
+            service: "the token-service",
+        })
+    }
+
+    /// Ends it, and waits until everything is put away.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub(crate) async fn stop(self) -> Result<(), Failure> {
+        self.shutdown.drain.cancel();
+        outcome(self.running.await)
+    }
+}
+
+fn outcome(
+    ended: Result<Result<(), token_service::Error>, tokio::task::JoinError>,
+) -> Result<(), Failure> {
+    match ended {
+        Ok(done) => Ok(done?),
+        Err(_) => Err(Failure::BrokenOff {
+            service: "the token-service",
+        }),
+    }
+}
+
 /// Both services, running.
 #[derive(Debug)]
 pub(crate) struct Stack {
     /// Where clients reach the gateway.
     pub(crate) gateway_address: SocketAddr,
-    /// Where the token-service answers gRPC, as this process reaches it.
-    pub(crate) token_service_address: SocketAddr,
+    /// What the gateway stands on.
+    pub(crate) token_service: TokenService,
     /// The API key that is used because none is configured.
     pub(crate) api_key: Option<SecretFile>,
     /// The operators' token.
     pub(crate) admin_token: SecretString,
     gateway: JoinHandle<Result<(), gateway::ServeError>>,
-    token_service: JoinHandle<Result<(), token_service::Error>>,
-    token_service_shutdown: Shutdown,
     gateway_shutdown: Shutdown,
 }
 
@@ -100,73 +181,46 @@ impl Stack {
     /// gateway. `None`: `shutdown` came first.
     ///
     /// # Errors
-    /// When one of the two cannot start. Nothing that is kept was changed then, as both
-    /// listeners and every file are looked at before anything is made.
+    /// When one of the two cannot start.
     pub(crate) async fn start(
         configs: Configs,
         shutdown: &Shutdown,
     ) -> Result<Option<Self>, Failure> {
         let Configs {
             mut gateway,
-            token_service,
+            token_service: config,
             own_api_key,
         } = configs;
+        // Before anything is made: an address that is taken leaves no trace.
         let clients = bind(gateway.listen, "HOST, PORT").await?;
-        let grpc = bind(token_service.listen, "TOKEN_SERVICE_LISTEN").await?;
+        let grpc = bind(config.listen, "TOKEN_SERVICE_LISTEN").await?;
         let gateway_address = clients.local_addr()?;
-        let token_service_address = reachable(grpc.local_addr()?);
-
-        // Each gets a shutdown of its own: the token-service has to outlive the gateway,
-        // and a drain that takes too long must not take it along.
-        let token_service_shutdown = Shutdown {
-            abort: shutdown.abort.child_token(),
-            ..Shutdown::new()
+        let Some(token_service) = TokenService::start(config.clone(), grpc, shutdown).await? else {
+            return Ok(None);
         };
-        let mut running = tokio::spawn(token_service::serve(
-            token_service.clone(),
-            grpc,
-            token_service_shutdown.clone(),
-        ));
-        let ready = loop {
-            tokio::select! {
-                ended = &mut running => return Err(outcome_of_token_service(ended)),
-                () = shutdown.drain.cancelled() => break false,
-                healthy = token_service::healthcheck(token_service_address) => {
-                    if healthy.is_ok() {
-                        break true;
-                    }
-                    tokio::time::sleep(LOOK).await;
-                }
+
+        let (gateway_token, admin_token) = match (&config.gateway_token, &config.admin_token) {
+            (Some(gateway), Some(admin)) => (gateway.clone(), admin.clone()),
+            _ => {
+                let secrets = Secrets::load_or_create(&config)?;
+                (secrets.gateway_token, secrets.admin_token)
             }
         };
-        if !ready {
-            token_service_shutdown.drain.cancel();
-            finish_token_service(running.await)?;
-            return Ok(None);
-        }
-
-        let (gateway_token, admin_token) =
-            match (&token_service.gateway_token, &token_service.admin_token) {
-                (Some(gateway), Some(admin)) => (gateway.clone(), admin.clone()),
-                _ => {
-                    let secrets = Secrets::load_or_create(&token_service)?;
-                    (secrets.gateway_token, secrets.admin_token)
-                }
-            };
         let mut api_key = None;
         if own_api_key {
-            let (key, file) = match token_service.database.folder() {
+            let key = match config.database.folder() {
                 Some(folder) => {
                     let file = secret::read_or_create(&folder.join(API_KEY), secret::generate)?;
-                    (file.secret.clone(), Some(file))
+                    let key = file.secret.clone();
+                    api_key = Some(file);
+                    key
                 }
-                None => (secret::generate()?, None),
+                None => secret::generate()?,
             };
             gateway.api_keys = ApiKeys::single("default", key);
-            api_key = file;
         }
         gateway.gateway_token = gateway_token;
-        gateway.token_service_url = format!("http://{token_service_address}");
+        gateway.token_service_url = format!("http://{}", token_service.address);
         let gateway_shutdown = Shutdown {
             drain: shutdown.drain.child_token(),
             abort: shutdown.abort.child_token(),
@@ -174,12 +228,10 @@ impl Stack {
         let gateway = tokio::spawn(gateway::serve(gateway, clients, gateway_shutdown.clone()));
         Ok(Some(Self {
             gateway_address,
-            token_service_address,
+            token_service,
             api_key,
             admin_token,
             gateway,
-            token_service: running,
-            token_service_shutdown,
             gateway_shutdown,
         }))
     }
@@ -190,48 +242,24 @@ impl Stack {
     /// # Errors
     /// The first of the two that failed.
     pub(crate) async fn run(mut self) -> Result<(), Failure> {
-        let mut broken = None;
         let served = tokio::select! {
             served = &mut self.gateway => served,
-            ended = &mut self.token_service => {
-                broken = Some(outcome_of_token_service(ended));
+            ended = self.token_service.ended() => {
                 self.gateway_shutdown.drain.cancel();
-                (&mut self.gateway).await
+                // What broke first is what is told.
+                let _ = self.gateway.await;
+                return Err(ended);
             }
         };
         let served = match served {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(error.into()),
+            Ok(served) => served.map_err(Failure::from),
             Err(_) => Err(Failure::BrokenOff {
                 service: "the gateway",
             }),
         };
-        if let Some(broken) = broken {
-            return Err(broken);
-        }
-        self.token_service_shutdown.drain.cancel();
-        let ended = finish_token_service(self.token_service.await);
-        served.and(ended)
+        let stopped = self.token_service.stop().await;
+        served.and(stopped)
     }
-}
-
-type Ended = Result<Result<(), token_service::Error>, tokio::task::JoinError>;
-
-fn finish_token_service(ended: Ended) -> Result<(), Failure> {
-    match ended {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(error.into()),
-        Err(_) => Err(Failure::BrokenOff {
-            service: "the token-service",
-        }),
-    }
-}
-
-/// Of one that nobody has asked to end.
-fn outcome_of_token_service(ended: Ended) -> Failure {
-    finish_token_service(ended).err().unwrap_or(Failure::Ended {
-        service: "the token-service",
-    })
 }
 
 /// Opens a listener; `variables` set its address.

@@ -1,9 +1,14 @@
-//! The gRPC client of the operators' commands: which token-service it talks to, with
-//! which token, and the one in this process when none is running.
+//! The gRPC client of the operators' commands: every call they make, and what the
+//! refusals mean. Knows nothing of files, tables or where the service comes from.
 
-use std::{io, net::SocketAddr, path::PathBuf};
+use std::net::SocketAddr;
 
-use antigravity_proto::v1::{ListProjectsRequest, project_service_client::ProjectServiceClient};
+use antigravity_proto::v1::{
+    self, CreateProjectRequest, DeleteOAuthClientRequest, DeleteProjectRequest,
+    ExportProjectsRequest, GetProjectRequest, ImportProjectsRequest, ImportProjectsResponse,
+    ListOAuthClientsRequest, ListProjectsRequest, OAuthClient, Project, PutOAuthClientRequest,
+    RefreshProjectRequest, UpdateProjectRequest, project_service_client::ProjectServiceClient,
+};
 use secrecy::{ExposeSecret as _, SecretString};
 use tonic::{
     Code, Request, Status,
@@ -12,62 +17,53 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
+/// Projects a page.
+const PAGE: u32 = 500;
+
 /// Why a token-service cannot be asked, or refuses.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// The token has characters that no header can carry.
     #[error("ADMIN_TOKEN has characters that no header can carry")]
     Token,
-    /// `TOKEN_SERVICE_URL` is none.
+    /// The address is none.
     #[error("TOKEN_SERVICE_URL {url:?} is not an address such as http://127.0.0.1:50051")]
-    Url { url: String },
-    /// Nobody listens there.
+    Url {
+        /// What was given.
+        url: String,
+    },
+    /// Nobody answers at an address that an operator named.
     #[error(
-        "the token-service at {url} (TOKEN_SERVICE_URL) does not answer: {source}; start it, or unset TOKEN_SERVICE_URL to use the database of this machine"
+        "the token-service at {url} (TOKEN_SERVICE_URL) does not answer: {source}; start it, or \
+         unset TOKEN_SERVICE_URL to work on this machine's database"
     )]
     Unreachable {
+        /// Where it was sought.
         url: String,
+        /// Why not.
         source: tonic::transport::Error,
     },
-    /// It runs, and nothing tells which token it wants.
-    #[error(
-        "a token-service runs at {url}, but there is no admin token: set ADMIN_TOKEN or \
-         ADMIN_TOKEN_FILE, or go where its {} is",
-        path.display()
-    )]
-    NoToken { url: String, path: PathBuf },
-    /// The database is in memory, so that there is nothing to open.
-    #[error(
-        "no token-service runs at {address}, and DATABASE_URL names a database in memory, which \
-         ends with its process; start `antigravity-gateway serve`, or set TOKEN_SERVICE_URL"
-    )]
-    NothingToOpen { address: SocketAddr },
     /// The token is another one.
     #[error(
-        "the token-service does not accept this admin token ({origin}): set ADMIN_TOKEN to the one \
-         that it was started with, or to what its admin_token file holds"
+        "the token-service does not accept this admin token ({origin}); set ADMIN_TOKEN or \
+         ADMIN_TOKEN_FILE to the one that it was started with (it keeps its own in admin_token \
+         beside its database)"
     )]
-    WrongToken { origin: String },
+    WrongToken {
+        /// Where the token comes from.
+        origin: String,
+    },
     /// It refuses.
     #[error("{}", told(.0))]
     Refused(Box<Status>),
-    /// A port for the service in this process cannot be had.
-    #[error("cannot open a port on this machine: {0}")]
-    Port(#[from] io::Error),
 }
 
 fn told(status: &Status) -> String {
     match status.code() {
-        Code::Unavailable | Code::Internal | Code::Unknown => {
+        Code::Unavailable | Code::Internal | Code::Unknown | Code::Unimplemented => {
             format!("the token-service failed: {}", status.message())
         }
         _ => status.message().to_owned(),
-    }
-}
-
-impl From<Status> for Error {
-    fn from(status: Status) -> Self {
-        Self::Refused(Box::new(status))
     }
 }
 
@@ -84,9 +80,11 @@ impl Interceptor for Bearer {
 }
 
 /// Calls one token-service as its operator.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Client {
-    pub(crate) service: ProjectServiceClient<InterceptedService<Channel, Bearer>>,
+    service: ProjectServiceClient<InterceptedService<Channel, Bearer>>,
+    /// Where the token comes from, for people.
+    token_origin: String,
 }
 
 impl Client {
@@ -94,32 +92,227 @@ impl Client {
     ///
     /// # Errors
     /// A token that no header can carry.
-    pub(crate) fn to(address: SocketAddr, token: &SecretString) -> Result<Self, Error> {
+    pub(crate) fn to(
+        address: SocketAddr,
+        token: &SecretString,
+        token_origin: &str,
+    ) -> Result<Self, Error> {
         let url = format!("http://{address}");
-        let endpoint = Endpoint::from_shared(url.clone()).map_err(|_| Error::Url { url })?;
-        Self::over(endpoint.connect_lazy(), token)
+        Self::over(endpoint(&url)?.connect_lazy(), token, token_origin)
     }
 
-    fn over(channel: Channel, token: &SecretString) -> Result<Self, Error> {
+    /// A client over a connection that is there.
+    ///
+    /// # Errors
+    /// A token that no header can carry.
+    pub(crate) fn over(
+        channel: Channel,
+        token: &SecretString,
+        token_origin: &str,
+    ) -> Result<Self, Error> {
         let mut bearer: MetadataValue<Ascii> = format!("Bearer {}", token.expose_secret())
             .parse()
             .map_err(|_| Error::Token)?;
         bearer.set_sensitive(true);
         Ok(Self {
             service: ProjectServiceClient::with_interceptor(channel, Bearer(bearer)),
+            token_origin: token_origin.to_owned(),
         })
     }
 
+    fn refusal(&self, status: Status) -> Error {
+        match status.code() {
+            Code::Unauthenticated => Error::WrongToken {
+                origin: self.token_origin.clone(),
+            },
+            _ => Error::Refused(Box::new(status)),
+        }
+    }
+
     /// How many projects there are.
-    ///
-    /// # Errors
-    /// When the service refuses.
     pub(crate) async fn count_projects(&mut self) -> Result<u32, Error> {
         let request = ListProjectsRequest {
             page_size: 1,
             ..Default::default()
         };
-        let answer = self.service.list_projects(request).await?;
+        let answer = self.service.list_projects(request).await;
+        let answer = answer.map_err(|status| self.refusal(status))?;
         Ok(answer.into_inner().total_size)
+    }
+
+    /// Every project, in the order of their ids.
+    pub(crate) async fn list_projects(&mut self) -> Result<Vec<Project>, Error> {
+        let mut projects = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let request = ListProjectsRequest {
+                page_size: PAGE,
+                page_token,
+            };
+            let answer = self.service.list_projects(request).await;
+            let answer = answer.map_err(|status| self.refusal(status))?.into_inner();
+            projects.extend(answer.projects);
+            page_token = answer.next_page_token;
+            if page_token.is_empty() {
+                return Ok(projects);
+            }
+        }
+    }
+
+    /// One project.
+    pub(crate) async fn get_project(&mut self, id: String) -> Result<Project, Error> {
+        let answer = self.service.get_project(GetProjectRequest { id }).await;
+        Ok(answer.map_err(|status| self.refusal(status))?.into_inner())
+    }
+
+    /// Adds a project.
+    pub(crate) async fn create_project(
+        &mut self,
+        project: Project,
+        refresh_token: &SecretString,
+    ) -> Result<Project, Error> {
+        let request = CreateProjectRequest {
+            project: Some(project),
+            refresh_token: refresh_token.expose_secret().to_owned(),
+            ..Default::default()
+        };
+        let answer = self.service.create_project(request).await;
+        Ok(answer.map_err(|status| self.refusal(status))?.into_inner())
+    }
+
+    /// Takes a project out of the rotation, or puts it back.
+    pub(crate) async fn set_disabled(
+        &mut self,
+        id: String,
+        disabled: bool,
+    ) -> Result<Project, Error> {
+        let request = UpdateProjectRequest {
+            project: Some(Project {
+                id,
+                disabled,
+                ..Default::default()
+            }),
+            update_mask: Some(prost_types::FieldMask {
+                paths: vec!["disabled".to_owned()],
+            }),
+            ..Default::default()
+        };
+        let answer = self.service.update_project(request).await;
+        Ok(answer.map_err(|status| self.refusal(status))?.into_inner())
+    }
+
+    /// Removes a project and its tokens.
+    pub(crate) async fn delete_project(&mut self, id: String) -> Result<(), Error> {
+        let request = DeleteProjectRequest { id };
+        let answer = self.service.delete_project(request).await;
+        answer.map_err(|status| self.refusal(status))?;
+        Ok(())
+    }
+
+    /// Refreshes a project's access token now.
+    pub(crate) async fn refresh_project(&mut self, id: String) -> Result<Project, Error> {
+        let request = RefreshProjectRequest { id };
+        let answer = self.service.refresh_project(request).await;
+        Ok(answer.map_err(|status| self.refusal(status))?.into_inner())
+    }
+
+    /// Imports what the pieces together are; one answer an entry.
+    pub(crate) async fn import_projects(
+        &mut self,
+        pieces: Vec<ImportProjectsRequest>,
+    ) -> Result<Vec<ImportProjectsResponse>, Error> {
+        let answer = self
+            .service
+            .import_projects(tokio_stream::iter(pieces))
+            .await;
+        let mut answers = answer.map_err(|status| self.refusal(status))?.into_inner();
+        let mut results = Vec::new();
+        while let Some(result) = answers
+            .message()
+            .await
+            .map_err(|status| self.refusal(status))?
+        {
+            results.push(result);
+        }
+        Ok(results)
+    }
+
+    /// The pool, sealed with the passphrase.
+    pub(crate) async fn export_projects(
+        &mut self,
+        passphrase: &SecretString,
+        ids: Vec<String>,
+    ) -> Result<Vec<u8>, Error> {
+        let request = ExportProjectsRequest {
+            passphrase: passphrase.expose_secret().to_owned(),
+            ids,
+        };
+        let answer = self.service.export_projects(request).await;
+        let mut answers = answer.map_err(|status| self.refusal(status))?.into_inner();
+        let mut sealed = Vec::new();
+        while let Some(piece) = answers
+            .message()
+            .await
+            .map_err(|status| self.refusal(status))?
+        {
+            sealed.extend(piece.sealed_export);
+        }
+        Ok(sealed)
+    }
+
+    /// The OAuth clients, without their secrets.
+    pub(crate) async fn list_oauth_clients(&mut self) -> Result<Vec<OAuthClient>, Error> {
+        let answer = self
+            .service
+            .list_o_auth_clients(ListOAuthClientsRequest {})
+            .await;
+        Ok(answer
+            .map_err(|status| self.refusal(status))?
+            .into_inner()
+            .clients)
+    }
+
+    /// Adds or changes an OAuth client; without a secret it keeps the one it has.
+    pub(crate) async fn put_oauth_client(
+        &mut self,
+        client: OAuthClient,
+        client_secret: Option<&SecretString>,
+    ) -> Result<OAuthClient, Error> {
+        let request = PutOAuthClientRequest {
+            client: Some(client),
+            client_secret: client_secret
+                .map(|secret| secret.expose_secret().to_owned())
+                .unwrap_or_default(),
+        };
+        let answer = self.service.put_o_auth_client(request).await;
+        Ok(answer.map_err(|status| self.refusal(status))?.into_inner())
+    }
+
+    /// Removes an OAuth client that no project names.
+    pub(crate) async fn delete_oauth_client(&mut self, client_id: String) -> Result<(), Error> {
+        let request = DeleteOAuthClientRequest { client_id };
+        let answer = self.service.delete_o_auth_client(request).await;
+        answer.map_err(|status| self.refusal(status))?;
+        Ok(())
+    }
+}
+
+/// The endpoint of a URL.
+///
+/// # Errors
+/// Text that is no URL.
+pub(crate) fn endpoint(url: &str) -> Result<Endpoint, Error> {
+    Endpoint::from_shared(url.to_owned()).map_err(|_| Error::Url {
+        url: url.to_owned(),
+    })
+}
+
+/// A name of an upstream in the contract.
+pub(crate) fn upstream_name(upstream: i32) -> &'static str {
+    match v1::Upstream::try_from(upstream) {
+        Ok(v1::Upstream::Antigravity) => "antigravity",
+        Ok(v1::Upstream::Gemini) => "gemini",
+        Ok(v1::Upstream::Vertex) => "vertex",
+        Ok(v1::Upstream::Unspecified) | Err(_) => "unspecified",
     }
 }

@@ -1,3 +1,31 @@
-//! The operators' commands.
+//! The operators' commands: gRPC clients of the token-service, with tables for people
+//! and `--json` for scripts.
 
 pub(crate) mod client;
+mod connection;
+pub(crate) mod export;
+mod files;
+pub(crate) mod import;
+pub(crate) mod oauth_clients;
+pub(crate) mod projects;
+mod view;
+
+use antigravity_runtime::config::Environment;
+
+pub(crate) use self::connection::Purpose;
+use self::{client::Client, connection::Connection};
+use crate::failure::Failure;
+
+/// Does `command` with a client, and puts the service away if it was in this process.
+async fn with_client<T>(
+    environment: &Environment,
+    purpose: Purpose,
+    command: impl AsyncFnOnce(&mut Client) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let mut connection = Connection::open(environment, purpose).await?;
+    let done = command(&mut connection.client).await;
+    let closed = connection.close().await;
+    let done = done?;
+    closed?;
+    Ok(done)
+}

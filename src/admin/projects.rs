@@ -1,0 +1,349 @@
+//! `projects`: the pool, one project at a time and as a list.
+
+use std::io::{self, BufRead as _, IsTerminal as _};
+
+use antigravity_proto::v1;
+use antigravity_runtime::config::Environment;
+use comfy_table::Cell;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Purpose, files::Source, view, with_client};
+use crate::{failure::Failure, table, terminal};
+
+/// What `projects` takes.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// List the projects, with their states and what to do about them.
+    List {
+        /// Print JSON: {"projects": [...]}, each as `show` prints it.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show everything about one project.
+    Show {
+        /// The project's id in the pool.
+        id: String,
+        /// Print JSON: {"id", "google_project_id", "upstream", "location",
+        /// "oauth_client_id", "display_name", "disabled", "state", "state_reason",
+        /// "action_url", "cooldowns": [{"model_group", "until"}], "token_expires_at",
+        /// "token_fingerprint", "refreshed_at", "refresh_error", "created_at",
+        /// "updated_at", "last_dealt_at"}.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Add a project with its refresh token.
+    Add(Add),
+    /// Remove a project and its tokens for good.
+    Remove {
+        /// The project's id in the pool.
+        id: String,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+        /// Print JSON: {"id", "removed"}.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Refresh a project's access token now.
+    Refresh(One),
+    /// Put a project back into the rotation.
+    Enable(One),
+    /// Take a project out of the rotation.
+    Disable(One),
+}
+
+/// One project.
+#[derive(Debug, clap::Args)]
+pub(crate) struct One {
+    /// The project's id in the pool.
+    id: String,
+    /// Print JSON: the project, as `show` prints it.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A new project.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Add {
+    /// The Google Cloud project id, such as my-project-123.
+    google_project_id: String,
+    /// A file with the refresh token; - reads standard input.
+    #[arg(long, value_name = "FILE")]
+    refresh_token_file: Source,
+    /// Its id in the pool. Default: the Google Cloud project id.
+    #[arg(long)]
+    id: Option<String>,
+    /// Which Google API serves it. Default: DEFAULT_UPSTREAM.
+    #[arg(long, value_enum)]
+    upstream: Option<Upstream>,
+    /// Vertex AI's location. Default: global.
+    #[arg(long)]
+    location: Option<String>,
+    /// The OAuth client that minted the refresh token. Default: the only one there is.
+    #[arg(long, value_name = "CLIENT_ID")]
+    oauth_client: Option<String>,
+    /// A name for people.
+    #[arg(long)]
+    name: Option<String>,
+    /// Print JSON: the project, as `show` prints it.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The upstreams as operators write them.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Upstream {
+    Antigravity,
+    Gemini,
+    Vertex,
+}
+
+#[derive(Debug, Serialize)]
+struct List {
+    projects: Vec<view::Project>,
+}
+
+#[derive(Debug, Serialize)]
+struct Removed {
+    id: String,
+    removed: bool,
+}
+
+/// Does one of them.
+pub(crate) async fn run(environment: &Environment, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::List { json } => list(environment, json).await,
+        Command::Show { id, json } => {
+            let project = with_client(environment, Purpose::Read, async |client| {
+                Ok(client.get_project(id).await?)
+            })
+            .await?;
+            show(project, json)
+        }
+        Command::Add(add) => {
+            let json = add.json;
+            let project = create(environment, add).await?;
+            told(project, json, "is added")
+        }
+        Command::Remove { id, yes, json } => remove(environment, id, yes, json).await,
+        Command::Refresh(One { id, json }) => {
+            let project = with_client(environment, Purpose::Write, async |client| {
+                Ok(client.refresh_project(id).await?)
+            })
+            .await?;
+            told(project, json, "is refreshed")
+        }
+        Command::Enable(one) => set_disabled(environment, one, false).await,
+        Command::Disable(one) => set_disabled(environment, one, true).await,
+    }
+}
+
+async fn list(environment: &Environment, json: bool) -> Result<(), Failure> {
+    let projects = with_client(environment, Purpose::Read, async |client| {
+        Ok(client.list_projects().await?)
+    })
+    .await?;
+    let list = List {
+        projects: projects.into_iter().map(Into::into).collect(),
+    };
+    if json {
+        return view::print_json(&list);
+    }
+    if list.projects.is_empty() {
+        terminal::line(
+            "There is no project yet. Add one: `antigravity-gateway import data/tokens.json`, or \
+             `antigravity-gateway projects add GOOGLE_PROJECT_ID --refresh-token-file FILE`.",
+        );
+        return Ok(());
+    }
+    let now = Timestamp::now();
+    let mut table = table::table(&[
+        "ID",
+        "GOOGLE PROJECT",
+        "UPSTREAM",
+        "STATE",
+        "TOKEN ENDS",
+        "COOLDOWNS",
+        "REMARKS",
+    ]);
+    for project in &list.projects {
+        table.add_row([
+            Cell::new(&project.id),
+            Cell::new(&project.google_project_id),
+            Cell::new(project.upstream),
+            table::state(project.state),
+            Cell::new(since(project.token_expires_at, now)),
+            Cell::new(cooldowns(project, now)),
+            Cell::new(remarks(project)),
+        ]);
+    }
+    table::print(&table);
+    Ok(())
+}
+
+async fn create(environment: &Environment, add: Add) -> Result<v1::Project, Failure> {
+    let refresh_token = add.refresh_token_file.read_secret("refresh token")?;
+    let upstream = match add.upstream {
+        None => v1::Upstream::Unspecified,
+        Some(Upstream::Antigravity) => v1::Upstream::Antigravity,
+        Some(Upstream::Gemini) => v1::Upstream::Gemini,
+        Some(Upstream::Vertex) => v1::Upstream::Vertex,
+    };
+    let project = v1::Project {
+        id: add.id.unwrap_or_default(),
+        google_project_id: add.google_project_id,
+        upstream: upstream.into(),
+        location: add.location.unwrap_or_default(),
+        oauth_client_id: add.oauth_client.unwrap_or_default(),
+        display_name: add.name.unwrap_or_default(),
+        ..Default::default()
+    };
+    with_client(environment, Purpose::Write, async |client| {
+        Ok(client.create_project(project, &refresh_token).await?)
+    })
+    .await
+}
+
+async fn remove(
+    environment: &Environment,
+    id: String,
+    yes: bool,
+    json: bool,
+) -> Result<(), Failure> {
+    confirm(
+        yes,
+        &format!("Remove the project {id} and its tokens for good?"),
+    )?;
+    with_client(environment, Purpose::Write, async |client| {
+        Ok(client.delete_project(id.clone()).await?)
+    })
+    .await?;
+    if json {
+        return view::print_json(&Removed { id, removed: true });
+    }
+    terminal::line(format!("{id} is removed"));
+    Ok(())
+}
+
+async fn set_disabled(
+    environment: &Environment,
+    One { id, json }: One,
+    disabled: bool,
+) -> Result<(), Failure> {
+    let project = with_client(environment, Purpose::Write, async |client| {
+        Ok(client.set_disabled(id, disabled).await?)
+    })
+    .await?;
+    told(
+        project,
+        json,
+        if disabled {
+            "is disabled"
+        } else {
+            "is enabled"
+        },
+    )
+}
+
+/// Asks a person; without one, or with `--yes`, nobody is asked.
+pub(super) fn confirm(yes: bool, question: &str) -> Result<(), Failure> {
+    if yes {
+        return Ok(());
+    }
+    if !io::stdin().is_terminal() {
+        return Err(Failure::Usage(
+            "there is no terminal to ask at; say --yes".to_owned(),
+        ));
+    }
+    terminal::piece(&format!("{question} [y/N] "));
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    match answer.trim().to_ascii_lowercase().as_str() {
+        "y" | "yes" => Ok(()),
+        _ => Err(Failure::Found("nothing was removed".to_owned())),
+    }
+}
+
+fn told(project: v1::Project, json: bool, what: &str) -> Result<(), Failure> {
+    let project = view::Project::from(project);
+    if json {
+        return view::print_json(&project);
+    }
+    let now = Timestamp::now();
+    let mut text = format!("{} {what}: {}", project.id, project.state.replace('_', " "));
+    if let Some(end) = project.token_expires_at {
+        text = format!("{text}, access token ends {}", table::distance(end, now));
+    }
+    let remarks = remarks(&project);
+    if !remarks.is_empty() {
+        text = format!("{text}; {remarks}");
+    }
+    terminal::line(text);
+    Ok(())
+}
+
+fn show(project: v1::Project, json: bool) -> Result<(), Failure> {
+    let project = view::Project::from(project);
+    if json {
+        return view::print_json(&project);
+    }
+    let now = Timestamp::now();
+    let text = |text: &Option<String>| Cell::new(text.as_deref().unwrap_or("-"));
+    let mut table = table::table(&["PROJECT", &project.id]);
+    let rows = [
+        ("Name", text(&project.display_name)),
+        ("Google project", Cell::new(&project.google_project_id)),
+        ("Upstream", Cell::new(project.upstream)),
+        ("Location", text(&project.location)),
+        ("OAuth client", Cell::new(&project.oauth_client_id)),
+        ("State", table::state(project.state)),
+        ("Why, and what next", text(&project.state_reason)),
+        ("To be opened", text(&project.action_url)),
+        ("Cooldowns", Cell::new(cooldowns(&project, now))),
+        (
+            "Access token ends",
+            Cell::new(since(project.token_expires_at, now)),
+        ),
+        ("Access token", text(&project.token_fingerprint)),
+        ("Refreshed", Cell::new(since(project.refreshed_at, now))),
+        ("Last refresh failed", text(&project.refresh_error)),
+        ("Last dealt", Cell::new(since(project.last_dealt_at, now))),
+        ("Added", Cell::new(since(project.created_at, now))),
+        ("Changed", Cell::new(since(project.updated_at, now))),
+    ];
+    for (name, value) in rows {
+        table.add_row([Cell::new(name), value]);
+    }
+    table::print(&table);
+    Ok(())
+}
+
+fn since(time: Option<Timestamp>, now: Timestamp) -> String {
+    time.map_or_else(|| "-".to_owned(), |time| table::distance(time, now))
+}
+
+fn cooldowns(project: &view::Project, now: Timestamp) -> String {
+    let each = project.cooldowns.iter().map(|cooldown| {
+        let group = cooldown.model_group.as_deref().unwrap_or("all models");
+        format!("{group} {}", since(cooldown.until, now))
+    });
+    match each.collect::<Vec<_>>() {
+        none if none.is_empty() => "-".to_owned(),
+        some => some.join(", "),
+    }
+}
+
+fn remarks(project: &view::Project) -> String {
+    let state_reason = project.state_reason.iter().cloned();
+    let link = project.action_url.iter().cloned();
+    let failure = project
+        .refresh_error
+        .iter()
+        .map(|error| format!("last refresh: {error}"));
+    state_reason
+        .chain(link)
+        .chain(failure)
+        .collect::<Vec<_>>()
+        .join("; ")
+}

@@ -1,0 +1,17 @@
+//! `healthcheck`: asks both services of a running `serve`, for containers without a
+//! shell.
+
+use antigravity_runtime::config::Environment;
+
+use crate::{failure::Failure, stack::Configs};
+
+/// Asks both.
+pub(crate) async fn run(environment: &Environment) -> Result<(), Failure> {
+    let configs = Configs::from_environment(environment)?;
+    let address = configs.gateway.listen;
+    gateway::health::check(address)
+        .await
+        .map_err(|source| Failure::GatewayHealth { address, source })?;
+    token_service::healthcheck(configs.token_service.listen).await?;
+    Ok(())
+}
