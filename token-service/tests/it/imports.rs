@@ -11,8 +11,8 @@ use token_service::{
 };
 
 use crate::support::{
-    Home, dealt, entry, google, ids, project, set_disabled, tokens_json, tokens_json_of, update,
-    wanted,
+    Home, dealt, entry, eventually, google, ids, project, refreshes, set_disabled, tokens_json,
+    tokens_json_of, update, wanted,
 };
 
 #[tokio::test]
@@ -66,8 +66,10 @@ async fn rotations_removals_and_disablings_survive_and_edits_are_taken_over() {
     assert_eq!(second.display_name, "edited after its removal");
     let third = project(&mut admin, "fake-project-3").await;
     assert_eq!(third.state(), State::Disabled);
-    let fourth = project(&mut admin, "fake-project-4").await;
-    assert_eq!(fourth.refreshed_at, None, "another login");
+    eventually("the fourth is refreshed with its new login", async || {
+        refreshes(google.fake(), 6) == 1
+    })
+    .await;
     assert!(
         dealt(&mut service.tokens().await, wanted(3))
             .await

@@ -115,10 +115,14 @@ async fn refreshes_ahead_for_projects_that_nobody_asks_for() {
     home.write_tokens(&tokens_json(1..=2));
     let service = home.start().await;
     let fake = fake(&google);
-    eventually("both are refreshed", async || {
-        refreshes(&fake, 1) == 1 && refreshes(&fake, 2) == 1
-    })
-    .await;
+    let mut admin = service.projects().await;
+    for id in ["fake-project-1", "fake-project-2"] {
+        eventually("it is refreshed", async || {
+            project(&mut admin, id).await.refreshed_at.is_some()
+        })
+        .await;
+    }
+    assert_eq!((refreshes(&fake, 1), refreshes(&fake, 2)), (1, 1));
     home.clock.advance(Duration::from_secs(54 * 60));
     eventually("both are refreshed again", async || {
         refreshes(&fake, 1) == 2 && refreshes(&fake, 2) == 2
