@@ -384,6 +384,10 @@ pub(crate) fn change_record(record: &mut ProjectRecord, update: ProjectUpdate, n
         record.token = None;
         record.credential = credential();
     } else if other_client {
+        // A login that the old client was refused for may be the new client's.
+        if matches!(record.project.status, Status::NeedsLogin { .. }) {
+            record.project.status = Status::Active;
+        }
         record.token = None;
         record.credential = credential();
     }

@@ -131,7 +131,7 @@ impl crate::pool::State {
         tracing::info!(
             project = &*id,
             model = report.model,
-            answer = ?report.answer,
+            answer = report.answer.name(),
             "a gateway's report changed a project"
         );
         self.rotation.drop_returned(&id);

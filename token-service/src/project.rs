@@ -153,6 +153,19 @@ pub(crate) enum Answer {
     Neutral,
 }
 
+impl Answer {
+    /// For logs. Without the link, which may be good for whoever reads it.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Limited { .. } => "limited",
+            Self::ValidationRequired { .. } => "validation required",
+            Self::Suspended { .. } => "suspended",
+            Self::Neutral => "neutral",
+        }
+    }
+}
+
 impl Project {
     /// Whether it is in the rotation at all.
     pub(crate) fn is_dealt(&self) -> bool {

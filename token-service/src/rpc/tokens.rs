@@ -58,6 +58,7 @@ impl TokenService for Tokens {
         check.at_most("returned_turns", request.returned_turns.len(), MAX_LISTED);
         check.at_most("rejected", request.rejected.len(), MAX_LISTED);
         text(&mut check, "model", &request.model);
+        text(&mut check, "gateway_id", &request.gateway_id);
         check.done()?;
 
         {
@@ -84,6 +85,12 @@ impl TokenService for Tokens {
             Err(error) if refreshed.is_empty() => return Err(status(&error)),
             Err(_) => Vec::new(),
         };
+        tracing::debug!(
+            gateway = request.gateway_id,
+            turns = turns.len(),
+            refreshed = refreshed.len(),
+            "dealt"
+        );
         Ok(Response::new(v1::AcquireTokensResponse {
             turns: turns
                 .iter()
@@ -106,8 +113,12 @@ impl TokenService for Tokens {
         &self,
         request: Request<v1::ReportOutcomesRequest>,
     ) -> Result<Response<v1::ReportOutcomesResponse>, Status> {
-        let reports = request.into_inner().reports;
+        let v1::ReportOutcomesRequest {
+            reports,
+            gateway_id,
+        } = request.into_inner();
         let mut check = Check::default();
+        text(&mut check, "gateway_id", &gateway_id);
         check.at_most("reports", reports.len(), MAX_REPORTS);
         let reports = reports
             .into_iter()
@@ -117,6 +128,7 @@ impl TokenService for Tokens {
             .collect();
         check.done()?;
         let counted = self.pool.report(reports).await;
+        tracing::debug!(gateway = gateway_id, counted = counted.counted, "reported");
         Ok(Response::new(v1::ReportOutcomesResponse {
             counted: counted.counted,
             repeated_reports: counted.repeated,

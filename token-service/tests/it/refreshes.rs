@@ -10,8 +10,8 @@ use tonic::Code;
 use tonic_types::StatusExt as _;
 
 use crate::support::{
-    Home, TokensClient, dealt, entry, eventually, fake, google, google_with, one_token, project,
-    refreshes, rotating_google, tokens_json, tokens_json_of, wanted,
+    Home, Service, TokensClient, dealt, entry, eventually, fake, google, google_with, one_token,
+    project, refreshes, rotating_google, tokens_json, tokens_json_of, wanted,
 };
 
 fn delayed(milliseconds: u64) -> Action {
@@ -446,4 +446,60 @@ async fn a_slow_refresh_does_not_hold_up_a_call_that_another_project_can_serve()
     );
     let aborted = tokio::time::timeout(Duration::from_secs(20), service.stop());
     aborted.await.unwrap();
+}
+
+#[tokio::test]
+async fn the_files_token_url_is_used_unless_one_is_configured() {
+    let google = google(1).await;
+    let home = Home::new(&google);
+    let mut file = tokens_json([1]);
+    file["oauth_config"]["token_url"] = json!(home.token_url);
+    home.write_tokens(&file);
+    let mut config = home.config();
+    config.oauth_token_url = None;
+    let service = Service::start(config).await;
+    one_token(&mut service.tokens().await).await;
+    service.stop().await;
+
+    home.clock.advance(Duration::from_secs(3700));
+    let mut config = home.config();
+    config.oauth_token_url = Some("http://127.0.0.1:9/token".into());
+    let service = Service::start(config).await;
+    let refused = service.tokens().await.acquire_tokens(wanted(1)).await;
+    assert_eq!(refused.unwrap_err().code(), Code::Unavailable);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn an_authority_of_ones_own_is_trusted_when_it_is_named() {
+    let google = fake_google::Running::start(fake_google::Config::with_accounts(1), true)
+        .await
+        .unwrap();
+    let home = Home::new(&google);
+    home.write_tokens(&tokens_json([1]));
+    let service = home.start().await;
+    let refused = service.tokens().await.acquire_tokens(wanted(1)).await;
+    assert_eq!(refused.unwrap_err().code(), Code::Unavailable);
+    service.stop().await;
+
+    let authority = home.path("ca.pem");
+    std::fs::write(&authority, google.ca_pem().unwrap()).unwrap();
+    let mut config = home.config();
+    config.upstream_ca_file = Some(authority);
+    let service = Service::start(config).await;
+    one_token(&mut service.tokens().await).await;
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_database_in_memory_serves_as_well() {
+    let google = google(1).await;
+    let home = Home::new(&google);
+    home.write_tokens(&tokens_json([1]));
+    let mut config = home.config();
+    config.database = token_service::config::Database::Memory;
+    let service = Service::start(config).await;
+    one_token(&mut service.tokens().await).await;
+    service.stop().await;
+    assert!(!home.path("data").exists());
 }

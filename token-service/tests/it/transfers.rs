@@ -166,6 +166,13 @@ async fn what_cannot_be_imported_is_told() {
         assert_eq!(violation.field, field);
         assert!(violation.description.contains(part), "{violation:?}");
     }
+    let too_large = Payload::TokensJson(vec![b' '; 5 << 20]);
+    let refused = import(&mut admin, vec![too_large]).await.unwrap_err();
+    assert_eq!(
+        refused.code(),
+        Code::OutOfRange,
+        "a message has at most 4 MiB"
+    );
     let short = v1::ExportProjectsRequest {
         passphrase: "elevenchars".into(),
         ids: Vec::new(),
