@@ -124,7 +124,8 @@ const REQUEST_TIMEOUT: Var = Var {
 const BODY_TIMEOUT: Var = Var {
     name: "BODY_TIMEOUT",
     default: "30s",
-    help: "Between two reads of a client's body, and ten times that for all of it.",
+    help: "For a request's headers, and between two reads of its body; ten times that for all of \
+           the body.",
     secret: false,
 };
 const KEEPALIVE_INTERVAL: Var = Var {

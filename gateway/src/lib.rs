@@ -84,6 +84,8 @@ pub async fn serve(
     let limits = Limits {
         drain_delay: config.shutdown_delay,
         drain_grace: config.shutdown_grace,
+        header_timeout: config.timeouts.body,
+        header_timeout_answer: http::HEAD_TIMEOUT,
         ..Limits::default()
     };
     let admin = match config.admin_listen {

@@ -60,11 +60,10 @@ async fn answer(
     let response = if stream {
         streamed(Arc::clone(&gateway), call).await
     } else {
-        gateway
-            .upstream
-            .open(&call)
-            .await
-            .map(|opened| respond::json(opened.first))
+        tokio::select! {
+            opened = gateway.upstream.open(&call) => opened.map(|opened| respond::json(opened.first)),
+            () = gateway.shutdown.abort.cancelled() => Err(Error::ShuttingDown),
+        }
     };
     let mut response = match response {
         Ok(response) => response,
@@ -171,6 +170,7 @@ async fn streamed(gateway: Arc<Gateway>, call: Call) -> Result<Response<Body>, E
     let state = tokio::select! {
         opened = &mut opening => Stage::opened(opened?),
         () = clock.sleep(keepalive) => Stage::Opening(opening),
+        () = abort.cancelled() => return Err(Error::ShuttingDown),
     };
     let events = Events {
         stage: state,

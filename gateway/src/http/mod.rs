@@ -10,3 +10,6 @@ mod respond;
 mod router;
 
 pub use router::{Gateway, admin_router, router};
+
+/// Sent to clients whose request's head does not end.
+pub const HEAD_TIMEOUT: &[u8] = respond::HEAD_TIMEOUT;

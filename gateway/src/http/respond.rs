@@ -12,6 +12,12 @@ use crate::error::Error;
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) const IGNORED_PARAMS: HeaderName = HeaderName::from_static("x-ignored-params");
+/// What a client gets whose request's head does not end; the listener sends it, since
+/// there is no request to answer yet.
+pub(super) const HEAD_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
+    Content-Type: application/json\r\nContent-Length: 144\r\nConnection: close\r\n\r\n\
+    {\"error\":{\"message\":\"The headers of your request did not arrive in time.\",\
+    \"type\":\"invalid_request_error\",\"param\":null,\"code\":\"request_timeout\"}}";
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 
 /// The id of a request: the client's where it has a sane one, else a new one.

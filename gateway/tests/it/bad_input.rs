@@ -224,6 +224,34 @@ async fn bodies_that_are_too_large_never_end_or_are_no_text() {
     )
     .await;
     assert!(gzip.starts_with("HTTP/1.1 415"), "{gzip}");
+    // Heads that do not end, and connections that say nothing or next to nothing.
+    let endless = raw(
+        &world,
+        &[b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nX-A: b"],
+    )
+    .await;
+    assert!(
+        endless.starts_with("HTTP/1.1 408") && endless.contains("request_timeout"),
+        "{endless}"
+    );
+    let (_, body) = endless.split_once("\r\n\r\n").unwrap();
+    assert!(
+        serde_json::from_str::<Value>(body).is_ok()
+            && endless.contains(&format!("Content-Length: {}", body.len())),
+        "{endless}"
+    );
+    for quiet in [&b""[..], b"P", b"PR"] {
+        assert_eq!(raw(&world, &[quiet]).await, "");
+    }
+    let huge = raw(
+        &world,
+        &[
+            b"GET /livez HTTP/1.1\r\nHost: x\r\nX-A: ",
+            &vec![b'a'; 1 << 20],
+        ],
+    )
+    .await;
+    assert!(huge.starts_with("HTTP/1.1 431"), "{huge}");
     // No key: refused before the body is read.
     let nobody = raw(&world, &[b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\nConnection: close\r\n\r\n"]).await;
     assert!(nobody.starts_with("HTTP/1.1 401"), "{nobody}");
