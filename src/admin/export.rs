@@ -53,6 +53,9 @@ pub(crate) async fn run(environment: &Environment, arguments: Arguments) -> Resu
     }
     let passphrase = passphrase_file.read_secret("passphrase")?;
     let sealed = with_client(environment, Purpose::Read, async |client| {
+        if client.count_projects().await? == 0 {
+            return Err(Failure::Found("there is no project to export".to_owned()));
+        }
         Ok(client.export_projects(&passphrase, projects).await?)
     })
     .await?;

@@ -124,7 +124,7 @@ pub(crate) async fn run(environment: &Environment, command: Command) -> Result<(
         Command::Add(add) => {
             let json = add.json;
             let project = create(environment, add).await?;
-            told(project, json, "is added")
+            told(project, json, "is added, and is ")
         }
         Command::Remove { id, yes, json } => remove(environment, id, yes, json).await,
         Command::Refresh(One { id, json }) => {
@@ -132,7 +132,7 @@ pub(crate) async fn run(environment: &Environment, command: Command) -> Result<(
                 Ok(client.refresh_project(id).await?)
             })
             .await?;
-            told(project, json, "is refreshed")
+            told(project, json, "is refreshed, and is ")
         }
         Command::Enable(one) => set_disabled(environment, one, false).await,
         Command::Disable(one) => set_disabled(environment, one, true).await,
@@ -235,15 +235,7 @@ async fn set_disabled(
         Ok(client.set_disabled(id, disabled).await?)
     })
     .await?;
-    told(
-        project,
-        json,
-        if disabled {
-            "is disabled"
-        } else {
-            "is enabled"
-        },
-    )
+    told(project, json, "is ")
 }
 
 /// Asks a person; without one, or with `--yes`, nobody is asked.
@@ -271,7 +263,7 @@ fn told(project: v1::Project, json: bool, what: &str) -> Result<(), Failure> {
         return view::print_json(&project);
     }
     let now = Timestamp::now();
-    let mut text = format!("{} {what}: {}", project.id, project.state.replace('_', " "));
+    let mut text = format!("{} {what}{}", project.id, project.state.replace('_', " "));
     if let Some(end) = project.token_expires_at {
         text = format!("{text}, access token ends {}", table::distance(end, now));
     }

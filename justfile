@@ -1,0 +1,32 @@
+# Everything that a change has to pass, but for the replays.
+check: fmt lint test
+
+# Format.
+fmt:
+    cargo fmt --all
+
+# The lints and the documentation, without a warning.
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+# Every test; `just test -p gateway` for one crate's.
+test *arguments="--workspace":
+    cargo test {{arguments}}
+
+# A chat through everything, without an account.
+demo *arguments:
+    cargo run --release -- demo {{arguments}}
+
+# Both services, with ./.env and data/tokens.json.
+serve *arguments:
+    cargo run --release -- {{arguments}}
+
+# README.md and .env.example from the variables that there are.
+documents:
+    UPDATE_DOCUMENTS=1 cargo test -p antigravity-gateway --test it documents
+
+# What the continuous integration runs.
+ci:
+    .ci/run

@@ -1,0 +1,145 @@
+//! README and .env.example tell every variable, and only those there are, in the words
+//! of `--help`. `UPDATE_DOCUMENTS=1 cargo test` rewrites them.
+
+use std::{fmt::Write as _, fs, path::PathBuf};
+
+use antigravity_runtime::config::Var;
+
+use crate::support::Folder;
+
+const BEGIN: &str = "<!-- variables: begin -->\n";
+const END: &str = "<!-- variables: end -->\n";
+
+/// The variables in the groups of `--help`, each once.
+fn groups() -> [(&'static str, Vec<Var>); 3] {
+    let gateway = gateway::config::VARS;
+    let token_service = token_service::config::VARS;
+    let pick = |vars: &[Var], other: &[Var], shared: bool| -> Vec<Var> {
+        let is_shared = |var: &&Var| other.iter().any(|theirs| theirs.name == var.name);
+        let chosen = vars.iter().filter(|var| is_shared(var) == shared);
+        chosen.copied().collect()
+    };
+    [
+        ("Gateway", pick(gateway, token_service, false)),
+        ("Token-service", pick(token_service, gateway, false)),
+        ("Both", pick(token_service, gateway, true)),
+    ]
+}
+
+fn name(var: &Var) -> String {
+    if var.secret {
+        format!("`{}`, `{0}_FILE`", var.name)
+    } else {
+        format!("`{}`", var.name)
+    }
+}
+
+fn table() -> String {
+    let mut text = String::new();
+    for (title, vars) in groups() {
+        let _ = writeln!(text, "| {title} | default | |\n| --- | --- | --- |");
+        for var in vars {
+            let default = match var.default {
+                "" => String::new(),
+                default => format!("`{}`", default.replace(',', "`, `")),
+            };
+            let help = var.help.replace('|', "\\|");
+            let _ = writeln!(text, "| {} | {default} | {help} |", name(&var));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn env_example() -> String {
+    let mut text = "# Copy this file to .env and take the # away from what you want to change.\n\
+                    # The environment goes before this file.\n"
+        .to_owned();
+    for (title, vars) in groups() {
+        let _ = writeln!(text, "\n# ---- {title} ----");
+        for var in vars {
+            let secret = if var.secret {
+                format!(" ({}_FILE may name a file that holds it.)", var.name)
+            } else {
+                String::new()
+            };
+            let _ = write!(
+                text,
+                "\n# {}{secret}\n#{}={}\n",
+                var.help, var.name, var.default
+            );
+        }
+    }
+    text
+}
+
+#[track_caller]
+fn hold(file: &str, expected: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file);
+    if std::env::var_os("UPDATE_DOCUMENTS").is_some() {
+        fs::write(&path, expected).unwrap();
+    }
+    let found = fs::read_to_string(&path).unwrap();
+    assert!(
+        found == expected,
+        "{file} tells other variables than there are; UPDATE_DOCUMENTS=1 cargo test rewrites it"
+    );
+}
+
+#[test]
+fn the_readme_tells_every_variable() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = fs::read_to_string(path).unwrap();
+    let (before, rest) = readme.split_once(BEGIN).unwrap();
+    let (_, after) = rest.split_once(END).unwrap();
+    hold(
+        "README.md",
+        &format!("{before}{BEGIN}{}{END}{after}", table()),
+    );
+}
+
+#[test]
+fn the_example_tells_every_variable() {
+    hold(".env.example", &env_example());
+}
+
+#[test]
+fn the_example_changes_nothing_as_it_is() {
+    let folder = Folder::new();
+    folder.write(".env", &env_example());
+    let done = folder.serve(&[]).end().exits_with(0);
+    assert!(
+        !done.stderr.contains("is not known here"),
+        "{}",
+        done.stderr
+    );
+}
+
+#[test]
+fn help_tells_every_variable_and_command() {
+    let folder = Folder::new();
+    let help = folder.run(&["--help"], &[]).exits_with(0);
+    for (_, vars) in groups() {
+        for var in vars {
+            let lines = help.stdout.lines();
+            let told = lines.filter(|line| line.split_whitespace().next() == Some(var.name));
+            assert_eq!(told.count(), 1, "{}", var.name);
+        }
+    }
+    for command in [
+        "serve",
+        "demo",
+        "import",
+        "export",
+        "projects",
+        "oauth-clients",
+    ] {
+        help.says(&format!("\n  {command}"));
+        let own = folder.run(&[command, "--help"], &[]).exits_with(0);
+        own.says("Examples:");
+    }
+    folder
+        .run(&["--version"], &[])
+        .exits_with(0)
+        .says(env!("CARGO_PKG_VERSION"));
+}

@@ -1,0 +1,14 @@
+//! The all-in-one binary as its users meet it: real processes, real files, real sockets,
+//! and a fake Google behind them.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that fails is to say so at once"
+)]
+
+mod admin;
+mod demo;
+mod documents;
+mod refusals;
+mod serve;
+mod support;
