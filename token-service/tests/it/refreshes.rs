@@ -123,7 +123,8 @@ async fn refreshes_ahead_for_projects_that_nobody_asks_for() {
         .await;
     }
     assert_eq!((refreshes(&fake, 1), refreshes(&fake, 2)), (1, 1));
-    home.clock.advance(Duration::from_secs(54 * 60));
+    // Five minutes and some seconds are left: callers would still get the old tokens.
+    home.clock.advance(Duration::from_secs(54 * 60 + 45));
     eventually("both are refreshed again", async || {
         refreshes(&fake, 1) == 2 && refreshes(&fake, 2) == 2
     })
