@@ -104,11 +104,8 @@ impl TokenService {
         stop: &Shutdown,
     ) -> Result<Option<Self>, Failure> {
         let address = reachable(listener.local_addr()?);
-        // A drain of its own: it has to outlive the gateway that reports to it.
-        let shutdown = Shutdown {
-            abort: stop.abort.child_token(),
-            ..Shutdown::new()
-        };
+        // One of its own: it has to outlive the gateway that reports to it.
+        let shutdown = Shutdown::new();
         let running = tokio::spawn(token_service::serve(config, listener, shutdown.clone()));
         let mut this = Self {
             address,
@@ -119,7 +116,7 @@ impl TokenService {
             tokio::select! {
                 ended = this.ended() => return Err(ended),
                 () = stop.drain.cancelled() => {
-                    this.stop().await?;
+                    this.stop(stop).await?;
                     return Ok(None);
                 }
                 healthy = token_service::healthcheck(address) => {
@@ -140,13 +137,21 @@ impl TokenService {
         })
     }
 
-    /// Ends it, and waits until everything is put away.
+    /// Ends it, and waits until everything is put away; not for what still runs once
+    /// `insisted` aborts.
     ///
     /// # Errors
     /// When that fails.
-    pub(crate) async fn stop(self) -> Result<(), Failure> {
+    pub(crate) async fn stop(mut self, insisted: &Shutdown) -> Result<(), Failure> {
         self.shutdown.drain.cancel();
-        outcome(self.running.await)
+        let ended = tokio::select! {
+            ended = &mut self.running => ended,
+            () = insisted.abort.cancelled() => {
+                self.shutdown.abort();
+                self.running.await
+            }
+        };
+        outcome(ended)
     }
 }
 
@@ -174,6 +179,8 @@ pub(crate) struct Stack {
     pub(crate) admin_token: SecretString,
     gateway: JoinHandle<Result<(), gateway::ServeError>>,
     gateway_shutdown: Shutdown,
+    /// Of the whole process.
+    shutdown: Shutdown,
 }
 
 impl Stack {
@@ -233,6 +240,7 @@ impl Stack {
             admin_token,
             gateway,
             gateway_shutdown,
+            shutdown: shutdown.clone(),
         }))
     }
 
@@ -257,7 +265,7 @@ impl Stack {
                 service: "the gateway",
             }),
         };
-        let stopped = self.token_service.stop().await;
+        let stopped = self.token_service.stop(&self.shutdown).await;
         served.and(stopped)
     }
 }

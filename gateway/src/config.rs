@@ -16,7 +16,8 @@ const API_KEYS: Var = Var {
     name: "API_KEYS",
     default: "",
     help: "The keys that clients may use: a JSON list, or comma-separated, each a key or name=key, \
-           or [{\"name\": …, \"key\": …}].",
+           or [{\"name\": …, \"key\": …}]. Not set: antigravity-gateway makes one at its first \
+           start, in api_key beside the database.",
     secret: true,
 };
 const HOST: Var = Var {
@@ -34,7 +35,7 @@ const PORT: Var = Var {
 const TOKEN_SERVICE_URL: Var = Var {
     name: "TOKEN_SERVICE_URL",
     default: "http://127.0.0.1:50051",
-    help: "Where the token-service is.",
+    help: "Where the token-service is; antigravity-gateway serve brings its own.",
     secret: false,
 };
 const GATEWAY_TOKEN: Var = Var {

@@ -118,7 +118,7 @@ impl Connection {
     pub(crate) async fn close(self) -> Result<(), Failure> {
         drop(self.client);
         match self.own {
-            Some(service) => service.stop().await,
+            Some(service) => service.stop(&Shutdown::new()).await,
             None => Ok(()),
         }
     }

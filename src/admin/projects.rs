@@ -165,7 +165,6 @@ async fn list(environment: &Environment, json: bool) -> Result<(), Failure> {
         "STATE",
         "TOKEN ENDS",
         "COOLDOWNS",
-        "REMARKS",
     ]);
     for project in &list.projects {
         table.add_row([
@@ -175,10 +174,16 @@ async fn list(environment: &Environment, json: bool) -> Result<(), Failure> {
             table::state(project.state),
             Cell::new(since(project.token_expires_at, now)),
             Cell::new(cooldowns(project, now)),
-            Cell::new(remarks(project)),
         ]);
     }
     table::print(&table);
+    // Sentences, which a column would break to pieces.
+    for project in &list.projects {
+        let remarks = remarks(project);
+        if !remarks.is_empty() {
+            terminal::line(format!("\n{}: {remarks}", project.id));
+        }
+    }
     Ok(())
 }
 

@@ -104,9 +104,13 @@ fn the_example_tells_every_variable() {
 }
 
 #[test]
-fn the_example_changes_nothing_as_it_is() {
+fn the_example_is_the_defaults() {
     let folder = Folder::new();
-    folder.write(".env", &env_example());
+    let all = env_example().replace("\n#", "\n").replace("\n ", "\n# ");
+    assert!(all.contains("\nHOST=127.0.0.1\n"), "{all}");
+    folder.write(".env", &all);
+    // A file that is named has to be there.
+    folder.write("data/tokens.json", "{\"projects\": []}");
     let done = folder.serve(&[]).end().exits_with(0);
     assert!(
         !done.stderr.contains("is not known here"),

@@ -115,3 +115,25 @@ fn an_address_that_is_taken_is_told_before_anything_is_made() {
     done.says(&format!("127.0.0.1:{port} (HOST, PORT)"));
     assert!(folder.names().is_empty());
 }
+
+#[test]
+fn certificates_that_are_none_are_told_with_their_variable() {
+    let folder = Folder::new();
+    folder.write("ca.pem", "no certificate");
+    let environment = [("PORT", "0"), ("UPSTREAM_CA_FILE", "ca.pem")];
+    let done = folder.run(&["serve"], &environment).exits_with(2);
+    done.says("UPSTREAM_CA_FILE").says("ca.pem");
+    assert_eq!(folder.names(), ["ca.pem"]);
+}
+
+#[test]
+fn when_one_service_fails_the_other_ends_too() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let folder = Folder::new();
+    let environment = [("PORT", "0"), ("ADMIN_LISTEN", address.as_str())];
+    let done = folder.run(&["serve"], &environment).exits_with(1);
+    done.says("ADMIN_LISTEN").says(&address);
+    // The token-service has let go of the database.
+    folder.run(&["projects", "list"], &[]).exits_with(0);
+}

@@ -17,7 +17,8 @@ async fn the_files_of_the_fastapi_version_work_unchanged() {
     let env = format!("API_KEYS=[\"{API_KEY}\", \"sk-another\"]\nHOST=127.0.0.1\nPORT=0\n");
     folder.write(".env", &env);
     folder.write("data/tokens.json", &tokens_json());
-    let environment = at(&google, &folder);
+    let mut environment = at(&google, &folder);
+    environment.push(("LOG_LEVEL", "trace".to_owned()));
     let serving = folder.serve(&borrowed(&environment));
     let url = serving.url("/v1/chat/completions");
 
@@ -104,6 +105,27 @@ async fn a_running_stream_ends_whole_after_sigterm() {
     }
     let text = String::from_utf8(text).unwrap();
     assert!(text.ends_with("data: [DONE]\n\n"), "{text}");
+    serving.process.wait().exits_with(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_waits_for_nobody() {
+    let google = google(Config {
+        event_delay: Duration::from_secs(600),
+        ..Config::default()
+    })
+    .await;
+    let folder = Folder::new();
+    folder.write("data/tokens.json", &tokens_json());
+    let mut environment = at(&google, &folder);
+    environment.push(("API_KEYS", API_KEY.to_owned()));
+    let serving = folder.serve(&borrowed(&environment));
+
+    let mut stream = chat(&serving.url("/v1/chat/completions"), API_KEY, true).await;
+    stream.chunk().await.unwrap();
+    serving.process.terminate();
+    serving.process.log_with("a second signal ends at once");
+    serving.process.terminate();
     serving.process.wait().exits_with(0);
 }
 
