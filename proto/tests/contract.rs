@@ -1,7 +1,7 @@
 //! What the contract promises by its shape alone: gateways see no refresh token, and
 //! the token-service sees no prompt.
 
-#![expect(clippy::panic, reason = "tests")]
+#![expect(clippy::expect_used, reason = "tests")]
 
 use std::collections::BTreeSet;
 

@@ -71,7 +71,7 @@ async fn tools_are_called_and_answered_on_a_model_that_demands_its_signatures() 
         ("gemini", "gemini-3-pro-preview"),
         ("vertex", "gemini-3-pro-preview"),
     ] {
-        let world = Setup::projects(&[("p1", upstream)]).start().await;
+        let mut world = Setup::projects(&[("p1", upstream)]).start().await;
         let mut messages =
             vec![json!({"role": "user", "content": "Please call get_weather and get_time"})];
         let tool = |name: &str| {
@@ -103,7 +103,9 @@ async fn tools_are_called_and_answered_on_a_model_that_demands_its_signatures() 
             assert!(arguments["city"].is_string());
             messages.push(json!({"role": "tool", "tool_call_id": call["id"], "content": format!("result of {}", call["function"]["name"])}));
         }
-        let answer = world.chat(&body(&messages)).await;
+        // On another gateway, which knows nothing of the first: no gateway holds state.
+        world.add_gateway().await;
+        let answer = world.chat_on(1, &body(&messages)).await;
         assert!(
             answer.content().contains("result of"),
             "{upstream}: {}",

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use sqlx::Connection as _;
 use tokio::net::TcpListener;
 
 use crate::support::{Setup, World, hello};
@@ -111,4 +112,32 @@ async fn secrets_stay_out_of_answers_and_debug() {
     ] {
         assert!(!told.contains(planted), "{planted}: {told}");
     }
+}
+
+#[tokio::test]
+async fn the_database_is_not_on_the_request_path() {
+    let mut world = warm().await;
+    let path = world.folder.path().join("data/tokens.db");
+    let mut connection = sqlx::SqliteConnection::connect(&format!("sqlite://{}", path.display()))
+        .await
+        .unwrap();
+    // Whoever wants to write now waits.
+    sqlx::query("BEGIN IMMEDIATE")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    world.add_gateway().await;
+    for n in 0..30 {
+        let began = Instant::now();
+        assert_eq!(world.chat_on(n % 2, &hello()).await.status, 200);
+        assert!(
+            began.elapsed() < Duration::from_secs(1),
+            "{:?}",
+            began.elapsed()
+        );
+    }
+    sqlx::query("ROLLBACK")
+        .execute(&mut connection)
+        .await
+        .unwrap();
 }
