@@ -96,6 +96,8 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Usage(_) => 2,
+            // Not an address of this machine, so that waiting would not help.
+            Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrNotAvailable => 2,
             Self::TokenService(error) => error.exit_code(),
             _ => 1,
         }

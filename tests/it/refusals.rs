@@ -113,6 +113,10 @@ fn an_address_that_is_taken_is_told_before_anything_is_made() {
     let folder = Folder::new();
     let done = folder.run(&["serve"], &[("PORT", &port)]).exits_with(1);
     done.says(&format!("127.0.0.1:{port} (HOST, PORT)"));
+    // Of the block for documentation: nobody has it.
+    let foreign = [("HOST", "192.0.2.1"), ("PORT", "0")];
+    let done = folder.run(&["serve"], &foreign).exits_with(2);
+    done.says("192.0.2.1:0 (HOST, PORT)");
     assert!(folder.names().is_empty());
 }
 
