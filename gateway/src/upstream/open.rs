@@ -437,7 +437,7 @@ impl Upstream {
             Err(_) => return failed(Failure::of_silence(), attempt),
         };
         if response.status() != http::StatusCode::OK {
-            return self.error_answer(response, attempt).await;
+            return self.error_answer(response, attempt, &about.model).await;
         }
         let framing = if streams { Framing::Sse } else { Framing::Json };
         let reply = Reply::new(Settings {
@@ -484,7 +484,12 @@ impl Upstream {
         }
     }
 
-    async fn error_answer(&self, mut response: reqwest::Response, attempt: Attempt) -> Reached {
+    async fn error_answer(
+        &self,
+        mut response: reqwest::Response,
+        attempt: Attempt,
+        model: &str,
+    ) -> Reached {
         let status = response.status().as_u16();
         let retry_after = response
             .headers()
@@ -502,7 +507,12 @@ impl Upstream {
         // Whatever came of it says more than waiting on.
         let _ = tokio::time::timeout(Duration::from_secs(10), read).await;
         let error = GoogleError::parse(&String::from_utf8_lossy(&body));
-        let failure = Failure::of_answer(status, &error, retry_after, self.clock.now());
+        let mut failure = Failure::of_answer(status, &error, retry_after, self.clock.now());
+        if let Error::UnknownModel { message } = &mut failure.error
+            && !message.contains(model)
+        {
+            *message = format!("Google does not know the model '{model}': {message}");
+        }
         failed(failure, attempt)
     }
 }

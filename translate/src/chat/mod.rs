@@ -1,8 +1,10 @@
 //! The chat completions surface: OpenAI's request lowered to Gemini's, Gemini's
 //! events rendered as OpenAI's answer, streamed or whole.
 
+mod choice;
 pub mod fields;
 mod message;
+mod part;
 pub mod reply;
 pub mod request;
 mod tools;
