@@ -337,6 +337,8 @@ impl Pool {
                 RefreshFailed::Refused(RefreshError::ClientMismatch(_)) => CONFIGURATION_REST,
                 _ => TRANSIENT_REST,
             };
+            // It did not replace the refused token: the failure's own rest is enough.
+            member.forced_at = None;
             let before = member.failure.as_ref();
             member.failure = Some(Failure::next(before, now, rest, failed.clone(), id));
             match failed {

@@ -236,6 +236,25 @@ async fn a_project_that_is_refused_for_ever_is_refreshed_once_a_minute() {
 }
 
 #[tokio::test]
+async fn a_failed_refresh_of_a_refused_token_does_not_cost_the_minute() {
+    let google = google(1).await;
+    let home = Home::new(&google);
+    home.write_tokens(&tokens_json([1]));
+    let service = home.start().await;
+    let mut gateway = service.tokens().await;
+    let refused = one_token(&mut gateway).await;
+    fake(&google).script(Fault {
+        times: Some(1),
+        ..at_refresh(1, raw(503, ""))
+    });
+    assert!(rejecting(&mut gateway, &refused).await.refreshed.is_empty());
+    home.clock.advance(Duration::from_secs(2));
+    let replaced = rejecting(&mut gateway, &refused).await.refreshed;
+    assert_ne!(replaced[0].fingerprint, refused.fingerprint);
+    service.stop().await;
+}
+
+#[tokio::test]
 async fn the_refused_token_of_the_only_project_is_better_than_none() {
     let google = google(1).await;
     let home = Home::new(&google);
