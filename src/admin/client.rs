@@ -53,18 +53,17 @@ pub(crate) enum Error {
         /// Where the token comes from.
         origin: String,
     },
-    /// It refuses.
-    #[error("{}", told(.0))]
+    /// It refuses, and says why.
+    #[error("{}", .0.message())]
     Refused(Box<Status>),
-}
-
-fn told(status: &Status) -> String {
-    match status.code() {
-        Code::Unavailable | Code::Internal | Code::Unknown | Code::Unimplemented => {
-            format!("the token-service failed: {}", status.message())
-        }
-        _ => status.message().to_owned(),
-    }
+    /// It fails, or something else answers there.
+    #[error("the token-service at {url} failed: {}", status.message())]
+    Failed {
+        /// Where it is.
+        url: String,
+        /// What it says.
+        status: Box<Status>,
+    },
 }
 
 /// Shows the operators' token with every call.
@@ -83,6 +82,8 @@ impl Interceptor for Bearer {
 #[derive(Debug)]
 pub(crate) struct Client {
     service: ProjectServiceClient<InterceptedService<Channel, Bearer>>,
+    /// Where the service is, for people.
+    url: String,
     /// Where the token comes from, for people.
     token_origin: String,
 }
@@ -98,7 +99,7 @@ impl Client {
         token_origin: &str,
     ) -> Result<Self, Error> {
         let url = format!("http://{address}");
-        Self::over(endpoint(&url)?.connect_lazy(), token, token_origin)
+        Self::over(endpoint(&url)?.connect_lazy(), url, token, token_origin)
     }
 
     /// A client over a connection that is there.
@@ -107,6 +108,7 @@ impl Client {
     /// A token that no header can carry.
     pub(crate) fn over(
         channel: Channel,
+        url: String,
         token: &SecretString,
         token_origin: &str,
     ) -> Result<Self, Error> {
@@ -116,6 +118,7 @@ impl Client {
         bearer.set_sensitive(true);
         Ok(Self {
             service: ProjectServiceClient::with_interceptor(channel, Bearer(bearer)),
+            url,
             token_origin: token_origin.to_owned(),
         })
     }
@@ -125,6 +128,12 @@ impl Client {
             Code::Unauthenticated => Error::WrongToken {
                 origin: self.token_origin.clone(),
             },
+            Code::Unavailable | Code::Internal | Code::Unknown | Code::Unimplemented => {
+                Error::Failed {
+                    url: self.url.clone(),
+                    status: Box::new(status),
+                }
+            }
             _ => Error::Refused(Box::new(status)),
         }
     }

@@ -60,9 +60,12 @@ impl Connection {
                 .connect_timeout(CONNECT)
                 .connect()
                 .await
-                .map_err(|source| Error::Unreachable { url, source })?;
+                .map_err(|source| Error::Unreachable {
+                    url: url.clone(),
+                    source,
+                })?;
             return Ok(Self {
-                client: Client::over(channel, &token, &origin)?,
+                client: Client::over(channel, url, &token, &origin)?,
                 own: None,
             });
         }

@@ -197,6 +197,28 @@ fn a_named_service_that_is_away_is_told() {
 }
 
 #[test]
+fn another_program_at_the_default_address_is_told() {
+    let folder = Folder::new();
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = other.local_addr().unwrap().to_string();
+    // Takes connections, and drops them.
+    let closing = std::thread::spawn(move || {
+        for connection in other.incoming().take(2) {
+            drop(connection);
+        }
+    });
+    let environment = [
+        ("TOKEN_SERVICE_LISTEN", address.as_str()),
+        ("ADMIN_TOKEN", "0123456789abcdef0123"),
+    ];
+    let done = folder.run(&["projects", "list"], &environment);
+    done.exits_with(1)
+        .says(&format!("the token-service at http://{address} failed"));
+    closing.join().unwrap();
+    assert!(!folder.has("data"));
+}
+
+#[test]
 fn a_database_in_use_names_its_process() {
     let folder = Folder::new();
     let serving = folder.serve(&[]);
