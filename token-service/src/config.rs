@@ -124,7 +124,7 @@ pub const VARS: &[Var] = &[
 /// What an operator can set.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Address of the gRPC listener; whoever calls [`crate::serve`] binds it.
+    /// Address of the gRPC listener; whoever calls [`crate::serve()`] binds it.
     pub listen: SocketAddr,
     /// Where projects and tokens are kept.
     pub database: Database,

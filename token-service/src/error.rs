@@ -6,7 +6,7 @@ use antigravity_runtime::{config::ConfigError, tls::CaFileError};
 
 use crate::{secrets::SecretsError, store::StoreError, tokens_file::TokensFileError};
 
-/// Why [`crate::serve`] did not start, or stopped before it was asked to.
+/// Why [`crate::serve()`] did not start, or stopped before it was asked to.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

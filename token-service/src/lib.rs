@@ -3,7 +3,7 @@
 //! Read in this order: [`project`] (what a project is), `rotation` (who is next),
 //! `refresh` and `oauth` (how tokens stay fresh), `acquire` (turns with tokens),
 //! `outcomes`, `admin`, [`tokens_file`] and `import`, `store` and [`seal`] (what is
-//! kept, and how), `rpc` (the contract), and [`serve`], the only way in.
+//! kept, and how), `rpc` (the contract), and [`serve()`], the only way in.
 
 pub mod config;
 pub mod project;

@@ -13,6 +13,7 @@ mod cooldowns;
 mod crashes;
 mod imports;
 mod refreshes;
+mod refusals;
 mod roles;
 mod rotation;
 mod secrecy;

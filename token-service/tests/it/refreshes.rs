@@ -10,8 +10,8 @@ use tonic::Code;
 use tonic_types::StatusExt as _;
 
 use crate::support::{
-    Home, Service, TokensClient, dealt, entry, eventually, fake, google, google_with, one_token,
-    project, refreshes, rotating_google, tokens_json, tokens_json_of, wanted,
+    Home, Service, at_refresh, dealt, entry, eventually, fake, google, google_with, one_token,
+    project, raw, refreshes, rotating_google, tokens_json, tokens_json_of, wanted,
 };
 
 fn delayed(milliseconds: u64) -> Action {
@@ -21,32 +21,6 @@ fn delayed(milliseconds: u64) -> Action {
         before_first_event_ms: 0,
         between_events_ms: 0,
     }
-}
-
-fn raw(status: u16, body: &str) -> Action {
-    Action::Raw {
-        status,
-        content_type: "application/json".into(),
-        body: body.into(),
-    }
-}
-
-fn at_refresh(number: usize, action: Action) -> Fault {
-    Fault::always(action).refresh_token(Account::numbered(number).refresh_token)
-}
-
-async fn rejecting(
-    client: &mut TokensClient,
-    token: &v1::AccessToken,
-) -> v1::AcquireTokensResponse {
-    let request = v1::AcquireTokensRequest {
-        rejected: vec![v1::RejectedToken {
-            project_id: token.project_id.clone(),
-            fingerprint: token.fingerprint.clone(),
-        }],
-        ..wanted(0)
-    };
-    client.acquire_tokens(request).await.unwrap().into_inner()
 }
 
 #[tokio::test]
@@ -164,107 +138,6 @@ async fn a_short_lived_token_is_handed_out_and_not_refreshed_with_every_call() {
     assert_eq!(refreshes(google.fake(), 1), 1);
     home.clock.advance(Duration::from_secs(6));
     assert_ne!(one_token(&mut gateway).await, first);
-    service.stop().await;
-}
-
-#[tokio::test]
-async fn one_refused_token_costs_one_refresh() {
-    let google = google(1).await;
-    let home = Home::new(&google);
-    home.write_tokens(&tokens_json([1]));
-    let service = home.start().await;
-    let mut gateway = service.tokens().await;
-    let refused = one_token(&mut gateway).await;
-    let mut calls = JoinSet::new();
-    for _ in 0..20 {
-        let (mut gateway, refused) = (gateway.clone(), refused.clone());
-        calls.spawn(async move { rejecting(&mut gateway, &refused).await });
-    }
-    let answers = calls.join_all().await;
-    for answer in &answers {
-        assert_eq!(answer.refreshed, answers[0].refreshed);
-        assert_ne!(answer.refreshed[0].fingerprint, refused.fingerprint);
-    }
-    let late = rejecting(&mut gateway, &refused).await;
-    assert_eq!(late.refreshed, answers[0].refreshed);
-    assert_eq!(refreshes(google.fake(), 1), 2);
-    service.stop().await;
-}
-
-#[tokio::test]
-async fn a_refused_token_is_not_dealt_by_the_call_that_refuses_it() {
-    let google = google(1).await;
-    let home = Home::new(&google);
-    home.write_tokens(&tokens_json([1]));
-    let service = home.start().await;
-    let mut gateway = service.tokens().await;
-    let refused = one_token(&mut gateway).await;
-    let request = v1::AcquireTokensRequest {
-        rejected: vec![v1::RejectedToken {
-            project_id: refused.project_id.clone(),
-            fingerprint: refused.fingerprint.clone(),
-        }],
-        ..wanted(1)
-    };
-    let answer = gateway.acquire_tokens(request).await.unwrap().into_inner();
-    assert_eq!(answer.turns[0].token.as_ref(), answer.refreshed.first());
-    assert_ne!(answer.refreshed[0].fingerprint, refused.fingerprint);
-    service.stop().await;
-}
-
-#[tokio::test]
-async fn a_project_that_is_refused_for_ever_is_refreshed_once_a_minute() {
-    let google = google(2).await;
-    let home = Home::new(&google);
-    home.write_tokens(&tokens_json(1..=2));
-    let service = home.start().await;
-    let mut gateway = service.tokens().await;
-    let mut refused = one_token(&mut gateway).await;
-    assert_eq!(refused.project_id, "fake-project-1");
-    let started = refreshes(google.fake(), 1);
-    for round in 1..=3 {
-        let answer = rejecting(&mut gateway, &refused).await;
-        refused = answer.refreshed[0].clone();
-        for _ in 0..5 {
-            assert!(rejecting(&mut gateway, &refused).await.refreshed.is_empty());
-        }
-        assert_eq!(refreshes(google.fake(), 1), started + round);
-        assert_eq!(dealt(&mut gateway, wanted(3)).await, "2 2 2");
-        home.clock.advance(Duration::from_secs(61));
-    }
-    service.stop().await;
-}
-
-#[tokio::test]
-async fn a_failed_refresh_of_a_refused_token_does_not_cost_the_minute() {
-    let google = google(1).await;
-    let home = Home::new(&google);
-    home.write_tokens(&tokens_json([1]));
-    let service = home.start().await;
-    let mut gateway = service.tokens().await;
-    let refused = one_token(&mut gateway).await;
-    fake(&google).script(Fault {
-        times: Some(1),
-        ..at_refresh(1, raw(503, ""))
-    });
-    assert!(rejecting(&mut gateway, &refused).await.refreshed.is_empty());
-    home.clock.advance(Duration::from_secs(2));
-    let replaced = rejecting(&mut gateway, &refused).await.refreshed;
-    assert_ne!(replaced[0].fingerprint, refused.fingerprint);
-    service.stop().await;
-}
-
-#[tokio::test]
-async fn the_refused_token_of_the_only_project_is_better_than_none() {
-    let google = google(1).await;
-    let home = Home::new(&google);
-    home.write_tokens(&tokens_json([1]));
-    let service = home.start().await;
-    let mut gateway = service.tokens().await;
-    let first = one_token(&mut gateway).await;
-    let second = rejecting(&mut gateway, &first).await.refreshed.remove(0);
-    assert!(rejecting(&mut gateway, &second).await.refreshed.is_empty());
-    assert_eq!(one_token(&mut gateway).await, second);
     service.stop().await;
 }
 

@@ -11,7 +11,7 @@ use antigravity_proto::v1::{
     self, project_service_client::ProjectServiceClient, token_service_client::TokenServiceClient,
 };
 use antigravity_runtime::{clock::Clock, config::Environment, shutdown::Shutdown};
-use fake_google::{Account, CLIENT_ID, CLIENT_SECRET, FakeGoogle};
+use fake_google::{Account, Action, CLIENT_ID, CLIENT_SECRET, FakeGoogle, Fault};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use token_service::{Config, Error, config::TokensFileSource, serve};
@@ -307,4 +307,18 @@ pub(crate) fn lossy(path: &Path) -> String {
 /// The state behind a running Google.
 pub(crate) fn fake(google: &fake_google::Running) -> Arc<FakeGoogle> {
     Arc::clone(google.fake())
+}
+
+/// An answer of the token endpoint, as it is.
+pub(crate) fn raw(status: u16, body: &str) -> Action {
+    Action::Raw {
+        status,
+        content_type: "application/json".into(),
+        body: body.into(),
+    }
+}
+
+/// Meets every refresh of account `number`.
+pub(crate) fn at_refresh(number: usize, action: Action) -> Fault {
+    Fault::always(action).refresh_token(Account::numbered(number).refresh_token)
 }
