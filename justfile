@@ -30,3 +30,8 @@ documents:
 # What the continuous integration runs.
 ci:
     .ci/run
+
+# Every recorded answer, in every way of writing and breaking it, over all three upstreams; about half an hour.
+full-replay shared="../shared":
+    cargo build --release -p gateway -p token-service
+    .ci/replay.py {{shared}}
