@@ -381,7 +381,7 @@ impl Config {
             defaults.token_service_url,
         ) {
             (None, Some(url)) => url,
-            _ => environment.required(&TOKEN_SERVICE_URL, config::base_url)?,
+            _ => environment.required(&TOKEN_SERVICE_URL, plain_url)?,
         };
         let duration = |var| environment.required(var, config::duration);
         Ok(Self {
@@ -431,6 +431,15 @@ fn resolve(host: &str, port: u16) -> Result<SocketAddr, String> {
         .ok()
         .and_then(|mut addresses| addresses.next())
         .ok_or_else(|| "is not an address to listen on, such as 127.0.0.1 or 0.0.0.0".to_owned())
+}
+
+/// The token-service speaks no TLS yet: it belongs on this machine or on a private network.
+fn plain_url(text: &str) -> Result<String, String> {
+    let url = config::base_url(text)?;
+    if url.starts_with("https://") {
+        return Err("asks for TLS, which the token-service does not speak; use http://".to_owned());
+    }
+    Ok(url)
 }
 
 fn attempts(text: &str) -> Result<usize, String> {

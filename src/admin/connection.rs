@@ -96,6 +96,8 @@ impl Connection {
             Database::Sqlite(_) => {}
         }
         config.tokens_file = None;
+        // One command is no reason to ask Google for anything that it does not need.
+        config.refresh_ahead = false;
         stack::tokens_in_memory(&mut config)?;
         let listener = stack::bind((Ipv4Addr::LOCALHOST, 0).into(), "a free port").await?;
         let never = Shutdown::new();

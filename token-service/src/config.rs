@@ -151,6 +151,9 @@ pub struct Config {
     pub log_format: telemetry::Format,
     /// Which log lines are written.
     pub log_level: telemetry::Level,
+    /// Whether tokens are refreshed ahead of need; off for a service that only lives for
+    /// one command.
+    pub refresh_ahead: bool,
     /// The time; tests move it.
     pub clock: Clock,
 }
@@ -266,6 +269,7 @@ impl Config {
             encryption_keys: environment.read(&ENCRYPTION_KEY, keys)?.map(Arc::new),
             log_format: environment.required(&LOG_FORMAT, parsed("text or json"))?,
             log_level: environment.required(&LOG_LEVEL, parsed("a level or a filter"))?,
+            refresh_ahead: true,
             clock: Clock::system(),
         })
     }

@@ -61,12 +61,14 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
         tracing::info!(%address, projects, clients, database = %config.database, "listening");
     }
 
-    let refreshing = tokio::spawn(Arc::clone(&pool).refresh_ahead(shutdown.drain.clone()));
+    let ahead = config
+        .refresh_ahead
+        .then(|| tokio::spawn(Arc::clone(&pool).refresh_ahead(shutdown.drain.clone())));
     let saving = tokio::spawn(save_places(Arc::clone(&pool), shutdown.clone()));
     let served = run(&pool, &secrets, listener, &shutdown).await;
     // Ends the two tasks also when the listener broke.
     shutdown.drain.cancel();
-    for task in [refreshing, saving] {
+    for task in ahead.into_iter().chain([saving]) {
         if let Err(error) = task.await {
             tracing::error!(%error, "a background task broke off");
         }

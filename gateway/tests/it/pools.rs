@@ -1,6 +1,6 @@
 //! Pools of several upstreams: asked only for what they list, and all of them served.
 
-use fake_google::{Config, Model, Upstream};
+use fake_google::{Action, Config, Endpoint, Fault, Model, Upstream};
 use serde_json::json;
 
 use crate::support::{Setup, hello, with};
@@ -109,4 +109,25 @@ async fn an_empty_pool_says_what_to_do() {
         .await
         .unwrap();
     assert_eq!(ready.status(), 200);
+}
+
+#[tokio::test]
+async fn an_oauth_endpoint_that_fails_is_told_apart_from_a_token_service_that_is_away() {
+    let world = Setup::projects(&[("p1", "antigravity")]).start().await;
+    let fails = Action::Raw {
+        status: 500,
+        content_type: "text/html".to_owned(),
+        body: "<html>".to_owned(),
+    };
+    world
+        .google
+        .fake()
+        .script(Fault::always(fails).at(Endpoint::OAuthToken));
+    let answer = world.chat(&hello()).await;
+    assert_eq!(answer.status, 503, "{}", answer.body);
+    assert_eq!(answer.json()["error"]["code"], "no_usable_project");
+    assert!(answer.body.contains("OAuth endpoint"), "{}", answer.body);
+    world.google.fake().clear_script();
+    world.clock.advance(std::time::Duration::from_secs(60));
+    assert_eq!(world.chat(&hello()).await.status, 200);
 }

@@ -221,13 +221,12 @@ fn text(check: &mut Check, field: &str, text: &str) {
 
 fn status(error: &AcquireError) -> Status {
     let message = error.to_string();
-    let refused = |reason: &str| {
-        Status::with_error_details(
-            Code::FailedPrecondition,
-            message.clone(),
-            ErrorDetails::with_error_info(reason, ERROR_DOMAIN, std::collections::HashMap::new()),
-        )
+    let told = |code: Code, reason: &str| {
+        let details =
+            ErrorDetails::with_error_info(reason, ERROR_DOMAIN, std::collections::HashMap::new());
+        Status::with_error_details(code, message.clone(), details)
     };
+    let refused = |reason: &str| told(Code::FailedPrecondition, reason);
     match error {
         AcquireError::NoProjects => refused("NO_PROJECTS"),
         AcquireError::AllExcluded => refused("ALL_EXCLUDED"),
@@ -239,6 +238,7 @@ fn status(error: &AcquireError) -> Status {
             message,
             ErrorDetails::with_retry_info(Some(*retry_in)),
         ),
-        AcquireError::Unavailable(_) => Status::unavailable(message),
+        // Tells it from a service that cannot be reached, which has no details.
+        AcquireError::Unavailable(_) => told(Code::Unavailable, "REFRESH_FAILED"),
     }
 }
