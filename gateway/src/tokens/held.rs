@@ -239,6 +239,10 @@ impl Held {
         self.refused
             .retain(|_, (_, since)| now.instant.duration_since(*since) < REFUSED);
         self.cooling.retain(|_, until| *until > now.wall);
+        self.tokens.retain(|_, token| token.expires_at > now.wall);
+        let tokens = &self.tokens;
+        self.dealt.retain(|project, _| tokens.contains_key(project));
+        self.used.retain(|project, _| tokens.contains_key(project));
         self.tokens
             .values()
             .filter(|token| key.has(token.upstream))

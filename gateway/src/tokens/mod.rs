@@ -107,7 +107,7 @@ impl Tokens {
         // Google has just refused; the service learns which, and deals another.
         let mut unwanted = want.exclude.clone();
         for _ in 0..4 {
-            let drawing = Arc::clone(self.drawing.lock().entry(key.clone()).or_default());
+            let drawing = self.drawing_of(&key);
             let guard = drawing.lock().await;
             if let Some(lease) = self.take(&key, want) {
                 return Ok(lease);
@@ -131,6 +131,13 @@ impl Tokens {
             unwanted.extend(projects);
         }
         Err(AcquireError::AllExcluded)
+    }
+
+    fn drawing_of(&self, key: &Key) -> Arc<tokio::sync::Mutex<()>> {
+        let mut drawing = self.drawing.lock();
+        // Clients name models as they like: what nobody draws for is forgotten.
+        drawing.retain(|other, lock| other == key || Arc::strong_count(lock) > 1);
+        Arc::clone(drawing.entry(key.clone()).or_default())
     }
 
     fn now(&self) -> held::Now {
