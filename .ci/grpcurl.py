@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Administers a token-service with the real grpcurl, as an operator would.
 
-  grpc.py GRPCURL
+  grpcurl.py GRPCURL
 """
 import json, subprocess, sys
 from stack import TOKENS, Stack, free_port, post
