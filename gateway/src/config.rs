@@ -384,6 +384,7 @@ impl Config {
             _ => environment.required(&TOKEN_SERVICE_URL, plain_url)?,
         };
         let duration = |var| environment.required(var, config::duration);
+        let limit = |var| environment.required(var, config::positive_duration);
         Ok(Self {
             api_keys,
             listen,
@@ -407,12 +408,12 @@ impl Config {
             signature_id_limit: environment
                 .required(&SIGNATURE_ID_LIMIT, parsed("a number of characters"))?,
             timeouts: Timeouts {
-                connect: duration(&CONNECT_TIMEOUT)?,
-                first_byte: duration(&FIRST_BYTE_TIMEOUT)?,
-                idle: duration(&IDLE_TIMEOUT)?,
-                request: duration(&REQUEST_TIMEOUT)?,
-                body: duration(&BODY_TIMEOUT)?,
-                keepalive: duration(&KEEPALIVE_INTERVAL)?,
+                connect: limit(&CONNECT_TIMEOUT)?,
+                first_byte: limit(&FIRST_BYTE_TIMEOUT)?,
+                idle: limit(&IDLE_TIMEOUT)?,
+                request: limit(&REQUEST_TIMEOUT)?,
+                body: limit(&BODY_TIMEOUT)?,
+                keepalive: limit(&KEEPALIVE_INTERVAL)?,
             },
             max_attempts: environment.required(&MAX_ATTEMPTS, attempts)?,
             max_body_bytes: environment.required(&MAX_BODY_BYTES, config::bytes)?,

@@ -14,7 +14,7 @@ pub mod outcomes;
 pub mod tokens;
 pub mod upstream;
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use antigravity_runtime::{
     listener::{self, Limits},
@@ -31,6 +31,9 @@ use crate::{
     tokens::{Client, Tokens},
     upstream::{Upstream, client::HttpClient},
 };
+
+/// How long the token-service may take to accept the turns in hand when the gateway ends.
+const GIVE_BACK: Duration = Duration::from_secs(3);
 
 /// Why the gateway does not run.
 #[derive(Debug, thiserror::Error)]
@@ -113,8 +116,13 @@ pub async fn serve(
         background.spawn(listener::serve(admin, router, limits, shutdown.clone()));
     }
     tracing::info!(address = %listener.local_addr()?, "the gateway listens");
+    let abort = shutdown.abort.clone();
     let served = listener::serve(listener, http::router(gateway), limits, shutdown).await;
-    tokens.give_back().await;
+    // Turns that do not get back are dealt again after a while all the same.
+    tokio::select! {
+        _ = tokio::time::timeout(GIVE_BACK, tokens.give_back()) => {}
+        () = abort.cancelled() => {}
+    }
     ended.cancel();
     background.close();
     background.wait().await;

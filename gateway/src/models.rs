@@ -131,7 +131,8 @@ impl Models {
                     Some(list) => {
                         let age = now.duration_since(list.tried);
                         match list.models {
-                            None if age > RETRY => missing.push(*kind),
+                            // Only the very first list is waited for.
+                            None if age > RETRY => old.push(*kind),
                             Some(_) if age > FRESH => old.push(*kind),
                             _ => {}
                         }

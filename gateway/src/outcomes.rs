@@ -69,7 +69,8 @@ pub async fn run(
             while batch.len() < BATCH {
                 let room = BATCH - batch.len();
                 if reports.recv_many(&mut batch, room).await == 0 {
-                    return;
+                    // Nobody is left to report; the end comes soon.
+                    std::future::pending::<()>().await;
                 }
             }
         };

@@ -186,7 +186,10 @@ impl Environment {
     /// # Errors
     /// A `<name>_FILE` that cannot be read, or one beside a set `<name>`.
     pub fn raw(&self, var: &Var) -> Result<Option<(String, Origin)>, ConfigError> {
-        let set = |name: &str| self.values.get(name).filter(|(value, _)| !value.is_empty());
+        let set = |name: &str| {
+            let value = self.values.get(name);
+            value.filter(|(value, _)| !value.trim().is_empty())
+        };
         let direct = set(var.name);
         let file_name = format!("{}_FILE", var.name);
         let file = var.secret.then(|| set(&file_name)).flatten();
@@ -198,13 +201,18 @@ impl Environment {
             }),
             (Some(value), None) => Ok(Some(value.clone())),
             (None, Some((path, origin))) => {
-                let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Invalid {
-                    name: file_name,
+                let invalid = |problem| ConfigError::Invalid {
+                    name: file_name.clone(),
                     origin: origin.clone(),
-                    problem: format!("cannot read {path}: {error}"),
-                })?;
-                let text = text.trim_end_matches(['\r', '\n']).to_owned();
-                Ok(Some((text, Origin::SecretFile(path.into()))))
+                    problem,
+                };
+                let text = std::fs::read_to_string(path)
+                    .map_err(|error| invalid(format!("cannot read {path}: {error}")))?;
+                if text.trim().is_empty() {
+                    return Err(invalid(format!("{path} is empty")));
+                }
+                let origin = Origin::SecretFile(path.into());
+                Ok(Some((text.trim().to_owned(), origin)))
             }
             (None, None) => Ok(None),
         }
@@ -258,7 +266,7 @@ impl Environment {
     /// # Errors
     /// As [`Environment::raw`].
     pub fn secret(&self, var: &Var) -> Result<Option<SecretString>, ConfigError> {
-        Ok(self.raw(var)?.map(|(value, _)| value.into()))
+        Ok(self.raw(var)?.map(|(value, _)| value.trim().into()))
     }
 
     /// An error about the value of `var`, for checks that need more than the value.
@@ -318,6 +326,17 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         return Err(wrong());
     }
     Ok(Duration::from_secs_f64(seconds))
+}
+
+/// As [`duration`], for limits that nothing could keep if they were zero.
+///
+/// # Errors
+/// As [`duration`], and zero.
+pub fn positive_duration(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("is nothing; give a time such as 30s".to_owned()),
+        some => Ok(some),
+    }
 }
 
 /// Reads a number of bytes such as `1048576`, `512KiB`, `32MiB`.
@@ -426,6 +445,10 @@ mod tests {
             .expect_err("refused");
         assert!(!error.to_string().contains("planted"));
         assert!(!format!("{environment:?}").contains("planted"));
+        std::fs::write(&path, " \n").expect("written");
+        assert!(environment.raw(&KEY).is_err(), "an empty file is no secret");
+        let blank = Environment::of([("KEY", " ")]);
+        assert!(blank.raw(&KEY).expect("readable").is_none());
         let both = Environment::of([("KEY", "a".to_owned()), ("KEY_FILE", "b".to_owned())]);
         assert!(both.raw(&KEY).is_err());
     }

@@ -98,7 +98,7 @@ fn split_line(text: &str) -> (&str, &str) {
 fn unquoted(value: &str) -> &str {
     let end = value
         .char_indices()
-        .find(|&(at, c)| c == '#' && (at == 0 || value[..at].ends_with([' ', '\t'])))
+        .find(|&(at, c)| c == '#' && value[..at].ends_with([' ', '\t']))
         .map_or(value.len(), |(at, _)| at);
     value[..end].trim_end()
 }
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn reads_what_python_dotenv_reads() {
-        let text = "\u{feff}# a comment\r\nAPI_KEYS=[\"sk-a\",\"sk-b\"]\r\n\nexport HOST = 0.0.0.0 # where\nPORT='8000'\nA=\"x\\ny\" # c\nEMPTY=\nHASH=a#b\nM=\"one\ntwo\"\nAFTER=1";
+        let text = "\u{feff}# a comment\r\nAPI_KEYS=[\"sk-a\",\"sk-b\"]\r\n\nexport HOST = 0.0.0.0 # where\nPORT='8000'\nA=\"x\\ny\" # c\nEMPTY=\nHASH=a#b\nFIRST=#a\nM=\"one\ntwo\"\nAFTER=1";
         let expected = [
             ("API_KEYS", "[\"sk-a\",\"sk-b\"]", 2),
             ("HOST", "0.0.0.0", 4),
@@ -149,8 +149,9 @@ mod tests {
             ("A", "x\ny", 6),
             ("EMPTY", "", 7),
             ("HASH", "a#b", 8),
-            ("M", "one\ntwo", 9),
-            ("AFTER", "1", 11),
+            ("FIRST", "#a", 9),
+            ("M", "one\ntwo", 10),
+            ("AFTER", "1", 12),
         ]
         .map(|(n, v, l)| (n.to_owned(), v.to_owned(), l));
         assert_eq!(pairs(text), expected);

@@ -17,7 +17,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
-    io::AsyncWriteExt as _,
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     time::{sleep, timeout},
@@ -139,12 +139,15 @@ where
     Ok(())
 }
 
-/// After the abort, for telling clients so.
+/// After the abort, for telling clients so; and after a last answer, for reading what the
+/// client still sends.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-/// Between two looks at a connection that has sent one or two bytes.
+/// What is read of it at most, in bytes.
+const LINGER: u64 = 64 << 20;
+/// Between two looks at a connection that has sent the beginning of a preface.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// What HTTP/2 with prior knowledge begins with; no method of HTTP/1.1 does.
-const HTTP2: &[u8] = b"PRI";
+const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 struct Protocols {
     http1: http1::Builder,
@@ -240,7 +243,9 @@ impl Protocols {
             if timed_out && !parts.read_buf.is_empty() {
                 stream.write_all(self.header_timeout_answer).await?;
             }
-            stream.shutdown().await
+            stream.shutdown().await?;
+            // Closed with bytes unread, the connection would be reset, and the answer with it.
+            tokio::io::copy(&mut (&mut stream).take(LINGER), &mut tokio::io::sink()).await
         };
         // The client may be gone, or not read: either way this was the last.
         let _ = timeout(LAST_WORDS, closing).await;

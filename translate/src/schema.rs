@@ -4,10 +4,15 @@
 //! model may write) or said in the description. This is the one place that builds a
 //! tree of a request.
 
+use std::cell::Cell;
+
 use serde_json::{Map, Value, json, value::RawValue};
 
 /// How deep references and nestings are followed; Gemini refuses schemas that are deeper.
 const MAX_DEPTH: usize = 32;
+/// How many nodes are written. References may multiply a few bytes into any number of
+/// them; what lies beyond is left open.
+const MAX_NODES: usize = 20_000;
 
 /// The schema in Gemini's terms; `None` when it says nothing: Gemini refuses an object
 /// without properties at the root.
@@ -15,10 +20,14 @@ const MAX_DEPTH: usize = 32;
 pub fn to_gemini(schema: &RawValue) -> Option<String> {
     // Too deep for the parser is too deep for Google.
     let root: Value = serde_json::from_str(schema.get()).ok()?;
-    let converted = Converter { root: &root }.convert(&root, 0);
-    let says_something = converted
-        .as_object()
-        .is_some_and(|object| object.contains_key("properties") || object["type"] != "OBJECT");
+    let converter = Converter {
+        root: &root,
+        nodes: Cell::new(MAX_NODES),
+    };
+    let converted = converter.convert(&root, 0);
+    let says_something = converted.as_object().is_some_and(|object| {
+        object.contains_key("properties") || object.get("type").is_none_or(|t| t != "OBJECT")
+    });
     says_something.then(|| converted.to_string())
 }
 
@@ -39,14 +48,26 @@ pub fn is_empty(schema: &RawValue) -> bool {
 
 struct Converter<'a> {
     root: &'a Value,
+    /// How many more may be written.
+    nodes: Cell<usize>,
 }
 
 impl Converter<'_> {
+    /// Whether so many more nodes may be written.
+    fn spend(&self, nodes: usize) -> bool {
+        let left = self.nodes.get();
+        self.nodes.set(left.saturating_sub(nodes));
+        left >= nodes
+    }
+
     fn convert(&self, schema: &Value, depth: usize) -> Value {
         let Value::Object(schema) = schema else {
             // `true`: anything goes.
             return any();
         };
+        if !self.spend(1) {
+            return any();
+        }
         if depth > MAX_DEPTH {
             return json!({"type": "OBJECT", "description": describe(schema, "Nested further alike.")});
         }
@@ -252,6 +273,11 @@ impl Converter<'_> {
             };
             let Value::Object(part) = part else { continue };
             for (key, value) in part {
+                let members =
+                    value.as_array().map_or(1, Vec::len) + value.as_object().map_or(1, Map::len);
+                if !self.spend(members) {
+                    continue;
+                }
                 match (key.as_str(), merged.get_mut(key), value) {
                     ("properties", Some(Value::Object(mine)), Value::Object(theirs)) => {
                         for (name, schema) in theirs {
@@ -386,6 +412,36 @@ mod tests {
         );
         let circle = json!({"$ref": "#"});
         assert_eq!(converted(&circle), Value::Null);
+    }
+
+    #[test]
+    fn a_few_bytes_stay_a_few_bytes() {
+        let wide: Map<String, Value> = (0..30)
+            .map(|n| (format!("p{n}"), json!({"$ref": "#"})))
+            .collect();
+        let mut nested = json!({"type": ["object", "object"]});
+        for _ in 0..60 {
+            nested = json!({"type": ["object", "object"], "properties": {"a": nested}});
+        }
+        for schema in [
+            json!({"allOf": [{"$ref": "#"}, {"$ref": "#"}]}),
+            json!({"type": "object", "properties": wide}),
+            nested,
+            json!({"anyOf": [{"$ref": "#"}, {"$ref": "#"}, {"type": "null"}]}),
+        ] {
+            let text = converted(&schema).to_string();
+            assert!(text.len() < 4_000_000, "{}", text.len());
+        }
+    }
+
+    #[test]
+    fn alternatives_at_the_root() {
+        let schema = json!({"anyOf": [{"type": "object", "properties": {"a": {"type": "string"}}}, {"type": "array", "items": {"type": "string"}}]});
+        assert_eq!(converted(&schema)["anyOf"][1]["type"], "ARRAY");
+        assert_eq!(
+            converted(&json!({"type": ["object", "array"]}))["anyOf"][0]["type"],
+            "OBJECT"
+        );
     }
 
     #[test]

@@ -43,7 +43,10 @@ fn streamed(bytes: &[u8], splits: &[usize]) -> (Vec<Value>, bool) {
     if let Some(event) = buffer.last_event() {
         document(&mut reply, &event, &mut out);
     }
-    assert!(matches!(reply.verdict(), Verdict::Whole | Verdict::Empty));
+    assert!(matches!(
+        reply.verdict(false),
+        Verdict::Whole | Verdict::Empty
+    ));
     reply.finish(&mut out);
     let text = String::from_utf8(out).unwrap();
     let events: Vec<&str> = text

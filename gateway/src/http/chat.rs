@@ -27,6 +27,7 @@ use crate::{
     error::Error,
     upstream::{
         About, Call, Opened,
+        outcome::Failure,
         relay::{Relay, Step},
     },
 };
@@ -240,7 +241,10 @@ impl Events {
                         step = step => Some(step),
                         () = self.clock.sleep(self.keepalive) => None,
                         () = self.abort.cancelled() => {
-                            Some(Step::Broken(crate::upstream::outcome::Failure::of_shutdown()))
+                            Some(Step::Broken {
+                                output: Bytes::new(),
+                                failure: Failure::of_shutdown(),
+                            })
                         }
                     }
                 };
@@ -250,7 +254,9 @@ impl Events {
                         piece
                     }
                     Some(Step::Done { output, .. }) => output,
-                    Some(Step::Broken(failure)) => self.failed(&failure.error),
+                    Some(Step::Broken { output, failure }) => {
+                        [output, self.failed(&failure.error)].concat().into()
+                    }
                     None => {
                         self.stage = Stage::Relaying(relay);
                         COMMENT

@@ -85,6 +85,15 @@ pub struct Lease {
     pub turn_id: Option<String>,
 }
 
+/// Which tokens may be used without a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// Those of projects that were dealt lately, or all when the service is away.
+    Known,
+    /// All.
+    Any,
+}
+
 /// For whom turns are held: a set of upstreams and a quota group.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
@@ -109,6 +118,14 @@ impl Key {
         Self {
             group: group.to_owned(),
             upstreams,
+        }
+    }
+
+    /// Whatever upstream.
+    pub(super) fn any() -> Self {
+        Self {
+            upstreams: Vec::new(),
+            group: String::new(),
         }
     }
 
@@ -257,6 +274,7 @@ impl Held {
         key: &Key,
         model: &str,
         exclude: &HashSet<Arc<str>>,
+        trust: Trust,
         now: Now,
     ) -> Option<Lease> {
         let mut queue = self
@@ -265,9 +283,14 @@ impl Held {
             .unwrap_or_else(|| Queue::new(now.instant));
         queue.asked = now.instant;
         queue.counting.1 = queue.counting.1.saturating_add(1);
-        let lease = self
-            .take_turn(&mut queue, model, exclude, now)
-            .or_else(|| self.take_without_turn(&mut queue, key, model, exclude, now));
+        let lease = self.take_turn(&mut queue, model, exclude, now).or_else(|| {
+            let token = self.without_turn(key, model, exclude, trust, now)?;
+            *queue.owed.entry(Arc::clone(&token.project)).or_default() += 1;
+            Some(Lease {
+                token,
+                turn_id: None,
+            })
+        });
         self.queues.insert(key.clone(), queue);
         if let Some(lease) = &lease {
             self.uses += 1;
@@ -305,34 +328,42 @@ impl Held {
         None
     }
 
-    fn take_without_turn(
-        &mut self,
-        queue: &mut Queue,
+    /// The token to use without a turn: the one that was used longest ago.
+    fn without_turn(
+        &self,
         key: &Key,
         model: &str,
         exclude: &HashSet<Arc<str>>,
+        trust: Trust,
         now: Now,
-    ) -> Option<Lease> {
-        let is_known = |project: &Arc<str>| {
-            self.away
+    ) -> Option<Arc<Token>> {
+        let is_trusted = |project: &Arc<str>| {
+            trust == Trust::Any
+                || self.away
                 || self
                     .dealt
                     .get(project)
                     .is_some_and(|at| now.instant.duration_since(*at) < KNOWN)
         };
-        let token = self
-            .tokens
+        self.tokens
             .values()
             .filter(|token| key.has(token.upstream) && !exclude.contains(&token.project))
-            .filter(|token| is_known(&token.project))
+            .filter(|token| is_trusted(&token.project))
             .filter(|token| self.usable(&token.project, model, now.wall).is_some())
             .min_by_key(|token| (self.used.get(&token.project), &token.project))
-            .cloned()?;
-        *queue.owed.entry(Arc::clone(&token.project)).or_default() += 1;
-        Some(Lease {
-            token,
-            turn_id: None,
-        })
+            .cloned()
+    }
+
+    /// Whether a token is in hand that could serve, dealt lately or not.
+    pub(super) fn has_any(
+        &self,
+        key: &Key,
+        model: &str,
+        exclude: &HashSet<Arc<str>>,
+        now: Now,
+    ) -> bool {
+        self.without_turn(key, model, exclude, Trust::Any, now)
+            .is_some()
     }
 
     /// Whether the caller shall draw turns for this queue now.

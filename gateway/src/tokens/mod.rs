@@ -1,6 +1,7 @@
 //! Turns and access tokens in hand, drawn from the token-service ahead of need.
 //!
-//! A request waits for the token-service only when no usable token is in hand. When
+//! A request waits for the token-service only when no usable token is in hand (and a tenth
+//! of a second when what is in hand was not dealt lately). When
 //! its turns are used up before new ones came, the gateway goes round over the tokens
 //! that it has and settles with the next turns that it draws, so that every project
 //! still gets its share.
@@ -14,6 +15,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use antigravity_proto::v1::{self, Upstream};
@@ -23,7 +25,7 @@ use parking_lot::Mutex;
 
 use self::{
     client::Refusal,
-    held::{Held, Key},
+    held::{Held, Key, Trust},
 };
 pub use self::{
     client::{Client, ClientError},
@@ -50,6 +52,15 @@ pub enum AcquireError {
     /// As the client is to be told.
     Refused(Error),
 }
+
+impl AcquireError {
+    fn is_away(&self) -> bool {
+        matches!(self, Self::Refused(Error::TokenServiceAway))
+    }
+}
+
+/// How long the token-service is waited for when there is a token in hand.
+const ASKING: Duration = Duration::from_millis(100);
 
 /// The gateway's side of the rotation.
 #[derive(Debug)]
@@ -98,39 +109,80 @@ impl Tokens {
     /// No project can serve, and why.
     pub async fn acquire(self: &Arc<Self>, want: &Want<'_>) -> Result<Lease, AcquireError> {
         let key = Key::of(want.upstreams, want.model, &self.held.lock().pool_upstreams);
-        if let Some(lease) = self.take(&key, want) {
+        if let Some(lease) = self.take(&key, want, Trust::Known) {
             return Ok(lease);
         }
+        let now = self.now();
+        let fallback = self
+            .held
+            .lock()
+            .has_any(&key, want.model, want.exclude, now);
+        let drawn = self.wait_for_turn(&key, want);
+        if !fallback {
+            return drawn.await;
+        }
+        // There is a token in hand that was not dealt lately: its project may have been taken
+        // out of the rotation, so the service is asked, but not waited for.
+        match tokio::time::timeout(ASKING, drawn).await {
+            Ok(Ok(lease)) => Ok(lease),
+            Ok(Err(error)) if !error.is_away() => Err(error),
+            Ok(Err(_)) | Err(_) => match self.take(&key, want, Trust::Any) {
+                Some(lease) => Ok(lease),
+                None => self.wait_for_turn(&key, want).await,
+            },
+        }
+    }
+
+    async fn wait_for_turn(
+        self: &Arc<Self>,
+        key: &Key,
+        want: &Want<'_>,
+    ) -> Result<Lease, AcquireError> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let _waiting = scopeguard(&self.waiting);
         // A turn may come that cannot be used here, such as one of a project whose token
         // Google has just refused; the service learns which, and deals another.
         let mut unwanted = want.exclude.clone();
         for _ in 0..4 {
-            let drawing = self.drawing_of(&key);
+            let drawing = self.drawing_of(key);
             let guard = drawing.lock().await;
-            if let Some(lease) = self.take(&key, want) {
+            if let Some(lease) = self.take(key, want, Trust::Known) {
                 return Ok(lease);
             }
-            unwanted.extend(self.held.lock().unusable(&key, want.model, self.now()));
+            unwanted.extend(self.held.lock().unusable(key, want.model, self.now()));
             let waiting = self.waiting.load(Ordering::Relaxed);
-            let drawn = self.draw(&key, want.model, &unwanted, waiting).await;
+            let drawn = self.draw_apart(key, want.model, &unwanted, waiting).await;
             drop(guard);
             let projects = match drawn {
                 Ok(projects) => projects,
                 Err(Refusal::AllExcluded) if want.exclude.is_empty() => {
                     // What excludes them all are this gateway's own cooldowns.
-                    return Err(AcquireError::Refused(self.resting(&key, want.model)));
+                    return Err(AcquireError::Refused(self.resting(key, want.model)));
                 }
                 Err(Refusal::AllExcluded) => return Err(AcquireError::AllExcluded),
                 Err(Refusal::Told(error)) => return Err(AcquireError::Refused(error)),
             };
-            if let Some(lease) = self.take(&key, want) {
+            if let Some(lease) = self.take(key, want, Trust::Known) {
                 return Ok(lease);
             }
             unwanted.extend(projects);
         }
         Err(AcquireError::AllExcluded)
+    }
+
+    /// Draws in a task of its own: a client that goes away meanwhile loses no turns.
+    async fn draw_apart(
+        self: &Arc<Self>,
+        key: &Key,
+        model: &str,
+        exclude: &HashSet<Arc<str>>,
+        waiting: usize,
+    ) -> Result<Vec<Arc<str>>, Refusal> {
+        let this = Arc::clone(self);
+        let (key, model, exclude) = (key.clone(), model.to_owned(), exclude.clone());
+        tokio::spawn(async move { this.draw(&key, &model, &exclude, waiting).await })
+            .await
+            .unwrap_or(Err(Refusal::Told(Error::Internal)))
     }
 
     fn drawing_of(&self, key: &Key) -> Arc<tokio::sync::Mutex<()>> {
@@ -147,10 +199,10 @@ impl Tokens {
         }
     }
 
-    fn take(self: &Arc<Self>, key: &Key, want: &Want<'_>) -> Option<Lease> {
+    fn take(self: &Arc<Self>, key: &Key, want: &Want<'_>, trust: Trust) -> Option<Lease> {
         let (lease, low) = {
             let mut held = self.held.lock();
-            let lease = held.take(key, want.model, want.exclude, self.now());
+            let lease = held.take(key, want.model, want.exclude, trust, self.now());
             let low = lease.is_some() && held.begin_refill(key);
             (lease, low)
         };
@@ -232,7 +284,15 @@ impl Tokens {
         self.held.lock().cool(token, model, until);
     }
 
-    /// When the first of the cooling projects may be asked again.
+    /// How long until the first project that rests for this model may be asked again.
+    #[must_use]
+    pub fn earliest_end(&self, model: &str) -> Option<Duration> {
+        let now = self.clock.now();
+        let until = self.held.lock().earliest_end(&Key::any(), model, now)?;
+        Duration::try_from(until.duration_since(now)).ok()
+    }
+
+    /// What to tell when all projects rest.
     fn resting(&self, key: &Key, model: &str) -> Error {
         let now = self.clock.now();
         let until = self.held.lock().earliest_end(key, model, now);
@@ -240,10 +300,7 @@ impl Tokens {
             Some(until) => Error::RateLimited {
                 message: "Every project that could serve this model rests, as Google asked."
                     .to_owned(),
-                retry_after: (until - now)
-                    .try_into()
-                    .ok()
-                    .map(|span: jiff::SignedDuration| span.unsigned_abs()),
+                retry_after: Duration::try_from(until.duration_since(now)).ok(),
                 quota: false,
             },
             None => Error::NoUsableProject {

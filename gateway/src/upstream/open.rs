@@ -96,13 +96,23 @@ struct Course {
     others: usize,
     /// By upstream: attempts that were told that the model is not known.
     unknown_model: HashMap<Kind, usize>,
-    empty_before: bool,
+    /// A whole answer that holds nothing: told when nothing better comes.
+    empty: Option<Bytes>,
+    /// The earliest end of the rests that this request was told of.
+    earliest: Option<Duration>,
     host: usize,
     backoffs: u32,
     /// What the client is told when nothing else comes.
     last: Option<Failure>,
     deadline: Instant,
     rendered: HashMap<Dialect, Bytes>,
+}
+
+impl Course {
+    /// Notes that somebody may be asked again after `rest`.
+    fn rests(&mut self, rest: Option<Duration>) {
+        self.earliest = self.earliest.into_iter().chain(rest).min();
+    }
 }
 
 enum Reached {
@@ -149,7 +159,8 @@ impl Upstream {
             bare: Vec::new(),
             others: 0,
             unknown_model: HashMap::new(),
-            empty_before: false,
+            empty: None,
+            earliest: None,
             host: 0,
             backoffs: 0,
             last: None,
@@ -167,13 +178,14 @@ impl Upstream {
                     return Ok(opened);
                 }
             }
-            Err(self.conclude(call, &mut course))
+            self.conclude(call, &mut course)
         };
         // The attempts end themselves at the deadline; this is for what is between them.
-        match tokio::time::timeout(self.timeouts.request + Duration::from_secs(1), work).await {
-            Ok(result) => result,
-            Err(_) => Err(Error::Timeout),
-        }
+        let limit = self.timeouts.request + Duration::from_secs(1);
+        let result = tokio::time::timeout(limit, work).await;
+        // Whatever the end, what was held back is told.
+        self.release(call, &mut course);
+        result.unwrap_or(Err(Error::Timeout))
     }
 
     /// A token for the next attempt; `None` when nobody is left.
@@ -189,8 +201,10 @@ impl Upstream {
             };
             match self.tokens.acquire(&want).await {
                 Ok(lease) => return Ok(Some(lease)),
-                // Those that failed a moment ago are better than none.
-                Err(AcquireError::AllExcluded) if !course.failed.is_empty() => {
+                // Those that failed a moment ago are better than none, and than those that rest.
+                Err(AcquireError::AllExcluded | AcquireError::Refused(_))
+                    if !course.failed.is_empty() =>
+                {
                     if !self.back_off(course).await {
                         return Ok(None);
                     }
@@ -204,12 +218,15 @@ impl Upstream {
                     && Instant::now() + after < course.deadline =>
                 {
                     self.clock.sleep(after + Duration::from_millis(10)).await;
-                    course.failed.clear();
                 }
                 Err(AcquireError::Refused(error)) => {
                     // What Google said to this request tells more than that nobody is left.
                     return match (&course.last, error) {
                         (Some(_), Error::NoUsableProject { .. }) => Ok(None),
+                        (Some(_), Error::RateLimited { retry_after, .. }) => {
+                            course.rests(retry_after);
+                            Ok(None)
+                        }
                         (_, error) => Err(error),
                     };
                 }
@@ -240,15 +257,15 @@ impl Upstream {
                 self.release(call, course);
                 Ok(Some(opened))
             }
-            Reached::Empty(whole) if course.empty_before => {
+            Reached::Empty(whole) if course.empty.is_some() => {
                 self.release(call, course);
                 Ok(Some(Opened {
                     first: whole,
                     rest: None,
                 }))
             }
-            Reached::Empty(_) => {
-                course.empty_before = true;
+            Reached::Empty(whole) => {
+                course.empty = Some(whole);
                 Ok(None)
             }
             Reached::Failed { failure, attempt } => {
@@ -299,22 +316,21 @@ impl Upstream {
             }
             Next::BareLimit => {
                 course.out.insert(project);
-                let Some(attempt) = attempt else {
-                    course.last = Some(failure);
-                    return Ok(None);
-                };
-                course
-                    .bare
-                    .push((attempt, failure.clone(), Arc::clone(token)));
-                if course.bare.len() >= BARE_LIMITS {
-                    return Err(self.conclude(call, course));
+                course.last = Some(failure.clone());
+                if let Some(attempt) = attempt {
+                    course.bare.push((attempt, failure, Arc::clone(token)));
                 }
+                if course.bare.len() >= BARE_LIMITS {
+                    return self.conclude(call, course).map(Some);
+                }
+                return Ok(None);
             }
             Next::OtherProject => {
                 report(attempt, &failure);
                 if let Some(until) = failure.reset_at {
                     self.tokens.cool(token, &call.about.model, until);
                 }
+                course.rests(failure.error.retry_after());
                 course.out.insert(project);
             }
             Next::Again => {
@@ -381,7 +397,7 @@ impl Upstream {
     }
 
     /// What the client is told, now that nobody is left.
-    fn conclude(&self, call: &Call, course: &mut Course) -> Error {
+    fn conclude(&self, call: &Call, course: &mut Course) -> Result<Opened, Error> {
         if course.bare.len() >= BARE_LIMITS || course.others == 0 {
             // Everybody said it: the request's fault, which cools nobody.
             for (attempt, _, _) in course.bare.drain(..) {
@@ -389,12 +405,34 @@ impl Upstream {
             }
         }
         self.release(call, course);
-        course.last.take().map_or_else(
-            || Error::NoUsableProject {
+        if let Some(empty) = course.empty.take() {
+            return Ok(Opened {
+                first: empty,
+                rest: None,
+            });
+        }
+        let Some(failure) = course.last.take() else {
+            return Err(Error::NoUsableProject {
                 message: "No Google project can serve this request now.".to_owned(),
-            },
-            |failure| failure.error,
-        )
+            });
+        };
+        Err(match failure.error {
+            Error::RateLimited {
+                message,
+                retry_after,
+                quota,
+            } => {
+                course.rests(retry_after);
+                let others = self.tokens.earliest_end(&call.about.model);
+                let retry_after = course.earliest.into_iter().chain(others).min();
+                Error::RateLimited {
+                    message,
+                    retry_after,
+                    quota,
+                }
+            }
+            error => error,
+        })
     }
 
     async fn reach(&self, call: &Call, lease: &Lease, course: &mut Course) -> Reached {
@@ -459,7 +497,7 @@ impl Upstream {
     async fn first_piece(&self, mut relay: Relay, stream: bool) -> Reached {
         match relay.step().await {
             Step::Output(first) if stream => {
-                relay.set_patience(self.timeouts.idle);
+                relay.goes_on(self.timeouts.idle);
                 Reached::Opened(Opened {
                     first,
                     rest: Some(Box::new(relay)),
@@ -480,7 +518,8 @@ impl Upstream {
                 first: output,
                 rest: None,
             }),
-            Step::Broken(failure) => failed_later(failure),
+            // Nothing of it was sent, so it can be tried anew as a whole.
+            Step::Broken { failure, .. } => failed_later(failure),
         }
     }
 

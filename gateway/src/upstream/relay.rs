@@ -31,6 +31,8 @@ pub struct Relay {
     attempt: Option<Attempt>,
     /// An upstream that sends nothing for so long is given up.
     patience: Duration,
+    /// When the answer has to be there.
+    deadline: Option<Instant>,
     /// When it last sent something. Kept here, since a step may be dropped and begun anew.
     heard: Instant,
     /// Whether an event has come.
@@ -58,7 +60,12 @@ pub enum Step {
         empty: bool,
     },
     /// The answer broke.
-    Broken(Failure),
+    Broken {
+        /// What had come before, for the client.
+        output: Bytes,
+        /// How.
+        failure: Failure,
+    },
 }
 
 impl Relay {
@@ -80,39 +87,46 @@ impl Relay {
             reply,
             attempt: Some(attempt),
             patience,
+            deadline: Some(clock.instant() + patience),
             heard: clock.instant(),
             begun: false,
             clock,
         }
     }
 
-    /// From now on the upstream has `patience` between two reads.
-    pub fn set_patience(&mut self, patience: Duration) {
+    /// The answer has begun: from now on the upstream has `patience` between two reads, and
+    /// no deadline for the whole.
+    pub(super) fn goes_on(&mut self, patience: Duration) {
         self.patience = patience;
+        self.deadline = None;
     }
 
     /// Reads on until there is something for the client, or the answer is over.
     pub async fn step(&mut self) -> Step {
         let mut output = Vec::new();
         loop {
-            let silent = self.clock.instant().duration_since(self.heard);
-            let left = self.patience.saturating_sub(silent);
+            let now = self.clock.instant();
+            let silent = now.duration_since(self.heard);
+            let whole = self.deadline.map_or(Duration::MAX, |deadline| {
+                deadline.saturating_duration_since(now)
+            });
+            let left = self.patience.saturating_sub(silent).min(whole);
             match tokio::time::timeout(left, self.upstream.response.chunk()).await {
                 Ok(Ok(Some(bytes))) => {
                     self.heard = self.clock.instant();
                     self.input.push(&bytes);
                     while let Some(event) = self.input.next_event() {
                         if let Err(failure) = self.event(&event, &mut output) {
-                            return self.broken(*failure);
+                            return self.broken(output, *failure);
                         }
                     }
                 }
                 Ok(Ok(None)) => return self.end(output),
                 Ok(Err(error)) => {
                     let fault = is_nobodys_fault(&error) && !self.begun;
-                    return self.broken(Failure::of_transport(fault));
+                    return self.broken(output, Failure::of_transport(fault));
                 }
-                Err(_) => return self.broken(Failure::of_silence()),
+                Err(_) => return self.broken(output, Failure::of_silence()),
             }
             if !output.is_empty() {
                 return Step::Output(output.into());
@@ -177,10 +191,11 @@ impl Relay {
                 Framing::Json => self.document(&last, &mut output),
             };
             if let Err(failure) = read {
-                return self.broken(*failure);
+                return self.broken(output, *failure);
             }
         }
-        let verdict = self.reply.verdict();
+        let framed = self.input.framing() == Framing::Json;
+        let verdict = self.reply.verdict(framed);
         let message = match &verdict {
             Verdict::Whole | Verdict::Empty => {
                 self.reply.finish(&mut output);
@@ -200,10 +215,10 @@ impl Relay {
                 format!("The model did not produce a valid answer ({native}).")
             }
         };
-        self.broken(Failure::of_invalid_answer(message))
+        self.broken(output, Failure::of_invalid_answer(message))
     }
 
-    fn broken(&mut self, failure: Failure) -> Step {
+    fn broken(&mut self, output: Vec<u8>, failure: Failure) -> Step {
         if let Some(attempt) = self.attempt.take() {
             if failure.next == super::outcome::Next::Repeat {
                 attempt.forget();
@@ -211,6 +226,9 @@ impl Relay {
                 attempt.failed(&failure);
             }
         }
-        Step::Broken(failure)
+        Step::Broken {
+            output: output.into(),
+            failure,
+        }
     }
 }

@@ -364,3 +364,67 @@ async fn health_needs_no_key_and_turns_when_the_gateway_ends() {
     // The listener is gone at once, as SHUTDOWN_DELAY is nothing here.
     crate::support::eventually("the gateway has ended", || gateway.task.is_finished()).await;
 }
+
+#[tokio::test]
+async fn a_folded_stream_that_breaks_off_is_no_whole_answer() {
+    // Claude behind Code Assist is asked as a stream also for whole answers.
+    let setup = Setup {
+        environment: vec![("MAX_ATTEMPTS", "1".to_owned())],
+        ..Setup::projects(&[("p1", "antigravity")])
+    };
+    let world = setup.start().await;
+    let body = with(hello(), "model", json!("claude-sonnet-4-6"));
+    assert!(world.chat(&body).await.content().contains("Hello"));
+    let fake = world.google.fake();
+    fake.script(Fault::once(Action::Truncate { after_events: 1 }));
+    let answer = world.chat(&body).await;
+    assert_eq!(answer.status, 502, "{}", answer.body);
+    assert_eq!(answer.json()["error"]["code"], "upstream_invalid_response");
+    // Nothing in it, and only one attempt: told as it is.
+    fake.script(Fault::once(Action::EmptyStop));
+    assert_eq!(world.chat(&hello()).await.status, 200);
+}
+
+#[tokio::test]
+async fn text_that_came_with_the_error_is_told_before_it() {
+    let world = Setup::projects(&[("p1", "gemini")]).start().await;
+    let piece = |text: &str| json!({"candidates": [{"content": {"role": "model", "parts": [{"text": text}]}}]});
+    let body = format!(
+        "data: {}\r\n\r\ndata: {}\r\n\r\n{{\"error\": {{\"code\": 503, \"message\": \"overloaded\"}}}}",
+        piece("one "),
+        piece("two")
+    );
+    world.google.fake().script(Fault::once(Action::Raw {
+        status: 200,
+        content_type: "text/event-stream".to_owned(),
+        body,
+    }));
+    let setup = with(hello(), "stream", json!(true));
+    let answer = world.chat(&setup).await;
+    let (chunks, done) = answer.chunks();
+    // In one read with its error nothing was sent yet, so it is tried anew; in two, it is told.
+    if done {
+        assert!(answer.streamed().contains("Hello"), "{}", answer.body);
+    } else {
+        assert_eq!(answer.streamed(), "one two");
+        assert!(chunks.last().unwrap()["error"]["message"].is_string());
+    }
+}
+
+#[tokio::test]
+async fn schemas_that_only_look_small_harm_nobody() {
+    let world = Setup::projects(&[("p1", "antigravity")]).start().await;
+    for parameters in [
+        json!({"allOf": [{"$ref": "#"}, {"$ref": "#"}]}),
+        json!({"anyOf": [{"type": "object", "properties": {"a": {"type": "string"}}}, {"type": "object", "properties": {"b": {"type": "string"}}}]}),
+    ] {
+        let tools =
+            json!([{"type": "function", "function": {"name": "f", "parameters": parameters}}]);
+        let answer = world.chat(&with(hello(), "tools", tools)).await;
+        assert!(
+            answer.status == 200 || answer.status == 400,
+            "{}",
+            answer.body
+        );
+    }
+}

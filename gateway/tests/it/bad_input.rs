@@ -240,7 +240,7 @@ async fn bodies_that_are_too_large_never_end_or_are_no_text() {
             && endless.contains(&format!("Content-Length: {}", body.len())),
         "{endless}"
     );
-    for quiet in [&b""[..], b"P", b"PR"] {
+    for quiet in [&b""[..], b"P", b"PRI", b"PRI * HTTP/2.0\r\n"] {
         assert_eq!(raw(&world, &[quiet]).await, "");
     }
     let huge = raw(
@@ -280,4 +280,29 @@ async fn deep_and_odd_json_is_harmless() {
     let status = request.send().await.unwrap().status();
     assert!(status == 400 || status == 200, "{status}");
     assert_eq!(world.chat(&hello()).await.status, 200);
+}
+
+#[tokio::test]
+async fn who_uploads_too_much_reads_why() {
+    let setup = Setup {
+        environment: vec![("MAX_BODY_BYTES", "1000".to_owned())],
+        ..Setup::default()
+    };
+    let world = setup.start().await;
+    for _ in 0..5 {
+        let mut stream = TcpStream::connect(world.gateways[0].address).await.unwrap();
+        let head = head("Content-Length: 20000000\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // Sent whole before the answer is read, as simple clients do.
+        let block = vec![b'x'; 1 << 20];
+        for _ in 0..19 {
+            stream
+                .write_all(&block)
+                .await
+                .expect("the connection is not reset");
+        }
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 413");
+    }
 }

@@ -279,3 +279,54 @@ async fn the_pool_hears_of_every_attempt_once() {
     );
     eventually("p2 served", || world.asked("p2") >= 11).await;
 }
+
+#[tokio::test]
+async fn a_failure_is_tried_again_while_the_others_rest_are_disabled_or_unknown() {
+    let mut world = Setup::projects(&[("p1", "antigravity"), ("p2", "antigravity")])
+        .start()
+        .await;
+    let rests = Action::Error {
+        error: ErrorName::QuotaExhausted,
+        form: ErrorForm::Object,
+        retry_after: Some(3600.0),
+    };
+    world.google.fake().script(Fault::once(rests).project("p1"));
+    for _ in 0..4 {
+        assert_eq!(world.chat(&hello()).await.status, 200);
+    }
+    for _ in 0..2 {
+        world
+            .google
+            .fake()
+            .script(Fault::once(error(ErrorName::Overloaded)));
+        let answer = world.chat(&hello()).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        // The second time without a token-service to ask.
+        if world.token_service.is_some() {
+            world.stop_tokens().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_earliest_end_of_all_rests_is_told() {
+    let world = Setup::projects(&[("p1", "antigravity"), ("p2", "antigravity")])
+        .start()
+        .await;
+    for (project, seconds) in [("p1", 30.0), ("p2", 360_000.0)] {
+        let rests = Action::Error {
+            error: ErrorName::RateLimited,
+            form: ErrorForm::Object,
+            retry_after: Some(seconds),
+        };
+        world
+            .google
+            .fake()
+            .script(Fault::always(rests).project(project));
+    }
+    for _ in 0..3 {
+        let answer = world.chat(&hello()).await;
+        let after: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+        assert!(answer.status == 429 && after <= 30, "{after}");
+    }
+}

@@ -57,6 +57,9 @@ pub(super) fn conversation<'a>(
     Ok(conversation)
 }
 
+/// Calls in one message, far above what any model makes: each is compared with the others.
+const MAX_CALLS: usize = 512;
+
 const ROLES: &str = "supported values are 'system', 'developer', 'user', 'assistant' and 'tool'.";
 
 impl<'a> Conversation<'a> {
@@ -235,6 +238,10 @@ impl<'a> Conversation<'a> {
             .ok_or_else(|| InvalidRequest::missing(&id_path))
             .and_then(|raw| text(raw, &id_path))?
             .text();
+        if self.open.len() >= MAX_CALLS {
+            let why = format!("expected at most {MAX_CALLS} tool calls in one message.");
+            return Err(InvalidRequest::value(path, why));
+        }
         if self.open.iter().any(|open| open.client_id == client_id) {
             return Err(InvalidRequest::value(&id_path, "another call has this id."));
         }
@@ -258,10 +265,9 @@ impl<'a> Conversation<'a> {
         let name = checked_name(text(name, &name_path)?, &name_path)?;
         let args = arguments(&function, &function_path)?;
         let (id, carried) = split_id(&client_id);
-        let signature = call
-            .get("extra_content")
-            .or_else(|| call.get("provider_specific_fields"))
-            .and_then(google_signature)
+        let signature = ["extra_content", "provider_specific_fields"]
+            .into_iter()
+            .find_map(|key| google_signature(call.get(key)?))
             .filter(|signature| signature::is_signature(signature))
             .or(carried);
         self.open.push(OpenCall {
@@ -299,11 +305,10 @@ impl<'a> Conversation<'a> {
         let pieces =
             texts(message, path, ignored)?.ok_or_else(|| InvalidRequest::missing(&content_path))?;
         // Some clients trim the ids that they send back on results.
-        let plain = |id: &str| signature::detach(id).0.to_owned();
         let open = self
             .open
             .iter_mut()
-            .find(|open| open.client_id == id || plain(&open.client_id) == plain(&id))
+            .find(|open| open.client_id == id || open.answer.id == signature::detach(&id).0)
             .ok_or_else(|| {
                 InvalidRequest::value(
                     &id_path,

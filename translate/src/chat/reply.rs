@@ -325,9 +325,10 @@ impl Reply {
         out.extend_from_slice(b"}\n\n");
     }
 
-    /// What the answer is worth, now that the upstream has ended.
+    /// What the answer is worth, now that the upstream has ended. `framed`: its bytes say by
+    /// themselves that they are all (a unary JSON document).
     #[must_use]
-    pub fn verdict(&self) -> Verdict {
+    pub fn verdict(&self, framed: bool) -> Verdict {
         if self.choices.is_empty() {
             return match self.blocked {
                 Some(_) => Verdict::Whole,
@@ -341,7 +342,7 @@ impl Reply {
                 }
                 Some(_) => {}
                 // A whole answer is whole by its framing, unless there is nothing in it.
-                None if self.settings.shape == Shape::Object && !choice.is_empty() => {}
+                None if framed && !choice.is_empty() => {}
                 None => return Verdict::Unfinished,
             }
         }
