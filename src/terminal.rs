@@ -1,7 +1,10 @@
 //! What people read on standard output. A reader that goes away, as in `… | head`, is
 //! no failure.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::{
+    borrow::Cow,
+    io::{self, IsTerminal as _, Write as _},
+};
 
 /// Writes `text` and a line's end.
 pub(crate) fn line(text: impl AsRef<str>) {
@@ -10,9 +13,48 @@ pub(crate) fn line(text: impl AsRef<str>) {
 
 /// Writes `text` at once, without a line's end.
 pub(crate) fn piece(text: &str) {
+    let text = harmless(text);
     let mut out = io::stdout().lock();
-    // Nobody is left to be told.
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        Err(error) => {
+            eprintln!("error: cannot write to standard output: {error}");
+            std::process::exit(1);
+        }
+    }
+}
+
+/// The text without what would steer a terminal, colours excepted: names and reasons come
+/// from elsewhere.
+fn harmless(text: &str) -> Cow<'_, str> {
+    let steers = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if !text.contains(steers) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(steers) {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let colour = rest.strip_prefix("\u{1b}[").and_then(|sequence| {
+            let end = sequence.find(|c: char| !c.is_ascii_digit() && c != ';')?;
+            sequence[end..].starts_with('m').then_some(end + 3)
+        });
+        let taken = match colour {
+            Some(length) => {
+                out.push_str(&rest[..length]);
+                length
+            }
+            None => {
+                out.push('\u{fffd}');
+                rest.chars().next().map_or(0, char::len_utf8)
+            }
+        };
+        rest = &rest[taken..];
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
 }
 
 /// Whether a person reads standard output.
@@ -23,4 +65,22 @@ pub(crate) fn is_watched() -> bool {
 /// Whether colours are wanted there: a terminal, and no `NO_COLOR`.
 pub(crate) fn has_colour() -> bool {
     is_watched() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_pass_and_nothing_else_steers() {
+        for (text, expected) in [
+            ("plain é 😀\n", "plain é 😀\n"),
+            ("\u{1b}[31mred\u{1b}[0m", "\u{1b}[31mred\u{1b}[0m"),
+            ("a\u{1b}[2Jb\u{7}c", "a\u{fffd}[2Jb\u{fffd}c"),
+            ("\u{1b}", "\u{fffd}"),
+            ("\u{9b}31m", "\u{fffd}31m"),
+        ] {
+            assert_eq!(harmless(text), expected);
+        }
+    }
 }

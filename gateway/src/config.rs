@@ -72,7 +72,7 @@ const UPSTREAM_HEADERS: Var = Var {
     name: "UPSTREAM_HEADERS",
     default: "",
     help: "Extra headers on every request to Google, as a JSON object of names and values.",
-    secret: false,
+    secret: true,
 };
 const UPSTREAM_CA_FILE: Var = Var {
     name: "UPSTREAM_CA_FILE",
@@ -416,7 +416,7 @@ impl Config {
                 keepalive: limit(&KEEPALIVE_INTERVAL)?,
             },
             max_attempts: environment.required(&MAX_ATTEMPTS, attempts)?,
-            max_body_bytes: environment.required(&MAX_BODY_BYTES, config::bytes)?,
+            max_body_bytes: environment.required(&MAX_BODY_BYTES, body_limit)?,
             shutdown_delay: duration(&SHUTDOWN_DELAY)?,
             shutdown_grace: duration(&SHUTDOWN_GRACE)?,
             clock: Clock::system(),
@@ -441,6 +441,13 @@ fn plain_url(text: &str) -> Result<String, String> {
         return Err("asks for TLS, which the token-service does not speak; use http://".to_owned());
     }
     Ok(url)
+}
+
+fn body_limit(text: &str) -> Result<usize, String> {
+    match config::bytes(text)? {
+        0 => Err("is nothing; give a size such as 32MiB".to_owned()),
+        some => Ok(some),
+    }
 }
 
 fn attempts(text: &str) -> Result<usize, String> {

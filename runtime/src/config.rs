@@ -238,7 +238,8 @@ impl Environment {
             .map_err(|problem| ConfigError::Invalid {
                 name: var.name.to_owned(),
                 origin,
-                problem: if var.secret {
+                // URLs may carry a password.
+                problem: if var.secret || value.contains('@') {
                     problem
                 } else {
                     format!("{value:?} {problem}")

@@ -75,7 +75,8 @@ pub enum SecretFileError {
     },
     /// The file is there and holds nothing.
     #[error(
-        "the secret file {} is empty; delete it to have a new secret made, or restore it",
+        "the secret file {} is empty; restore it, or delete it to have a new secret made if \
+         nothing depends on the old one",
         path.display()
     )]
     Empty {

@@ -34,6 +34,14 @@ impl FromStr for Level {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
+        // As Python's logging spells them.
+        let lower = text.to_ascii_lowercase();
+        let text = match lower.as_str() {
+            "warning" => "warn",
+            "critical" | "fatal" => "error",
+            _ if text.contains(['=', ',']) => text,
+            lower => lower,
+        };
         let plain = ["trace", "debug", "info", "warn", "error", "off"];
         let targeted = text.contains(['=', ',']);
         if !plain.contains(&text) && !targeted {

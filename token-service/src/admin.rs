@@ -56,9 +56,12 @@ pub(crate) enum AdminError {
     NoSuchProject(String),
     #[error("there is a project {0:?} already")]
     ProjectExists(String),
-    #[error("there is no OAuth client {0:?}; add it with PutOAuthClient")]
+    #[error("there is no OAuth client {0:?}; add it first (oauth-clients put, PutOAuthClient)")]
     NoSuchClient(String),
-    #[error("there are {0} OAuth clients; name the one that minted the refresh token")]
+    #[error(
+        "there are {0} OAuth clients; name the one that minted the refresh token (oauth-clients \
+         list and put)"
+    )]
     ClientNotNamed(usize),
     #[error("{projects} projects name the OAuth client {client_id:?}; change or delete them first")]
     ClientInUse { client_id: String, projects: usize },

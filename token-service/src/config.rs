@@ -11,10 +11,10 @@ use std::{
 
 use antigravity_runtime::{
     clock::Clock,
-    config::{ConfigError, Environment, Var, base_url, duration, parsed},
-    telemetry,
+    config::{ConfigError, Environment, Var, base_url, duration, parsed, positive_duration},
+    secret, telemetry,
 };
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{project::Upstream, seal::Keyring};
 
@@ -263,15 +263,30 @@ impl Config {
             refresh_margin: environment.required(&REFRESH_MARGIN, margin)?,
             oauth_token_url: environment.read(&OAUTH_TOKEN_URL, base_url)?,
             upstream_ca_file: environment.read(&UPSTREAM_CA_FILE, |path| Ok(path.into()))?,
-            connect_timeout: environment.required(&CONNECT_TIMEOUT, duration)?,
+            connect_timeout: environment.required(&CONNECT_TIMEOUT, positive_duration)?,
             gateway_token: bearer(environment, &GATEWAY_TOKEN)?,
-            admin_token: bearer(environment, &ADMIN_TOKEN)?,
+            admin_token: admin_token(environment)?,
             encryption_keys: environment.read(&ENCRYPTION_KEY, keys)?.map(Arc::new),
             log_format: environment.required(&LOG_FORMAT, parsed("text or json"))?,
             log_level: environment.required(&LOG_LEVEL, parsed("a level or a filter"))?,
             refresh_ahead: true,
             clock: Clock::system(),
         })
+    }
+}
+
+/// The operators' token, which has to be another than the gateways': one token for both
+/// would make every gateway an operator.
+fn admin_token(environment: &Environment) -> Result<Option<SecretString>, ConfigError> {
+    let admin = bearer(environment, &ADMIN_TOKEN)?;
+    let gateway = bearer(environment, &GATEWAY_TOKEN)?;
+    match (&admin, &gateway) {
+        (Some(admin), Some(gateway))
+            if secret::equal(admin.expose_secret(), gateway.expose_secret()) =>
+        {
+            Err(environment.invalid(&ADMIN_TOKEN, "is the same as GATEWAY_TOKEN; give two"))
+        }
+        _ => Ok(admin),
     }
 }
 

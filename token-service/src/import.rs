@@ -20,6 +20,9 @@ use crate::{
 pub(crate) struct ImportOptions {
     /// Take over what was imported before and not edited since.
     pub(crate) overwrite: bool,
+    /// Leave projects alone that the pool has: an export is a picture of the past, and its
+    /// refresh tokens may have been rotated since.
+    pub(crate) keep_existing: bool,
     /// For entries that name no upstream.
     pub(crate) default_upstream: Upstream,
     /// Change nothing.
@@ -43,6 +46,8 @@ pub(crate) enum ImportOutcome {
     Created,
     Updated,
     Unchanged,
+    /// The pool has the project, and keeps its own.
+    Kept,
     Rejected(ImportError),
 }
 
@@ -126,6 +131,9 @@ impl Imported {
     pub(crate) fn message(&self) -> String {
         let error = match &self.outcome {
             ImportOutcome::Rejected(error) => Some(error.to_string()),
+            ImportOutcome::Kept => {
+                Some("it is in the pool, which keeps its own; overwrite replaces it".to_owned())
+            }
             ImportOutcome::Created | ImportOutcome::Updated | ImportOutcome::Unchanged => None,
         };
         let warnings = self.warnings.iter().map(ToString::to_string);
@@ -145,6 +153,7 @@ pub(crate) async fn import_at_start(
 ) -> Result<(), StoreError> {
     let options = ImportOptions {
         overwrite: false,
+        keep_existing: false,
         default_upstream: pool.default_upstream,
         dry_run: false,
         source: Source::Start,
@@ -162,7 +171,7 @@ pub(crate) async fn import_at_start(
         let kind = match &result.outcome {
             ImportOutcome::Created => 0,
             ImportOutcome::Updated => 1,
-            ImportOutcome::Unchanged => 2,
+            ImportOutcome::Unchanged | ImportOutcome::Kept => 2,
             ImportOutcome::Rejected(_) => 3,
         };
         counts[kind] += 1;

@@ -27,6 +27,9 @@ pub struct TokensFile {
     pub entries: Vec<Entry>,
     /// Those that cannot, and why.
     pub rejected: Vec<Rejected>,
+    /// Whether the file has a client that cannot be used: entries that name none are not
+    /// taken for another's then, whose endpoint would get their refresh tokens.
+    pub rejected_client: bool,
     /// What was ignored, outside the entries.
     pub warnings: Vec<Warning>,
 }
@@ -206,6 +209,7 @@ impl<'a> Reader<'a> {
                 Some(client_id)
             }
             Err(complaint) => {
+                self.file.rejected_client = true;
                 self.file.rejected.push(Rejected {
                     line,
                     id: String::new(),

@@ -102,6 +102,18 @@ impl InvalidRequest {
         }
     }
 
+    /// As [`InvalidRequest::lone_surrogate`], in the name of a parameter.
+    #[must_use]
+    pub fn nameless_surrogate() -> Self {
+        Self {
+            message: "Invalid body: the name of a parameter holds half of a UTF-16 surrogate pair \
+                      (such as \\ud800), which is not text."
+                .to_owned(),
+            param: None,
+            code: Code::InvalidValue,
+        }
+    }
+
     /// Text with half of a surrogate pair, which is no text.
     #[must_use]
     pub fn lone_surrogate(path: &Path<'_>) -> Self {

@@ -180,7 +180,7 @@ pub fn integer(raw: &RawValue) -> Result<i64, WrongType> {
         #[expect(clippy::cast_possible_truncation, reason = "whole and within 53 bits")]
         Ok(float) if float.fract() == 0.0 && float.abs() <= EXACT => Ok(float as i64),
         Ok(_) => Err(WrongType {
-            expected: "an integer",
+            expected: "an integer of at most 64 bits",
             found: "another number",
         }),
         Err(error) => Err(WrongType {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::{
     body::Body,
-    extract::{Extension, Path, State},
-    http::{HeaderMap, Response},
+    extract::{Extension, State},
+    http::{HeaderMap, Response, Uri},
 };
 use serde::Serialize;
 
@@ -62,12 +62,13 @@ pub(super) async fn list(
 pub(super) async fn show(
     State(gateway): State<Arc<Gateway>>,
     Extension(id): Extension<RequestId>,
-    Path(model): Path<String>,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Response<Body> {
     let found = async {
         auth::key_name(&headers, &gateway.config.api_keys)?;
         let models = gateway.models.all().await?;
+        let model = percent_decoded(uri.path().strip_prefix("/v1/models/").unwrap_or_default());
         let bare = translate::gemini::model::bare(&model);
         models
             .into_iter()
@@ -83,6 +84,22 @@ pub(super) async fn show(
         Ok(listed) => written(&Model::of(&listed)),
         Err(error) => respond::error(&error, &id),
     }
+}
+
+/// The text of a path; what is no UTF-8 names no model either way.
+fn percent_decoded(path: &str) -> String {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let escaped = tail
+            .get(..2)
+            .filter(|_| *first == b'%')
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(escaped.unwrap_or(*first));
+        rest = if escaped.is_some() { &tail[2..] } else { tail };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn written(value: &impl Serialize) -> Response<Body> {

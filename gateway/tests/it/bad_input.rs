@@ -87,6 +87,12 @@ async fn wrong_requests_are_named() {
         (with(hello(), "response_format", json!({"type": "xml"})).to_string(), Some("response_format.type")),
         (format!(r#"{{"model":"{MODEL}","messages":[{{"role":"user","content":"a\ud800"}}]}}"#), Some("messages[0].content")),
         (format!(r#"{{"model":"{MODEL}","messages":[{{"role":"user","content":"x"}}],"tools":[{{"type":"function","function":{{"name":"f","parameters":{{"properties":{{"\udfff":{{}}}}}}}}}}]}}"#), Some("tools[0].function.parameters")),
+        (
+            format!(
+                r#"{{"model":"{MODEL}","messages":[{{"role":"user","content":"x","k\ud800":1}}]}}"#
+            ),
+            Some("messages[0]"),
+        ),
     ];
     for (body, param) in cases {
         let (status, error) = refused(&world, &body).await;
@@ -124,6 +130,10 @@ async fn unknown_models_paths_methods_and_keys() {
     assert!(
         message.contains("/v1/embeddings-of-tomorrow") && message.contains("/v1/chat/completions")
     );
+
+    let answer = world.get("/v1/models/%ff%2").await;
+    assert_eq!(answer.status, 404, "{}", answer.body);
+    assert_eq!(answer.json()["error"]["code"], "model_not_found");
 
     let answer = world.get("/v1/chat/completions").await;
     assert_eq!((answer.status, answer.header("allow")), (405, Some("POST")));

@@ -81,6 +81,7 @@ impl Planner<'_> {
             let client = match client.or_else(|| file.default_client.clone()) {
                 Some(client) if known_clients.contains(&client) => Ok(client),
                 Some(client) => Err(ImportError::UnknownClient(client)),
+                None if file.rejected_client => Err(ImportError::NoClient),
                 None => self
                     .state
                     .client_for(None)
@@ -186,6 +187,12 @@ impl Planner<'_> {
         });
         if is_known && !self.options.overwrite {
             return ImportOutcome::Unchanged;
+        }
+        if self.options.keep_existing
+            && !self.options.overwrite
+            && self.state.projects.contains_key(id)
+        {
+            return ImportOutcome::Kept;
         }
         let upstream = entry.upstream.unwrap_or(self.options.default_upstream);
         let location = location(upstream, entry.location);

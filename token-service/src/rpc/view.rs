@@ -53,11 +53,14 @@ pub(super) fn project(member: &Member, now: Timestamp) -> v1::Project {
     let (reason, action_url) = project.status.explanation();
     let advice = match &project.status {
         Status::Active => "",
-        Status::NeedsLogin { .. } => "log in again and set the new refresh token",
-        Status::NeedsValidation { .. } => {
-            "open action_url as the account's owner, then call RefreshProject"
+        Status::NeedsLogin { .. } => {
+            "log in again and set the new refresh token (edit the tokens file and import it, or \
+             UpdateProject)"
         }
-        Status::Suspended { .. } => "appeal to Google; call RefreshProject once it is lifted",
+        Status::NeedsValidation { .. } => {
+            "open action_url as the account's owner, then refresh the project"
+        }
+        Status::Suspended { .. } => "appeal to Google; refresh the project once it is lifted",
     };
     let state_reason = [reason, advice]
         .into_iter()

@@ -20,7 +20,11 @@ impl DatabaseLock {
     /// # Errors
     /// When another process has it, and when the lock file cannot be used.
     pub(super) fn take(database: &Path) -> Result<Self, StoreError> {
-        let path = lock_path(database);
+        // Beside the file itself, whatever links lead to it.
+        let file = database
+            .canonicalize()
+            .unwrap_or_else(|_| database.to_owned());
+        let path = lock_path(&file);
         let unusable = |source| StoreError::File {
             path: path.clone(),
             source,

@@ -154,6 +154,18 @@ async fn a_second_process_is_refused_with_the_pid_of_the_first() {
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     let pid = format!("process {}", std::process::id());
     assert!(told.contains(&pid), "{told}");
+    // Nor by another name of the same file.
+    let file = home.database();
+    let alias = file.with_file_name("alias.db");
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(&file, &alias).unwrap();
+    let url = format!("sqlite://{}", alias.display());
+    let output = binary(&home, &[("DATABASE_URL", &url)], &[]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.code() == Some(1) && told.contains(&pid),
+        "{told}"
+    );
     service.stop().await;
     let service = home.start().await;
     token_service::healthcheck(service.address).await.unwrap();

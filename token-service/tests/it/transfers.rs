@@ -232,6 +232,36 @@ async fn an_export_rebuilds_the_pool_elsewhere() {
         dealt(&mut service.tokens().await, wanted(4)).await,
         "1 3 1 3"
     );
+    // A picture of the past changes nothing that the pool has, unless it is told to.
+    set_disabled(&mut admin, "fake-project-1", true).await;
+    let answers = import(&mut admin, with(PASSPHRASE)).await.unwrap();
+    assert!(answers.iter().all(|answer| {
+        answer.result() == Told::Unchanged && answer.message.contains("overwrite")
+            || answer.result() == Told::Unchanged
+    }));
+    assert!(project(&mut admin, "fake-project-1").await.disabled);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn an_unusable_client_does_not_hand_its_projects_to_another() {
+    let google = google(1).await;
+    let home = Home::new(&google);
+    home.write_tokens(&tokens_json([1]));
+    let service = home.start().await;
+    let mut admin = service.projects().await;
+    let file = serde_json::json!({
+        "oauth_config": {"client_id": "other", "client_secret": "s", "token_url": "not a url"},
+        "projects": [{"project_id": "zz1", "refresh_token": "1//of-another-client"}],
+    });
+    let answers = import(&mut admin, in_pieces(&file)).await.unwrap();
+    assert!(
+        answers
+            .iter()
+            .all(|answer| answer.result() == Told::Rejected),
+        "{answers:?}"
+    );
+    assert_eq!(ids(&mut admin).await, ["fake-project-1"]);
     service.stop().await;
 }
 

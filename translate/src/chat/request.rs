@@ -60,7 +60,14 @@ pub(super) fn read<'a, T>(
     path: &Path<'_>,
     read: impl FnOnce(&'a RawValue) -> Result<T, WrongType>,
 ) -> Result<T, InvalidRequest> {
-    read(raw).map_err(|wrong| InvalidRequest::wrong_type(path, wrong))
+    read(raw).map_err(|wrong| {
+        if wrong.expected == wrong.found {
+            // Right but for a name in it that is no text.
+            InvalidRequest::lone_surrogate(path)
+        } else {
+            InvalidRequest::wrong_type(path, wrong)
+        }
+    })
 }
 
 /// The text at `path`, which has to be whole.
@@ -89,13 +96,18 @@ pub(super) fn verbatim<'a>(
 /// What is wrong with it, naming the parameter by its path.
 pub fn parse<'a>(body: &'a str, options: &Options) -> Result<Request<'a>, InvalidRequest> {
     let raw: &RawValue = serde_json::from_str(body).map_err(|e| InvalidRequest::not_json(&e))?;
-    let object = json::object(raw).map_err(|wrong| InvalidRequest {
-        message: format!(
-            "Invalid body: expected {}, but got {} instead.",
-            wrong.expected, wrong.found
-        ),
-        param: None,
-        code: crate::error::Code::InvalidType,
+    let object = json::object(raw).map_err(|wrong| {
+        if wrong.expected == wrong.found {
+            return InvalidRequest::nameless_surrogate();
+        }
+        InvalidRequest {
+            message: format!(
+                "Invalid body: expected {}, but got {} instead.",
+                wrong.expected, wrong.found
+            ),
+            param: None,
+            code: crate::error::Code::InvalidType,
+        }
     })?;
     let mut ignored = Ignored::new();
     for (name, raw) in object.iter() {

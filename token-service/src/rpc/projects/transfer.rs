@@ -40,6 +40,7 @@ pub(super) async fn import(
         .upstream("options.default_upstream", options.default_upstream)
         .unwrap_or(pool.default_upstream);
     check.done()?;
+    let keep_existing = matches!(sent, Sent::SealedExport(_));
     let text: SecretString = match sent {
         Sent::TokensJson(bytes) => String::from_utf8(bytes)
             .map_err(|_| invalid("tokens_json", "is not UTF-8 text"))?
@@ -55,6 +56,7 @@ pub(super) async fn import(
         .map_err(|error| invalid("tokens_json", &error.to_string()))?;
     let options = ImportOptions {
         overwrite: options.overwrite,
+        keep_existing,
         default_upstream,
         dry_run: options.dry_run,
         source: Source::Call,
@@ -67,7 +69,7 @@ pub(super) async fn import(
             let shown = match &result.outcome {
                 ImportOutcome::Created => Shown::Created,
                 ImportOutcome::Updated => Shown::Updated,
-                ImportOutcome::Unchanged => Shown::Unchanged,
+                ImportOutcome::Unchanged | ImportOutcome::Kept => Shown::Unchanged,
                 ImportOutcome::Rejected(_) => Shown::Rejected,
             };
             v1::ImportProjectsResponse {
