@@ -1,5 +1,7 @@
 //! `serve`: both services in one process, and what a person has to know at the start.
 
+use std::time::Duration;
+
 use antigravity_runtime::{config::Environment, shutdown::Shutdown, telemetry};
 use gateway::config::Logging;
 use secrecy::ExposeSecret as _;
@@ -14,7 +16,11 @@ use crate::{
 /// Serves until SIGTERM or SIGINT.
 pub(crate) async fn run(environment: &Environment) -> Result<(), Failure> {
     let logging = Logging::from_environment(environment)?;
-    let configs = Configs::from_environment(environment)?;
+    let mut configs = Configs::from_environment(environment)?;
+    if terminal::is_watched() && !stack::is_set(environment, "SHUTDOWN_DELAY")? {
+        // Who presses Ctrl-C has no load balancer to wait for.
+        configs.gateway.shutdown_delay = Duration::ZERO;
+    }
     telemetry::init(logging.format, &logging.level);
     let known = [gateway::config::VARS, token_service::config::VARS];
     for (name, origin) in environment.unknown(&known) {

@@ -150,7 +150,8 @@ const MAX_BODY_BYTES: Var = Var {
 const SHUTDOWN_DELAY: Var = Var {
     name: "SHUTDOWN_DELAY",
     default: "5s",
-    help: "After SIGTERM the listener stays open for so long, with /readyz at 503.",
+    help: "After SIGTERM the listener stays open for so long, with /readyz at 503. On a terminal: \
+           not at all.",
     secret: false,
 };
 const SHUTDOWN_GRACE: Var = Var {
