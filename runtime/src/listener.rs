@@ -20,7 +20,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::{Service, ServiceExt as _};
@@ -139,11 +139,11 @@ where
     Ok(())
 }
 
-/// After the abort, for telling clients so; and after a last answer, for reading what the
-/// client still sends.
+/// After the abort, for telling clients so; and after a last answer, for the client to send
+/// on or to close.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-/// What is read of it at most, in bytes.
-const LINGER: u64 = 64 << 20;
+/// How long what a client still sends is read.
+const LONGEST_LINGER: Duration = Duration::from_secs(30);
 /// Between two looks at a connection that has sent the beginning of a preface.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// What HTTP/2 with prior knowledge begins with; no method of HTTP/1.1 does.
@@ -244,12 +244,23 @@ impl Protocols {
                 stream.write_all(self.header_timeout_answer).await?;
             }
             stream.shutdown().await?;
-            // Closed with bytes unread, the connection would be reset, and the answer with it.
-            tokio::io::copy(&mut (&mut stream).take(LINGER), &mut tokio::io::sink()).await
+            Ok::<(), io::Error>(())
         };
         // The client may be gone, or not read: either way this was the last.
-        let _ = timeout(LAST_WORDS, closing).await;
+        if let Ok(Ok(())) = timeout(LAST_WORDS, closing).await {
+            linger(stream).await;
+        }
     }
+}
+
+/// Reads what the client still sends: closed with bytes unread, the connection would be
+/// reset, and the answer with it.
+async fn linger(mut stream: TcpStream) {
+    let end = Instant::now() + LONGEST_LINGER;
+    let mut discarded = vec![0; 16 * 1024];
+    while Instant::now() < end
+        && let Ok(Ok(1..)) = timeout(LAST_WORDS, stream.read(&mut discarded)).await
+    {}
 }
 
 fn log_end(ended: hyper::Result<()>) {

@@ -46,14 +46,8 @@ impl EventBuffer {
 
     /// How many bytes wait for the end of their event.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.bytes.len()
-    }
-
-    /// Whether nothing waits.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
     }
 
     /// The next whole event without the blank line behind it; `None` until there is one.

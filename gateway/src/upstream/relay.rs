@@ -22,6 +22,9 @@ use super::{
     outcome::Failure,
 };
 
+/// The largest event that is waited for. Images make events of some megabytes.
+const MAX_EVENT_BYTES: usize = 128 << 20;
+
 /// An answer on its way.
 #[derive(Debug)]
 pub struct Relay {
@@ -115,6 +118,10 @@ impl Relay {
                 Ok(Ok(Some(bytes))) => {
                     self.heard = self.clock.instant();
                     self.input.push(&bytes);
+                    if self.input.waiting() > MAX_EVENT_BYTES {
+                        let message = "Google sent an event without an end.".to_owned();
+                        return self.broken(output, Failure::of_invalid_answer(message));
+                    }
                     while let Some(event) = self.input.next_event() {
                         if let Err(failure) = self.event(&event, &mut output) {
                             return self.broken(output, *failure);

@@ -212,7 +212,7 @@ async fn bodies_that_are_too_large_never_end_or_are_no_text() {
         stalled.starts_with("HTTP/1.1 408") && stalled.contains("request_timeout"),
         "{stalled}"
     );
-    assert!(began.elapsed() < Duration::from_secs(3));
+    assert!(began.elapsed() < Duration::from_secs(10));
     let bytes = raw(
         &world,
         &[

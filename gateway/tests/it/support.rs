@@ -298,11 +298,11 @@ pub(crate) fn with(mut body: Value, key: &str, value: Value) -> Value {
 
 /// Waits for something that comes by itself, and not long.
 pub(crate) async fn eventually(what: &str, mut check: impl FnMut() -> bool) {
-    for _ in 0..500 {
+    for _ in 0..2000 {
         if check() {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("not within 5 s: {what}");
+    panic!("not within 20 s: {what}");
 }

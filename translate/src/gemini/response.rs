@@ -131,8 +131,6 @@ struct Wire<'a> {
     usage_metadata: Option<UsageMetadata>,
     #[serde(borrow)]
     error: Option<&'a RawValue>,
-    #[serde(borrow)]
-    response_id: Option<&'a RawValue>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -245,16 +243,6 @@ impl<'a> Response<'a> {
             }
             _ => Ok(Self(wire)),
         }
-    }
-
-    /// Whether it holds a candidate, counts or feedback: anything that an answer holds.
-    #[must_use]
-    pub fn is_answer(&self) -> bool {
-        let wire = &self.0;
-        wire.candidates.is_some()
-            || wire.usage_metadata.is_some()
-            || wire.prompt_feedback.is_some()
-            || wire.response_id.is_some()
     }
 
     /// Hands out its events in order.
