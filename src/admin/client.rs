@@ -128,12 +128,16 @@ impl Client {
             Code::Unauthenticated => Error::WrongToken {
                 origin: self.token_origin.clone(),
             },
-            Code::Unavailable | Code::Internal | Code::Unknown | Code::Unimplemented => {
-                Error::Failed {
-                    url: self.url.clone(),
-                    status: Box::new(status),
-                }
-            }
+            // A connection that breaks in the wrong moment is a cancelled call.
+            Code::Unavailable
+            | Code::Cancelled
+            | Code::DeadlineExceeded
+            | Code::Internal
+            | Code::Unknown
+            | Code::Unimplemented => Error::Failed {
+                url: self.url.clone(),
+                status: Box::new(status),
+            },
             _ => Error::Refused(Box::new(status)),
         }
     }
