@@ -328,7 +328,7 @@ impl Models {
             let mut url = format!("{base}?pageSize={size}");
             if !next.is_empty() {
                 url.push_str("&pageToken=");
-                url.extend(form_urlencoded(&next));
+                url.push_str(&envelope::percent_encoded(&next));
             }
             let page = self.get(place.client().get(url), token).await?;
             let (more, token) = read(serde_json::from_slice(&page).ok()?);
@@ -340,18 +340,6 @@ impl Models {
         }
         Some(ids)
     }
-}
-
-fn form_urlencoded(text: &str) -> impl Iterator<Item = char> + '_ {
-    text.bytes().flat_map(|byte| {
-        let plain = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~');
-        let encoded = if plain {
-            char::from(byte).to_string()
-        } else {
-            format!("%{byte:02X}")
-        };
-        encoded.chars().collect::<Vec<_>>()
-    })
 }
 
 fn told(error: AcquireError) -> Error {

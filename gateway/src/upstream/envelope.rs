@@ -51,8 +51,8 @@ pub fn url(upstreams: &Upstreams, token: &Token, model: &str, stream: bool, host
         Upstream::Vertex => format!(
             "{}/v1/projects/{}/locations/{}/publishers/google/models/{model}:{method}",
             vertex_host(upstreams, &token.location),
-            segment(&token.google_project_id),
-            segment(location(&token.location)),
+            percent_encoded(&token.google_project_id),
+            percent_encoded(location(&token.location)),
         ),
         Upstream::Antigravity | Upstream::Unspecified => {
             format!("{}/v1internal:{method}", antigravity_host(upstreams, host))
@@ -86,12 +86,16 @@ pub fn vertex_host(upstreams: &Upstreams, at: &str) -> String {
     match location(at) {
         "global" => "https://aiplatform.googleapis.com".to_owned(),
         multi @ ("us" | "eu") => format!("https://aiplatform.{multi}.rep.googleapis.com"),
-        region => format!("https://{}-aiplatform.googleapis.com", segment(region)),
+        region => format!(
+            "https://{}-aiplatform.googleapis.com",
+            percent_encoded(region)
+        ),
     }
 }
 
-/// A piece of a path in which nothing means something else.
-fn segment(text: &str) -> String {
+/// A piece of a path or a query in which nothing means something else.
+#[must_use]
+pub fn percent_encoded(text: &str) -> String {
     use std::fmt::Write as _;
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
