@@ -7,7 +7,10 @@
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use translate::{
-    chat::reply::{Reply, Settings, Shape, Verdict},
+    chat::{
+        audio::AudioFormat,
+        reply::{Reply, Settings, Shape, Verdict},
+    },
     sse::{EventBuffer, Framing, Payload, payload},
 };
 
@@ -19,6 +22,7 @@ fn settings(shape: Shape) -> Settings {
         shape,
         first_call_only: false,
         signature_id_limit: 4096,
+        audio: AudioFormat::Pcm16,
         wrapped: false,
     }
 }

@@ -13,6 +13,7 @@ use futures_util::stream;
 use tokio_util::sync::CancellationToken;
 use translate::{
     chat::{
+        audio::AudioFormat,
         reply::{Settings, Shape},
         request,
     },
@@ -107,6 +108,7 @@ fn call(
             shape,
             first_call_only: request.first_call_only,
             signature_id_limit: config.signature_id_limit,
+            audio: AudioFormat::default(),
             wrapped: false,
         },
         render: Box::new(render(config.requests, model, body)),

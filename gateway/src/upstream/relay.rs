@@ -218,8 +218,12 @@ impl Relay {
                 "Google ended its answer without saying that it was finished.".to_owned()
             }
             Verdict::NoCandidate => "Google sent no candidate.".to_owned(),
-            Verdict::Malformed(native) => {
-                format!("The model did not produce a valid answer ({native}).")
+            Verdict::Malformed { reason, message } => {
+                let mut told = format!("The model did not produce a valid answer ({reason}).");
+                if let Some(message) = message {
+                    told.extend([" Google says: ", message]);
+                }
+                told
             }
         };
         self.broken(output, Failure::of_invalid_answer(message))
