@@ -149,7 +149,8 @@ impl Choice {
     }
 
     pub(super) fn metadata(&mut self, about: Metadata, raw: &str) {
-        let raw = crate::json::mend_surrogates(raw).into_owned();
+        // A line break between tokens would end the line of a stream's event.
+        let raw = crate::json::mend_surrogates(raw).replace(['\n', '\r'], " ");
         match about {
             Metadata::Grounding => self.grounding = Some(raw),
             Metadata::UrlContext => self.url_context = Some(raw),
