@@ -5,6 +5,8 @@
 
 mod answers;
 mod bad_input;
+mod broken_answers;
+mod choices;
 mod evenness;
 mod failover;
 mod pools;

@@ -24,6 +24,7 @@ pub(crate) fn settings(shape: Shape) -> Settings {
         first_call_only: false,
         signature_id_limit: 4096,
         audio: AudioFormat::Pcm16,
+        choice: None,
         wrapped: false,
     }
 }
