@@ -3,9 +3,13 @@
 
 mod choice;
 pub mod fields;
+mod google;
 mod message;
+pub mod names;
 mod part;
+mod remembered;
 pub mod reply;
 pub mod request;
+mod settings;
 mod tools;
 mod write;

@@ -5,4 +5,6 @@ pub mod finish;
 pub mod model;
 pub mod request;
 pub mod response;
+pub(crate) mod thinking;
 pub mod usage;
+pub(crate) mod write;
