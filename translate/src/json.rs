@@ -119,6 +119,9 @@ fn wrong(raw: &RawValue, expected: &'static str) -> WrongType {
 pub struct JsonStr<'a>(&'a str);
 
 impl<'a> JsonStr<'a> {
+    /// `""`.
+    pub const EMPTY: Self = Self("\"\"");
+
     /// The token's text between its quotes, still escaped.
     #[must_use]
     pub fn escaped(self) -> &'a str {
@@ -258,6 +261,12 @@ impl<'a> Object<'a> {
         self.members.iter().map(|(key, raw)| (&**key, *raw))
     }
 
+    /// Whether it has no members.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
     /// The members that are not `null`.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
         self.members
@@ -376,6 +385,17 @@ fn code_unit(bytes: &[u8], at: usize) -> Option<u16> {
     let escape = bytes.get(at..at + 6)?;
     let digits = std::str::from_utf8(escape.strip_prefix(b"\\u")?).ok()?;
     u16::from_str_radix(digits, 16).ok()
+}
+
+/// The text whose inside of a token is `escaped`, mended as [`JsonStr::text`] mends it.
+#[must_use]
+pub fn unescaped(escaped: &str) -> Cow<'_, str> {
+    if memchr::memchr(b'\\', escaped.as_bytes()).is_none() {
+        return Cow::Borrowed(escaped);
+    }
+    let token = format!("\"{}\"", mend_surrogates(escaped));
+    // The inside of a mended token always parses.
+    Cow::Owned(serde_json::from_str(&token).unwrap_or_default())
 }
 
 /// Appends `text` as a JSON string, quotes included.

@@ -18,7 +18,8 @@ pub const DUMMY: &str = "skip_thought_signature_validator";
 /// `limit` characters.
 #[must_use]
 pub fn attach(id: &str, signature: &str, limit: usize) -> Option<String> {
-    let fits = id.len() + SEPARATOR.len() + signature.len() <= limit;
+    // What could not be told from an id that came so is not put there.
+    let fits = is_signature(signature) && id.len() + SEPARATOR.len() + signature.len() <= limit;
     // Signatures are base64, whose `+`, `/` and `=` some clients will not have in an id.
     fits.then(|| {
         let mut attached = format!("{id}{SEPARATOR}");
@@ -29,6 +30,13 @@ pub fn attach(id: &str, signature: &str, limit: usize) -> Option<String> {
         }));
         attached
     })
+}
+
+/// Whether an id of Google's can go out as it is: not when it looks as if it carried a
+/// signature already.
+#[must_use]
+pub fn can_carry(id: &str) -> bool {
+    !id.is_empty() && !id.contains(SEPARATOR)
 }
 
 /// Takes the signature out of an id that carries one: the plain id, and the signature.

@@ -87,59 +87,66 @@ impl EventBuffer {
     }
 }
 
-/// What an event holds.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Payload {
-    /// The text of its `data:` lines, joined by line feeds.
-    Data(Bytes),
-    /// Something without a `data:` line: Google sends errors in mid-stream as bare JSON.
-    Bare(Bytes),
-    /// Comments and fields that carry nothing.
-    Nothing,
-}
-
-/// Takes the `data:` lines out of an event.
-#[must_use]
-pub fn payload(event: &Bytes) -> Payload {
-    let mut lines = event
-        .split(|&byte| byte == b'\n')
-        .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
-        .map(strip_bom);
-    let is_field = |line: &[u8]| {
-        line.is_empty()
-            || line.starts_with(b":")
-            || [&b"event:"[..], b"id:", b"retry:"]
-                .iter()
-                .any(|name| line.starts_with(name))
-    };
-    let mut data: Option<Bytes> = None;
-    let mut joined: Option<BytesMut> = None;
-    let mut bare = false;
-    for line in &mut lines {
-        let Some(value) = line.strip_prefix(b"data:") else {
-            bare |= !is_field(line);
-            continue;
-        };
-        let value = event.slice_ref(value.strip_prefix(b" ").unwrap_or(value));
-        match (&mut data, &mut joined) {
-            (None, _) => data = Some(value),
-            (Some(first), None) => {
-                let mut all = BytesMut::from(&first[..]);
-                all.extend_from_slice(b"\n");
-                all.extend_from_slice(&value);
-                joined = Some(all);
-            }
-            (Some(_), Some(all)) => {
-                all.extend_from_slice(b"\n");
-                all.extend_from_slice(&value);
-            }
+/// The documents that an event carries: what its `data:` lines hold, joined by line
+/// feeds, and behind it what stands there without a `data:`, since Google sends errors in
+/// mid-stream as bare JSON. Comments, fields that carry nothing and the `[DONE]` that some
+/// proxies add are none.
+pub fn documents(event: &Bytes) -> impl Iterator<Item = Bytes> {
+    let mut data = Lines::default();
+    let mut bare = Lines::default();
+    for line in event.split(|&byte| byte == b'\n') {
+        let line = strip_bom(line.strip_suffix(b"\r").unwrap_or(line));
+        if let Some(value) = line.strip_prefix(b"data:") {
+            data.push(event.slice_ref(value.strip_prefix(b" ").unwrap_or(value)));
+        } else if !carries_nothing(line) {
+            bare.push(event.slice_ref(line));
         }
     }
-    match (data, joined) {
-        (_, Some(all)) => Payload::Data(all.freeze()),
-        (Some(one), None) => Payload::Data(one),
-        (None, None) if bare => Payload::Bare(event.clone()),
-        (None, None) => Payload::Nothing,
+    [data, bare].into_iter().filter_map(|lines| {
+        let document = lines.joined();
+        let text = document.trim_ascii();
+        (!text.is_empty() && text != b"[DONE]").then_some(document)
+    })
+}
+
+fn carries_nothing(line: &[u8]) -> bool {
+    let fields = [&b":"[..], b"event:", b"id:", b"retry:"];
+    line.is_empty() || fields.iter().any(|field| line.starts_with(field))
+}
+
+/// Lines to be joined; one alone is not copied.
+#[derive(Default)]
+enum Lines {
+    #[default]
+    None,
+    One(Bytes),
+    Many(BytesMut),
+}
+
+impl Lines {
+    fn push(&mut self, line: Bytes) {
+        *self = match std::mem::take(self) {
+            Self::None => Self::One(line),
+            Self::One(first) => {
+                let mut all = BytesMut::from(&first[..]);
+                all.extend_from_slice(b"\n");
+                all.extend_from_slice(&line);
+                Self::Many(all)
+            }
+            Self::Many(mut all) => {
+                all.extend_from_slice(b"\n");
+                all.extend_from_slice(&line);
+                Self::Many(all)
+            }
+        };
+    }
+
+    fn joined(self) -> Bytes {
+        match self {
+            Self::None => Bytes::new(),
+            Self::One(line) => line,
+            Self::Many(all) => all.freeze(),
+        }
     }
 }
 
@@ -151,45 +158,42 @@ fn strip_bom(line: &[u8]) -> &[u8] {
 mod tests {
     use super::*;
 
-    fn events(pieces: &[&[u8]]) -> Vec<Payload> {
+    fn told(pieces: &[&[u8]]) -> Vec<Bytes> {
         let mut buffer = EventBuffer::new(Framing::Sse);
-        let mut events = Vec::new();
+        let mut told = Vec::new();
         for piece in pieces {
             buffer.push(piece);
             while let Some(event) = buffer.next_event() {
-                events.push(payload(&event));
+                told.extend(documents(&event));
             }
         }
-        events.extend(buffer.last_event().map(|event| payload(&event)));
-        events
-    }
-
-    fn data(text: &'static str) -> Payload {
-        Payload::Data(Bytes::from_static(text.as_bytes()))
+        told.extend(buffer.last_event().iter().flat_map(documents));
+        told
     }
 
     #[test]
-    fn any_split_gives_the_same_events() {
-        let body = "\u{feff}data: 1\r\n\r\n: hi\r\n\r\ndata: two\r\ndata: lines\r\n\r\n\r\n\r\ndata:3\n\nevent: x\ndata: 4\n\n{\r\n  \"error\": {}\r\n}\r\n\r\ndata: cut";
-        let whole = events(&[body.as_bytes()]);
+    fn any_split_gives_the_same_documents() {
+        let body = "\u{feff}data: 1\r\n\r\n: hi\r\n\r\ndata: two\r\ndata: lines\r\n\r\n\r\n\r\ndata:3\n\nevent: x\ndata: 4\n\ndata: [DONE]\n\ndata:\n\n{\r\n  \"error\": {}\r\n}\r\n\r\ndata: 5\r\n{\r\n}\r\n\r\ndata: cut";
+        let whole = told(&[body.as_bytes()]);
         assert_eq!(
             whole,
             [
-                data("1"),
-                Payload::Nothing,
-                data("two\nlines"),
-                data("3"),
-                data("4"),
-                Payload::Bare(Bytes::from_static(b"{\r\n  \"error\": {}\r\n}\r")),
-                data("cut"),
+                "1",
+                "two\nlines",
+                "3",
+                "4",
+                "{\n  \"error\": {}\n}",
+                "5",
+                "{\n}",
+                "cut"
             ]
         );
         for at in 0..=body.len() {
             let (a, b) = body.as_bytes().split_at(at);
-            assert_eq!(events(&[a, b]), whole, "split at {at}");
+            assert_eq!(told(&[a, b]), whole, "split at {at}");
         }
         let bytes: Vec<&[u8]> = body.as_bytes().chunks(1).collect();
-        assert_eq!(events(&bytes), whole);
+        assert_eq!(told(&bytes), whole);
     }
 
     #[test]

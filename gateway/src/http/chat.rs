@@ -16,7 +16,10 @@ use translate::{
         reply::{Settings, Shape},
         request,
     },
-    gemini::{model::Dialect, request::Target},
+    gemini::{
+        model::Dialect,
+        request::{Fetched, Target},
+    },
 };
 
 use super::{
@@ -57,7 +60,14 @@ async fn answer(
     let request = request::parse(text, &config.requests)?;
     let ignored = ignored_params(&request.ignored);
     let stream = request.stream;
-    let call = call(&gateway, id, api_key_name, &request, body.clone());
+    let media = match &gateway.media {
+        Some(fetcher) if !request.wanted.is_empty() => tokio::select! {
+            fetched = fetcher.fetch(&request.wanted) => fetched?,
+            () = gateway.shutdown.abort.cancelled() => return Err(Error::ShuttingDown),
+        },
+        _ => Vec::new(),
+    };
+    let call = call(&gateway, id, api_key_name, &request, body.clone(), media);
     let response = if stream {
         streamed(Arc::clone(&gateway), call).await
     } else {
@@ -82,6 +92,7 @@ fn call(
     api_key_name: String,
     request: &request::Request<'_>,
     body: Bytes,
+    media: Vec<Fetched>,
 ) -> Call {
     let config = &gateway.config;
     let model = request.upstream_model().to_owned();
@@ -107,9 +118,12 @@ fn call(
             shape,
             first_call_only: request.first_call_only,
             signature_id_limit: config.signature_id_limit,
+            audio: request.audio,
+            legacy_functions: request.legacy_functions,
+            names: request.names.clone(),
             wrapped: false,
         },
-        render: Box::new(render(config.requests, model, body)),
+        render: Box::new(render(config.requests, model, body, media)),
     }
 }
 
@@ -119,12 +133,14 @@ fn render(
     options: request::Options,
     model: String,
     body: Bytes,
+    media: Vec<Fetched>,
 ) -> impl Fn(Dialect) -> Bytes + Send + Sync {
     move |dialect| {
         let mut out = Vec::with_capacity(body.len() + 1024);
         let text = std::str::from_utf8(&body).unwrap_or_default();
         // It was read before, so it can be read now.
-        if let Ok(request) = request::parse(text, &options) {
+        if let Ok(mut request) = request::parse(text, &options) {
+            request.gemini.supply(&media);
             let target = Target {
                 dialect,
                 model: &model,

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use translate::{
     chat::reply::{Reply, Verdict},
     gemini::response::NotAnAnswer,
-    sse::{EventBuffer, Framing, Payload, payload},
+    sse::{EventBuffer, Framing, documents},
 };
 
 use super::{
@@ -152,12 +152,10 @@ impl Relay {
     }
 
     fn event(&mut self, event: &Bytes, output: &mut Vec<u8>) -> Result<(), Box<Failure>> {
-        let document = match payload(event) {
-            Payload::Nothing => return Ok(()),
-            Payload::Data(data) if data.trim_ascii() == b"[DONE]" => return Ok(()),
-            Payload::Data(document) | Payload::Bare(document) => document,
-        };
-        self.document(&document, output)
+        for document in documents(event) {
+            self.document(&document, output)?;
+        }
+        Ok(())
     }
 
     fn document(&mut self, document: &[u8], output: &mut Vec<u8>) -> Result<(), Box<Failure>> {
@@ -218,8 +216,12 @@ impl Relay {
                 "Google ended its answer without saying that it was finished.".to_owned()
             }
             Verdict::NoCandidate => "Google sent no candidate.".to_owned(),
-            Verdict::Malformed(native) => {
-                format!("The model did not produce a valid answer ({native}).")
+            Verdict::Malformed { reason, message } => {
+                let mut told = format!("The model did not produce a valid answer ({reason}).");
+                if let Some(message) = message {
+                    told.extend([" Google says: ", message]);
+                }
+                told
             }
         };
         self.broken(output, Failure::of_invalid_answer(message))

@@ -1,168 +1,420 @@
 //! One choice of an answer: the pieces that it is told in, and what they add up to.
 
-use super::write::{self, ToolCall};
-use crate::{gemini::finish::FinishReason, json::write_string};
+use super::{
+    annotations::{Citations, Said},
+    audio::{self, AudioFormat, Joint},
+    chunk::{Chunk, null},
+    logprobs::Logprobs,
+    write::{self, Ending, Members, ToolCall},
+};
+use crate::{
+    gemini::{finish::FinishReason, response::Metadata},
+    json::write_string,
+};
 
-/// What is known of one choice so far; the buffers are used for whole answers only.
+/// What is known of one choice so far. What only a whole answer needs, a stream leaves
+/// empty.
 #[derive(Debug, Default)]
 pub(super) struct Choice {
     pub(super) index: u32,
-    pub(super) begun: bool,
+    begun: bool,
+    /// The role was told with a content that is not null.
+    contentful: bool,
     pub(super) calls: u32,
-    pub(super) spoke: bool,
-    pub(super) showed: bool,
-    pub(super) thought: bool,
     pub(super) finish: Option<FinishReason>,
+    pub(super) finish_message: Option<String>,
     pub(super) signature: Option<String>,
-    pub(super) content: Vec<u8>,
-    pub(super) reasoning: Vec<u8>,
-    pub(super) tool_calls: Vec<u8>,
-    pub(super) images: Vec<u8>,
-    pub(super) audio: Vec<u8>,
+    pub(super) said: Said,
+    pub(super) citations: Citations,
+    /// In a stream, those that no chunk has told yet.
+    pub(super) logprobs: Logprobs,
+    /// The thoughts, escaped.
+    reasoning: String,
+    /// How much of the thoughts has been signed, in bytes.
+    signed: usize,
+    grounding: Option<String>,
+    url_context: Option<String>,
+    details: List,
+    tool_calls: List,
+    /// `function_call`, in place of `tool_calls`.
+    function_call: Option<Vec<u8>>,
+    images: List,
+    audio: Audio,
+}
+
+/// The choices of an answer, by their index.
+#[derive(Debug, Default)]
+pub(super) struct Choices {
+    pub(super) all: Vec<Choice>,
+}
+
+impl Choices {
+    /// The choice of this index, which may be new.
+    pub(super) fn at(&mut self, index: u32) -> &mut Choice {
+        let at = match self.all.binary_search_by_key(&index, |choice| choice.index) {
+            Ok(at) => at,
+            Err(at) => {
+                let choice = Choice {
+                    index,
+                    ..Choice::default()
+                };
+                self.all.insert(at, choice);
+                at
+            }
+        };
+        &mut self.all[at]
+    }
+}
+
+/// Elements of an array, separated by commas.
+#[derive(Debug, Default)]
+struct List {
+    count: usize,
+    elements: Vec<u8>,
+}
+
+impl List {
+    fn next(&mut self) -> &mut Vec<u8> {
+        if !self.elements.is_empty() {
+            self.elements.push(b',');
+        }
+        &mut self.elements
+    }
+}
+
+#[derive(Debug, Default)]
+struct Audio {
+    begun: bool,
+    joint: Joint,
+    /// Samples a second, when they are bare samples.
+    rate: Option<u32>,
+    data: String,
 }
 
 /// A piece of a choice, in OpenAI's terms. Texts are escaped already.
 pub(super) enum Delta<'d> {
-    Content(&'d [u8]),
-    Reasoning(&'d [u8]),
+    /// The model's text.
+    Text(&'d str),
+    /// What is told beside it, as people read it.
+    Aside(&'d str),
+    /// A thought.
+    Reasoning(&'d str),
+    /// The signature of the thoughts before it.
+    Signed(&'d str),
     ToolCall(ToolCall<'d>),
-    /// A whole data URL.
-    Image(&'d [u8]),
+    /// A call as it was told before there were tools.
+    FunctionCall(ToolCall<'d>),
+    /// A URL, mostly one that holds all of it.
+    Image(&'d str),
     /// Base64.
-    Audio(&'d [u8]),
+    Audio {
+        data: &'d str,
+        mime: &'d str,
+    },
 }
 
-/// Appends `finish_reason`'s value, and Google's own beside it.
-pub(super) fn write_finish(finish: Option<(&str, Option<&str>)>, out: &mut Vec<u8>) {
-    let Some((finish, native)) = finish else {
-        out.extend_from_slice(b"null");
-        return;
-    };
-    write_string(out, finish);
-    if let Some(native) = native {
-        out.extend_from_slice(b",\"native_finish_reason\":");
-        write_string(out, native);
-    }
+/// What the answer as a whole is told with.
+#[derive(Clone, Copy)]
+pub(super) struct Frame<'f> {
+    pub(super) id: &'f str,
+    pub(super) created: i64,
+    pub(super) audio: AudioFormat,
 }
 
 impl Delta<'_> {
-    pub(super) fn write(&self, calls: u32, out: &mut Vec<u8>) {
-        let quoted = |key: &[u8], text: &[u8], out: &mut Vec<u8>| {
-            out.extend_from_slice(key);
-            out.extend_from_slice(text);
-            out.push(b'"');
-        };
-        match self {
-            Self::Content(text) => quoted(b"\"content\":\"", text, out),
-            Self::Reasoning(text) => quoted(b"\"reasoning_content\":\"", text, out),
-            Self::ToolCall(call) => {
-                out.extend_from_slice(format!("\"tool_calls\":[{{\"index\":{calls},").as_bytes());
-                call.write(out);
-                out.extend_from_slice(b"}]");
-            }
-            Self::Image(url) => {
-                quoted(
-                    b"\"images\":[{\"type\":\"image_url\",\"index\":0,\"image_url\":{\"url\":\"",
-                    url,
-                    out,
-                );
-                out.extend_from_slice(b"}}]");
-            }
-            Self::Audio(data) => {
-                quoted(b"\"audio\":{\"data\":\"", data, out);
-                out.push(b'}');
-            }
-        }
+    /// Whether a choice that begins so begins with its content.
+    pub(super) fn is_content(&self) -> bool {
+        matches!(self, Self::Text(_) | Self::Aside(_))
     }
 }
 
 impl Choice {
+    /// Whether the client has been told nothing.
     pub(super) fn is_empty(&self) -> bool {
-        !(self.spoke || self.showed || self.thought || self.calls > 0)
+        self.said.content.is_empty()
+            && self.reasoning.is_empty()
+            && self.calls == 0
+            && self.images.count == 0
+            && !self.audio.begun
     }
 
-    pub(super) fn finish_reasons(&self) -> (&'static str, Option<String>) {
+    /// Whether `content` is null: something else stands in its place.
+    pub(super) fn is_contentless(&self) -> bool {
+        self.said.content.is_empty() && (self.calls > 0 || self.audio.begun)
+    }
+
+    pub(super) fn ending(&self) -> Ending<'_> {
         let reason = self.finish.as_ref();
-        let finish = write::finish_reason(reason.map(|reason| reason.finish), self.calls > 0);
-        (
-            finish,
-            reason.map(|reason| reason.native.clone().into_owned()),
-        )
+        let told = write::finish_reason(reason.map(|reason| reason.finish), self.calls > 0);
+        Ending {
+            reason: match self.function_call {
+                Some(_) if told == "tool_calls" => "function_call",
+                _ => told,
+            },
+            native: reason.map(|reason| &*reason.native),
+            message: self.finish_message.as_deref(),
+        }
     }
 
-    pub(super) fn fold(&mut self, delta: &Delta<'_>) {
+    pub(super) fn metadata(&mut self, about: Metadata, raw: &str) {
+        // A line break between tokens would end the line of a stream's event.
+        let raw = crate::json::mend_surrogates(raw).replace(['\n', '\r'], " ");
+        match about {
+            Metadata::Grounding => self.grounding = Some(raw),
+            Metadata::UrlContext => self.url_context = Some(raw),
+        }
+    }
+
+    /// Appends the first chunk of the choice, which tells the role, unless it was told.
+    pub(super) fn begin(&mut self, chunk: &Chunk<'_>, contentful: bool, out: &mut Vec<u8>) {
+        if std::mem::replace(&mut self.begun, true) {
+            return;
+        }
+        self.contentful = contentful;
+        let role = |out: &mut Vec<u8>| {
+            let mut members = Members::new(out);
+            write_string(members.key("role"), "assistant");
+            let content: &[u8] = if contentful { b"\"\"" } else { b"null" };
+            members.key("content").extend_from_slice(content);
+            null(members.key("refusal"));
+        };
+        chunk.write(out, role, null, None);
+    }
+
+    /// Takes a piece and appends it as a stream's `delta` has it.
+    pub(super) fn tell(&mut self, delta: &Delta<'_>, frame: Frame<'_>, out: &mut Vec<u8>) {
+        let mut members = Members::new(out);
         match delta {
-            Delta::Content(text) => self.content.extend_from_slice(text),
-            Delta::Reasoning(text) => self.reasoning.extend_from_slice(text),
+            Delta::Text(text) => {
+                self.said.text(text);
+                write::quoted(members.key("content"), text);
+            }
+            Delta::Aside(text) => {
+                self.said.aside(text);
+                write::quoted(members.key("content"), text);
+            }
+            Delta::Reasoning(text) => {
+                self.reasoning.push_str(text);
+                write::quoted(members.key("reasoning_content"), text);
+            }
+            Delta::Signed(signature) => {
+                let out = members.key("reasoning_details");
+                out.push(b'[');
+                self.detail(signature, out);
+                out.push(b']');
+            }
             Delta::ToolCall(call) => {
-                let between: &[u8] = if self.tool_calls.is_empty() {
-                    b"{"
-                } else {
-                    b",{"
-                };
-                self.tool_calls.extend_from_slice(between);
-                call.write(&mut self.tool_calls);
-                self.tool_calls.push(b'}');
+                let out = members.key("tool_calls");
+                out.extend_from_slice(format!("[{{\"index\":{},", self.calls).as_bytes());
+                call.write(out);
+                out.extend_from_slice(b"}]");
+                self.calls += 1;
+            }
+            Delta::FunctionCall(call) => {
+                self.function_call = Some(Vec::new());
+                call.write_function(members.key("function_call"));
+                self.calls += 1;
             }
             Delta::Image(url) => {
-                if !self.images.is_empty() {
-                    self.images.push(b',');
-                }
-                self.images.extend_from_slice(
-                    b"{\"type\":\"image_url\",\"index\":0,\"image_url\":{\"url\":\"",
-                );
-                self.images.extend_from_slice(url);
-                self.images.extend_from_slice(b"\"}}");
+                let out = members.key("images");
+                out.push(b'[');
+                write_image(self.images.count, url, out);
+                out.push(b']');
+                self.images.count += 1;
             }
-            Delta::Audio(data) => self.audio.extend_from_slice(data),
+            Delta::Audio { data, mime } => {
+                let first = !std::mem::replace(&mut self.audio.begun, true);
+                let data = self.audio.piece(data, mime);
+                let mut members = Members::new({
+                    let out = members.key("audio");
+                    out.push(b'{');
+                    out
+                });
+                if first {
+                    write_string(members.key("id"), &audio_id(frame, self.index));
+                    write_string(members.key("transcript"), "");
+                }
+                write_string(members.key("data"), &data);
+                out.push(b'}');
+            }
         }
     }
 
-    pub(super) fn write(&self, id: &str, created: i64, out: &mut Vec<u8>) {
-        out.extend_from_slice(
-            format!(
-                "{{\"index\":{},\"message\":{{\"role\":\"assistant\",\"content\":",
-                self.index
-            )
-            .as_bytes(),
-        );
-        let has_other = self.calls > 0 || !self.audio.is_empty();
-        if self.content.is_empty() && has_other {
-            out.extend_from_slice(b"null");
+    /// Takes a piece for the whole answer.
+    pub(super) fn fold(&mut self, delta: &Delta<'_>) {
+        match delta {
+            Delta::Text(text) => self.said.text(text),
+            Delta::Aside(text) => self.said.aside(text),
+            Delta::Reasoning(text) => self.reasoning.push_str(text),
+            Delta::Signed(signature) => {
+                let mut details = std::mem::take(&mut self.details.elements);
+                if !details.is_empty() {
+                    details.push(b',');
+                }
+                self.detail(signature, &mut details);
+                self.details.elements = details;
+            }
+            Delta::ToolCall(call) => {
+                let out = self.tool_calls.next();
+                out.push(b'{');
+                call.write(out);
+                out.push(b'}');
+                self.calls += 1;
+            }
+            Delta::FunctionCall(call) => {
+                call.write_function(self.function_call.insert(Vec::new()));
+                self.calls += 1;
+            }
+            Delta::Image(url) => {
+                let count = self.images.count;
+                write_image(count, url, self.images.next());
+                self.images.count += 1;
+            }
+            Delta::Audio { data, mime } => {
+                self.audio.begun = true;
+                let data = self.audio.piece(data, mime);
+                self.audio.data.push_str(&data);
+            }
+        }
+    }
+
+    /// Appends the thoughts since the last signature, with theirs, in the form in which
+    /// OpenRouter's clients send them back.
+    fn detail(&mut self, signature: &str, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"type\":\"reasoning.text\",\"text\":");
+        write::quoted(out, &self.reasoning[self.signed..]);
+        write::key(out, "signature");
+        write_string(out, signature);
+        write::key(out, "index");
+        out.extend_from_slice(self.details.count.to_string().as_bytes());
+        out.push(b'}');
+        self.signed = self.reasoning.len();
+        self.details.count += 1;
+    }
+
+    /// Appends the `delta` of a stream's last chunk: what is known only at the end.
+    pub(super) fn tell_end(&self, frame: Frame<'_>, out: &mut Vec<u8>) {
+        let mut members = Members::new(out);
+        if !self.contentful && self.said.content.is_empty() && !self.is_contentless() {
+            write_string(members.key("content"), "");
+        }
+        if self.audio.begun {
+            let out = members.key("audio");
+            out.extend_from_slice(b"{\"data\":");
+            write_string(out, &self.audio.joint.end());
+            out.extend_from_slice(format!(",\"expires_at\":{}}}", frame.created).as_bytes());
+        }
+        self.write_sources(&mut members);
+    }
+
+    /// Appends the choice of a whole answer.
+    pub(super) fn write(&mut self, frame: Frame<'_>, out: &mut Vec<u8>) {
+        let begin = format!("{{\"index\":{},\"message\":{{", self.index);
+        out.extend_from_slice(begin.as_bytes());
+        let mut members = Members::new(out);
+        write_string(members.key("role"), "assistant");
+        if self.is_contentless() {
+            null(members.key("content"));
         } else {
-            out.push(b'"');
-            out.extend_from_slice(&self.content);
-            out.push(b'"');
+            write::quoted(members.key("content"), &self.said.content);
         }
-        out.extend_from_slice(b",\"refusal\":null");
+        null(members.key("refusal"));
         if !self.reasoning.is_empty() {
-            out.extend_from_slice(b",\"reasoning_content\":\"");
-            out.extend_from_slice(&self.reasoning);
-            out.push(b'"');
+            write::quoted(members.key("reasoning_content"), &self.reasoning);
         }
-        if !self.tool_calls.is_empty() {
-            out.extend_from_slice(b",\"tool_calls\":[");
-            out.extend_from_slice(&self.tool_calls);
-            out.push(b']');
+        for (name, list) in [
+            ("reasoning_details", &self.details),
+            ("tool_calls", &self.tool_calls),
+            ("images", &self.images),
+        ] {
+            if !list.elements.is_empty() {
+                let out = members.key(name);
+                out.push(b'[');
+                out.extend_from_slice(&list.elements);
+                out.push(b']');
+            }
         }
-        if !self.images.is_empty() {
-            out.extend_from_slice(b",\"images\":[");
-            out.extend_from_slice(&self.images);
-            out.push(b']');
+        if let Some(call) = &self.function_call {
+            members.key("function_call").extend_from_slice(call);
         }
-        if !self.audio.is_empty() {
-            out.extend_from_slice(b",\"audio\":{\"id\":");
-            write_string(out, &format!("audio-{id}"));
-            out.extend_from_slice(format!(",\"expires_at\":{created},\"data\":\"").as_bytes());
-            out.extend_from_slice(&self.audio);
-            out.extend_from_slice(b"\",\"transcript\":\"\"}");
+        if self.audio.begun {
+            let data = self.audio.whole(frame.audio);
+            let out = members.key("audio");
+            out.push(b'{');
+            let mut members = Members::new(out);
+            write_string(members.key("id"), &audio_id(frame, self.index));
+            write_string(members.key("transcript"), "");
+            write_string(members.key("data"), &data);
+            let expires = frame.created.to_string();
+            members
+                .key("expires_at")
+                .extend_from_slice(expires.as_bytes());
+            out.push(b'}');
         }
-        if let Some(signature) = &self.signature {
-            write::extra_content(out, signature);
-        }
-        out.extend_from_slice(b"},\"logprobs\":null,\"finish_reason\":");
-        let (finish, native) = self.finish_reasons();
-        write_finish(Some((finish, native.as_deref())), out);
+        self.write_sources(&mut Members::more(out));
+        out.push(b'}');
+        write::key(out, "logprobs");
+        self.logprobs.write(out);
+        write::key(out, "finish_reason");
+        self.ending().write(out);
         out.push(b'}');
     }
+
+    /// Appends what the answer rests on, and what Google alone knows of.
+    fn write_sources(&self, members: &mut Members<'_>) {
+        let mut annotations = Vec::new();
+        self.citations.write(&self.said, &mut annotations);
+        if !annotations.is_empty() {
+            let out = members.key("annotations");
+            out.push(b'[');
+            out.extend_from_slice(&annotations);
+            out.push(b']');
+        }
+        if self.signature.is_none() && self.grounding.is_none() && self.url_context.is_none() {
+            return;
+        }
+        let out = members.key("extra_content");
+        out.extend_from_slice(b"{\"google\":{");
+        let mut google = Members::new(out);
+        if let Some(signature) = &self.signature {
+            write_string(google.key("thought_signature"), signature);
+        }
+        for (name, raw) in [
+            ("grounding_metadata", &self.grounding),
+            ("url_context_metadata", &self.url_context),
+        ] {
+            if let Some(raw) = raw {
+                google.key(name).extend_from_slice(raw.as_bytes());
+            }
+        }
+        out.extend_from_slice(b"}}");
+    }
+}
+
+impl Audio {
+    fn piece(&mut self, data: &str, mime: &str) -> String {
+        self.rate = audio::sample_rate(mime);
+        // What is no base64 is the client's to find out.
+        self.joint.push(data).unwrap_or_else(|| data.to_owned())
+    }
+
+    fn whole(&mut self, format: AudioFormat) -> String {
+        let end = self.joint.end();
+        self.data.push_str(&end);
+        match (format, self.rate) {
+            (AudioFormat::Wav, Some(rate)) => audio::wav_header(rate, &self.data) + &self.data,
+            _ => std::mem::take(&mut self.data),
+        }
+    }
+}
+
+fn audio_id(frame: Frame<'_>, index: u32) -> String {
+    format!("audio-{}-{index}", frame.id)
+}
+
+fn write_image(index: usize, url: &str, out: &mut Vec<u8>) {
+    let begin = format!("{{\"type\":\"image_url\",\"index\":{index},\"image_url\":{{\"url\":");
+    out.extend_from_slice(begin.as_bytes());
+    write::quoted(out, url);
+    out.extend_from_slice(b"}}");
 }

@@ -218,6 +218,11 @@ impl<'a> Conversation<'a> {
         for (at, call) in calls.iter().enumerate() {
             let signature = call.signature.clone();
             let signature = signature.or_else(|| remembered.of_call(&call.id, at));
+            // A legacy call has no place for one: it stands on the message.
+            let signature = signature.or_else(|| {
+                let is_legacy = call.id.is_empty();
+                is_legacy.then(|| remembered.take_text()).flatten()
+            });
             signatures.push(signature.and_then(|signature| self.fresh(signature)));
         }
         let mut spoken_with = remembered.take_text().and_then(|it| self.fresh(it));

@@ -1,9 +1,13 @@
 //! The chat completions surface: OpenAI's request lowered to Gemini's, Gemini's
 //! events rendered as OpenAI's answer, streamed or whole.
 
+mod annotations;
+pub mod audio;
 mod choice;
+mod chunk;
 pub mod fields;
 mod google;
+mod logprobs;
 mod message;
 pub mod names;
 mod part;

@@ -4,7 +4,9 @@
 //! The other name is made of the name alone, so that it is the same in every request of
 //! a conversation and no gateway has to remember it.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
+
+use crate::schema;
 
 /// Characters of a function's name that Gemini takes.
 const MAX_NAME: usize = 64;
@@ -13,33 +15,41 @@ const MAX_NAME: usize = 64;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
     /// What the client says, and what Gemini is told.
-    renamed: Vec<(String, String)>,
-    /// Whether dots are no part of a name, as with Claude.
-    without_dots: bool,
+    renamed: Arc<[(String, String)]>,
+    /// Claude has no dots in names, and gets properties that are only there for its sake.
+    for_claude: bool,
 }
 
 impl Names {
     /// For these declared functions; whichever can keep its name keeps it.
-    pub(super) fn of<'n>(declared: impl Iterator<Item = &'n str> + Clone, no_dots: bool) -> Self {
-        let mut names = Self {
-            renamed: Vec::new(),
-            without_dots: no_dots,
-        };
-        for name in declared.clone().filter(|name| !fits(name, no_dots)) {
-            let nth = (0..).find(|nth| {
-                let candidate = substitute(name, *nth);
+    pub(super) fn of<'n>(
+        declared: impl Iterator<Item = &'n str> + Clone,
+        for_claude: bool,
+    ) -> Self {
+        let mut renamed: Vec<(String, String)> = Vec::new();
+        for name in declared.clone().filter(|name| !fits(name, for_claude)) {
+            let is_free = |candidate: &str| {
                 declared.clone().all(|other| other != candidate)
-                    && names.renamed.iter().all(|(_, taken)| *taken != candidate)
-            });
-            let substitute = substitute(name, nth.unwrap_or_default());
-            names.renamed.push((name.to_owned(), substitute));
+                    && renamed.iter().all(|(_, taken)| taken != candidate)
+            };
+            let mut other = substitute(name, 0);
+            for nth in 1.. {
+                if is_free(&other) {
+                    break;
+                }
+                other = substitute(name, nth);
+            }
+            renamed.push((name.to_owned(), other));
         }
-        names
+        Self {
+            renamed: renamed.into(),
+            for_claude,
+        }
     }
 
     /// What Gemini is told instead of `name`.
     pub(super) fn upstream<'a>(&self, name: Cow<'a, str>) -> Cow<'a, str> {
-        if fits(&name, self.without_dots) {
+        if fits(&name, self.for_claude) {
             return name;
         }
         let known = self.renamed.iter().find(|(client, _)| *client == name);
@@ -47,6 +57,16 @@ impl Names {
         known
             .map_or_else(|| substitute(&name, 0), |(_, other)| other.clone())
             .into()
+    }
+
+    /// Arguments as the client's schema has them.
+    #[must_use]
+    pub fn arguments<'a>(&self, args: &'a str) -> Cow<'a, str> {
+        if self.for_claude {
+            schema::without_placeholder(args)
+        } else {
+            args.into()
+        }
     }
 
     /// What the client calls the function that Gemini calls `name`.

@@ -10,6 +10,7 @@ use crate::{
     error::InvalidRequest,
     gemini::request::{Media, Part, Source},
     json::{self, JsonStr, Object, Path, WrongType},
+    media::{is_mime, is_youtube, known_to_google, mime_of, starts_with},
 };
 
 /// A text without a signature.
@@ -394,80 +395,6 @@ impl Reading<'_> {
             .insert("messages[].content[].image_url.detail".to_owned());
         None
     }
-}
-
-fn starts_with(url: &str, scheme: &str) -> bool {
-    url.get(..scheme.len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
-}
-
-/// What is between the scheme and the path of an address.
-fn host(url: &str) -> Option<&str> {
-    let rest = url.split_once("://")?.1;
-    rest.split(['/', '?', '#']).next()
-}
-
-fn is_youtube(url: &str) -> bool {
-    let is_web = starts_with(url, "https://") || starts_with(url, "http://");
-    let hosts = [
-        "youtube.com",
-        "www.youtube.com",
-        "m.youtube.com",
-        "youtu.be",
-    ];
-    is_web
-        && host(url).is_some_and(|host| hosts.iter().any(|known| host.eq_ignore_ascii_case(known)))
-}
-
-/// Whether Google reads the address itself: a bucket, or its Files API.
-fn known_to_google(url: &str) -> bool {
-    let files =
-        starts_with(url, "https://generativelanguage.googleapis.com/") && url.contains("/files/");
-    files || starts_with(url, "gs://")
-}
-
-/// The MIME type that a file's name tells.
-fn mime_of(name: &str) -> Option<&'static str> {
-    let name = name.split(['?', '#']).next()?;
-    let extension = name.rsplit_once('.')?.1.to_ascii_lowercase();
-    Some(match &*extension {
-        "png" => "image/png",
-        "jpg" | "jpeg" => "image/jpeg",
-        "webp" => "image/webp",
-        "heic" => "image/heic",
-        "heif" => "image/heif",
-        "gif" => "image/gif",
-        "pdf" => "application/pdf",
-        "txt" | "md" | "log" => "text/plain",
-        "html" | "htm" => "text/html",
-        "css" => "text/css",
-        "csv" => "text/csv",
-        "xml" => "text/xml",
-        "json" => "application/json",
-        "mp4" => "video/mp4",
-        "mov" => "video/mov",
-        "mpeg" | "mpg" => "video/mpeg",
-        "avi" => "video/avi",
-        "webm" => "video/webm",
-        "wmv" => "video/wmv",
-        "flv" => "video/x-flv",
-        "3gp" => "video/3gpp",
-        "wav" => "audio/wav",
-        "mp3" => "audio/mpeg",
-        "aac" => "audio/aac",
-        "aiff" => "audio/aiff",
-        "flac" => "audio/flac",
-        "ogg" => "audio/ogg",
-        _ => return None,
-    })
-}
-
-fn is_mime(text: &str) -> bool {
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '+' | '-' | '_');
-    text.split_once('/').is_some_and(|(kind, subtype)| {
-        let whole = |part: &str| !part.is_empty() && part.chars().all(fits);
-        whole(kind) && whole(subtype)
-    })
 }
 
 /// `data:<mime>[;parameter…];base64,<data>`, taken apart and never decoded.

@@ -1,9 +1,16 @@
 //! Renders Gemini's events as a chat completion, streamed or whole. Both shapes go
 //! through the same deltas, so that folding the stream gives the whole answer.
 
+use std::collections::BTreeSet;
+
+use serde_json::value::RawValue;
+
 use super::{
-    choice::{Choice, Delta, write_finish},
-    write::{self, ToolCall},
+    audio::AudioFormat,
+    choice::{Choice, Choices, Delta, Frame},
+    chunk::{self, Chunk, null},
+    names::Names,
+    write::{self, Ending, Members, ToolCall},
 };
 use crate::{
     gemini::{
@@ -11,7 +18,7 @@ use crate::{
         response::{Event, FunctionCall, NotAnAnswer, Response},
         usage::{Usage, UsageTally},
     },
-    json::{JsonStr, write_escaped, write_string},
+    json::{self, JsonStr, mend_surrogates, write_string},
     signature,
 };
 
@@ -28,9 +35,15 @@ pub struct Settings {
     pub shape: Shape,
     /// Hand out the first tool call only (`parallel_tool_calls: false`).
     pub first_call_only: bool,
+    /// Calls are told as `function_call`, to whom asked with `functions`.
+    pub legacy_functions: bool,
+    /// Functions that Gemini knows by other names.
+    pub names: Names,
     /// Signatures ride in the ids of tool calls while the id has at most so many
     /// characters; 0: never.
     pub signature_id_limit: usize,
+    /// How speech is handed out.
+    pub audio: AudioFormat,
     /// Whether the upstream wraps its documents in Code Assist's envelope.
     pub wrapped: bool,
 }
@@ -58,8 +71,13 @@ pub enum Verdict {
     Unfinished,
     /// There was no candidate in it.
     NoCandidate,
-    /// The model failed to produce a valid answer; Google's name for how.
-    Malformed(String),
+    /// The model failed to produce a valid answer.
+    Malformed {
+        /// Google's name for how.
+        reason: String,
+        /// Google's words on it.
+        message: Option<String>,
+    },
 }
 
 /// An answer in the making.
@@ -68,12 +86,12 @@ pub struct Reply {
     settings: Settings,
     /// What every chunk begins with.
     prefix: Vec<u8>,
-    choices: Vec<Choice>,
+    choices: Choices,
     usage: UsageTally,
     blocked: Option<String>,
     /// Calls of all choices, for ids that are unique.
     calls: usize,
-    seen_ids: Vec<String>,
+    seen_ids: BTreeSet<String>,
 }
 
 impl Reply {
@@ -84,22 +102,15 @@ impl Reply {
             Shape::Stream { .. } => "chat.completion.chunk",
             Shape::Object => "chat.completion",
         };
-        let mut prefix = Vec::with_capacity(160);
-        prefix.extend_from_slice(b"{\"id\":");
-        write_string(&mut prefix, &settings.id);
-        prefix.extend_from_slice(format!(",\"object\":\"{object}\"").as_bytes());
-        prefix
-            .extend_from_slice(format!(",\"created\":{},\"model\":", settings.created).as_bytes());
-        write_string(&mut prefix, &settings.model);
-        prefix.extend_from_slice(b",\"choices\":[");
+        let prefix = chunk::prefix(object, &settings.id, settings.created, &settings.model);
         Self {
             settings,
             prefix,
-            choices: Vec::new(),
+            choices: Choices::default(),
             usage: UsageTally::default(),
             blocked: None,
             calls: 0,
-            seen_ids: Vec::new(),
+            seen_ids: BTreeSet::new(),
         }
     }
 
@@ -114,8 +125,26 @@ impl Reply {
     /// # Errors
     /// The document is an error or no answer.
     pub fn document(&mut self, document: &str, out: &mut Vec<u8>) -> Result<(), NotAnAnswer> {
+        if document.trim_start().starts_with('[') {
+            return self.array(document, out);
+        }
         let response = Response::parse(document, self.settings.wrapped)?;
         response.events(|event| self.event(event, out));
+        Ok(())
+    }
+
+    /// Without `alt=sse` Google streams an array, and its OpenAI endpoint tells errors in
+    /// arrays of one.
+    fn array(&mut self, document: &str, out: &mut Vec<u8>) -> Result<(), NotAnAnswer> {
+        let documents: Vec<&RawValue> = serde_json::from_str(document)
+            .map_err(|error| NotAnAnswer::Unreadable(error.to_string()))?;
+        if documents.is_empty() {
+            return Err(NotAnAnswer::Unreadable("it is an empty array".to_owned()));
+        }
+        for document in documents {
+            let response = Response::parse(document.get(), self.settings.wrapped)?;
+            response.events(|event| self.event(event, out));
+        }
         Ok(())
     }
 
@@ -124,25 +153,32 @@ impl Reply {
             Event::Candidate { index } => {
                 self.choice(index);
             }
+            Event::Logprobs { index, logprobs } => {
+                self.choice(index).logprobs.add(&logprobs);
+            }
+            Event::Part { index } => self.choice(index).said.part(),
             Event::Text {
                 index,
                 text,
                 signature,
             } => {
-                if let Some(signature) = signature {
-                    self.choice(index).signature = Some(signature.text().into_owned());
-                }
+                self.signed(index, signature);
                 if !text.is_empty() {
-                    self.choice(index).spoke = true;
-                    let text = crate::json::mend_surrogates(text.escaped());
-                    self.delta(index, &Delta::Content(text.as_bytes()), out);
+                    let text = mend_surrogates(text.escaped());
+                    self.delta(index, &Delta::Text(&text), out);
                 }
             }
-            Event::Thought { index, text } => {
+            Event::Thought {
+                index,
+                text,
+                signature,
+            } => {
                 if !text.is_empty() {
-                    self.choice(index).thought = true;
-                    let text = crate::json::mend_surrogates(text.escaped());
-                    self.delta(index, &Delta::Reasoning(text.as_bytes()), out);
+                    let text = mend_surrogates(text.escaped());
+                    self.delta(index, &Delta::Reasoning(&text), out);
+                }
+                if let Some(signature) = signature {
+                    self.delta(index, &Delta::Signed(&signature.text()), out);
                 }
             }
             Event::Call {
@@ -155,21 +191,53 @@ impl Reply {
                 mime,
                 data,
                 signature,
-            } => self.media(index, mime, data, signature, out),
+            } => {
+                self.signed(index, signature);
+                self.media(index, mime, data, out);
+            }
+            Event::File {
+                index,
+                uri,
+                signature,
+            } => {
+                self.signed(index, signature);
+                let uri = mend_surrogates(uri.escaped());
+                self.delta(index, &Delta::Image(&uri), out);
+            }
             Event::Code {
                 index,
                 language,
                 code,
                 signature,
             } => {
-                if let Some(signature) = signature {
-                    self.choice(index).signature = Some(signature.text().into_owned());
-                }
+                self.signed(index, signature);
                 let language = language.map(|name| name.text().to_ascii_lowercase());
                 self.fenced(index, language.as_deref().unwrap_or_default(), code, out);
             }
-            Event::CodeOutput { index, output } => self.fenced(index, "", output, out),
-            Event::Finish { index, reason } => self.choice(index).finish = Some(reason),
+            Event::CodeOutput {
+                index,
+                output,
+                signature,
+            } => {
+                self.signed(index, signature);
+                self.fenced(index, "", output, out);
+            }
+            Event::Cited { index, citation } => self.choice(index).citations.add(citation),
+            Event::Metadata { index, about, raw } => {
+                self.choice(index).metadata(about, raw.get());
+            }
+            Event::Finish {
+                index,
+                reason,
+                message,
+            } => {
+                let choice = self.choice(index);
+                // Google also comments on what went well.
+                choice.finish_message = message
+                    .filter(|_| reason.finish != Finish::Stop)
+                    .map(|message| message.text().into_owned());
+                choice.finish = Some(reason);
+            }
             Event::Usage(usage) => self.usage.add(usage),
             Event::Blocked { reason, message } => {
                 let why = match (message, reason) {
@@ -182,19 +250,15 @@ impl Reply {
         }
     }
 
+    /// Keeps a signature that rides on something else than a call; the last is told.
+    fn signed(&mut self, index: u32, signature: Option<JsonStr<'_>>) {
+        if let Some(signature) = signature {
+            self.choice(index).signature = Some(signature.text().into_owned());
+        }
+    }
+
     fn choice(&mut self, index: u32) -> &mut Choice {
-        let at = match self.choices.binary_search_by_key(&index, |c| c.index) {
-            Ok(at) => at,
-            Err(at) => {
-                let choice = Choice {
-                    index,
-                    ..Choice::default()
-                };
-                self.choices.insert(at, choice);
-                at
-            }
-        };
-        &mut self.choices[at]
+        self.choices.at(index)
     }
 
     fn call(
@@ -209,6 +273,9 @@ impl Reply {
         if first_only && self.choice(index).calls > 0 {
             return;
         }
+        if self.settings.legacy_functions {
+            self.signed(index, signature);
+        }
         let signature = signature.map(JsonStr::text);
         let id = self.call_id(call.id);
         let id = signature
@@ -217,128 +284,105 @@ impl Reply {
                 signature::attach(&id, signature, self.settings.signature_id_limit)
             })
             .unwrap_or(id);
+        let names = self.settings.names.clone();
+        let name = name.text();
+        let args = names.arguments(call.args.map_or("{}", |args| args.get()));
         let call = ToolCall {
             id: &id,
-            name,
-            args: call.args.map_or("{}", |args| args.get()),
+            name: names.client(&name),
+            args: &args,
             signature: signature.as_deref(),
         };
-        self.delta(index, &Delta::ToolCall(call), out);
-        self.choice(index).calls += 1;
+        let delta = if self.settings.legacy_functions {
+            Delta::FunctionCall(call)
+        } else {
+            Delta::ToolCall(call)
+        };
+        self.delta(index, &delta, out);
     }
 
     /// Google's id where it gives one that is new, else one of our own.
     fn call_id(&mut self, given: Option<JsonStr<'_>>) -> String {
         let given = given.map(|id| id.text().into_owned());
         let id = given
-            .filter(|id| !id.is_empty() && !self.seen_ids.contains(id))
+            .filter(|id| signature::can_carry(id) && !self.seen_ids.contains(id))
             .unwrap_or_else(|| {
                 let root = self.settings.id.trim_start_matches("chatcmpl-");
                 format!("call_{root}_{}", self.calls)
             });
         self.calls += 1;
-        self.seen_ids.push(id.clone());
+        self.seen_ids.insert(id.clone());
         id
     }
 
-    fn media(
-        &mut self,
-        index: u32,
-        mime: JsonStr<'_>,
-        data: JsonStr<'_>,
-        signature: Option<JsonStr<'_>>,
-        out: &mut Vec<u8>,
-    ) {
-        let choice = self.choice(index);
-        choice.showed = true;
-        if let Some(signature) = signature {
-            choice.signature = Some(signature.text().into_owned());
-        }
+    fn media(&mut self, index: u32, mime: JsonStr<'_>, data: JsonStr<'_>, out: &mut Vec<u8>) {
         if mime.text().starts_with("audio/") {
-            return self.delta(index, &Delta::Audio(data.escaped().as_bytes()), out);
+            let (data, mime) = (&data.text(), &mime.text());
+            return self.delta(index, &Delta::Audio { data, mime }, out);
         }
         let url = format!("data:{};base64,{}", mime.escaped(), data.escaped());
-        let url = crate::json::mend_surrogates(&url);
-        self.delta(index, &Delta::Image(url.as_bytes()), out);
+        self.delta(index, &Delta::Image(&mend_surrogates(&url)), out);
     }
 
     /// Code and what it printed, as people read it.
     fn fenced(&mut self, index: u32, language: &str, text: JsonStr<'_>, out: &mut Vec<u8>) {
-        self.choice(index).showed = true;
-        let mut content = Vec::with_capacity(text.escaped().len() + 32);
-        content.extend_from_slice(b"\\n```");
-        write_escaped(&mut content, language);
-        content.extend_from_slice(b"\\n");
+        // A fence is longer than any in the text.
+        let ticks = text
+            .text()
+            .split(|c| c != '`')
+            .map(str::len)
+            .max()
+            .unwrap_or(0);
+        let fence = "`".repeat(ticks.max(2) + 1);
+        let mut begin = Vec::new();
+        json::write_escaped(&mut begin, language);
+        let language = String::from_utf8_lossy(&begin);
+        let mut content = format!("\\n{fence}{language}\\n");
         write::escaped(&mut content, text);
-        if !text.escaped().ends_with("\\n") {
-            content.extend_from_slice(b"\\n");
+        if !text.text().ends_with('\n') {
+            content.push_str("\\n");
         }
-        content.extend_from_slice(b"```\\n");
-        self.delta(index, &Delta::Content(&content), out);
+        content.push_str(&fence);
+        content.push_str("\\n");
+        self.delta(index, &Delta::Aside(&content), out);
     }
 
     fn delta(&mut self, index: u32, delta: &Delta<'_>, out: &mut Vec<u8>) {
-        let calls = self.choice(index).calls;
-        match self.settings.shape {
-            Shape::Object => self.choice(index).fold(delta),
-            Shape::Stream { .. } => {
-                self.begin(index, matches!(delta, Delta::ToolCall(_)), out);
-                self.chunk(index, None, out, |out| delta.write(calls, out));
-            }
+        let choice = self.choices.at(index);
+        if self.settings.shape == Shape::Object {
+            return choice.fold(delta);
         }
-    }
-
-    /// The first chunk of a choice, which tells the role.
-    fn begin(&mut self, index: u32, calls: bool, out: &mut Vec<u8>) {
-        if std::mem::replace(&mut self.choice(index).begun, true) {
-            return;
-        }
-        let content: &[u8] = if calls { b"null" } else { b"\"\"" };
-        self.chunk(index, None, out, |out| {
-            out.extend_from_slice(b"\"role\":\"assistant\",\"content\":");
-            out.extend_from_slice(content);
-            out.extend_from_slice(b",\"refusal\":null");
-        });
-    }
-
-    fn chunk(
-        &self,
-        index: u32,
-        finish: Option<(&str, Option<&str>)>,
-        out: &mut Vec<u8>,
-        delta: impl FnOnce(&mut Vec<u8>),
-    ) {
-        out.extend_from_slice(b"data: ");
-        out.extend_from_slice(&self.prefix);
-        out.extend_from_slice(format!("{{\"index\":{index},\"delta\":{{").as_bytes());
-        delta(out);
-        out.extend_from_slice(b"},\"logprobs\":null,\"finish_reason\":");
-        write_finish(finish, out);
-        out.extend_from_slice(b"}]");
-        if self.settings.shape
-            == (Shape::Stream {
-                include_usage: true,
-            })
-        {
-            out.extend_from_slice(b",\"usage\":null");
-        }
-        out.extend_from_slice(b"}\n\n");
+        let (chunk, frame) = (
+            self.settings.chunk(&self.prefix, index),
+            self.settings.frame(),
+        );
+        choice.begin(&chunk, delta.is_content(), out);
+        let mut logprobs = std::mem::take(&mut choice.logprobs);
+        chunk.write(
+            out,
+            |out| choice.tell(delta, frame, out),
+            |out| logprobs.write(out),
+            None,
+        );
     }
 
     /// What the answer is worth, now that the upstream has ended. `framed`: its bytes say by
     /// themselves that they are all (a unary JSON document).
     #[must_use]
     pub fn verdict(&self, framed: bool) -> Verdict {
-        if self.choices.is_empty() {
+        if self.choices.all.is_empty() {
             return match self.blocked {
                 Some(_) => Verdict::Whole,
                 None => Verdict::NoCandidate,
             };
         }
-        for choice in &self.choices {
+        for choice in &self.choices.all {
             match &choice.finish {
                 Some(reason) if reason.finish == Finish::Broken && choice.calls == 0 => {
-                    return Verdict::Malformed(reason.native.clone().into_owned());
+                    return Verdict::Malformed {
+                        reason: reason.native.clone().into_owned(),
+                        message: choice.finish_message.clone(),
+                    };
                 }
                 Some(_) => {}
                 // A whole answer is whole by its framing, unless there is nothing in it.
@@ -346,7 +390,7 @@ impl Reply {
                 None => return Verdict::Unfinished,
             }
         }
-        let nothing = self.choices.iter().all(|choice| {
+        let nothing = self.choices.all.iter().all(|choice| {
             choice.is_empty()
                 && choice.finish.as_ref().map(|reason| reason.finish) == Some(Finish::Stop)
         });
@@ -366,7 +410,10 @@ impl Reply {
     }
 
     fn refusal(&self) -> Option<String> {
-        let why = self.blocked.as_ref().filter(|_| self.choices.is_empty())?;
+        let why = self
+            .blocked
+            .as_ref()
+            .filter(|_| self.choices.all.is_empty())?;
         Some(match why.as_str() {
             "" => "The prompt was blocked by Gemini.".to_owned(),
             why => format!("The prompt was blocked by Gemini: {why}"),
@@ -374,34 +421,30 @@ impl Reply {
     }
 
     fn end_stream(&mut self, include_usage: bool, out: &mut Vec<u8>) {
+        let frame = self.settings.frame();
         if let Some(refusal) = self.refusal() {
-            self.begin(0, false, out);
-            self.chunk(0, None, out, |out| {
-                out.extend_from_slice(b"\"refusal\":");
-                write_string(out, &refusal);
-            });
-            self.chunk(0, Some(("content_filter", None)), out, |_| {});
-        } else {
-            let indexes: Vec<u32> = self.choices.iter().map(|choice| choice.index).collect();
-            for index in indexes {
-                self.begin(index, false, out);
-                let choice = self.choice(index);
-                let signature = choice.signature.take();
-                let (finish, native) = choice.finish_reasons();
-                self.chunk(index, Some((finish, native.as_deref())), out, |out| {
-                    if let Some(signature) = &signature {
-                        let from = out.len();
-                        write::extra_content(out, signature);
-                        out.remove(from);
-                    }
-                });
-            }
+            let chunk = self.settings.chunk(&self.prefix, 0);
+            Choice::default().begin(&chunk, false, out);
+            let told = |out: &mut Vec<u8>| write_string(Members::new(out).key("refusal"), &refusal);
+            chunk.write(out, told, null, None);
+            chunk.write(out, |_| {}, null, Some(&Ending::BLOCKED));
         }
-        if include_usage && let Some(usage) = self.usage() {
+        for choice in &mut self.choices.all {
+            let chunk = self.settings.chunk(&self.prefix, choice.index);
+            choice.begin(&chunk, choice.is_empty(), out);
+            let mut logprobs = std::mem::take(&mut choice.logprobs);
+            chunk.write(
+                out,
+                |out| choice.tell_end(frame, out),
+                |out| logprobs.write(out),
+                Some(&choice.ending()),
+            );
+        }
+        if include_usage {
             out.extend_from_slice(b"data: ");
             out.extend_from_slice(&self.prefix);
             out.extend_from_slice(b"],\"usage\":");
-            write::usage(out, &usage);
+            write::usage(out, &self.usage().unwrap_or_default());
             out.extend_from_slice(b"}\n\n");
         }
         out.extend_from_slice(b"data: [DONE]\n\n");
@@ -410,25 +453,46 @@ impl Reply {
     fn write_object(&mut self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.prefix);
         if let Some(refusal) = self.refusal() {
-            out.extend_from_slice(
-                b"{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":null,\"refusal\":",
-            );
-            write_string(out, &refusal);
+            out.extend_from_slice(b"{\"index\":0,\"message\":{");
+            let mut members = Members::new(out);
+            write_string(members.key("role"), "assistant");
+            null(members.key("content"));
+            write_string(members.key("refusal"), &refusal);
             out.extend_from_slice(b"},\"logprobs\":null,\"finish_reason\":");
-            write_finish(Some(("content_filter", None)), out);
+            Ending::BLOCKED.write(out);
             out.push(b'}');
         }
-        for (at, choice) in self.choices.iter().enumerate() {
+        let frame = self.settings.frame();
+        for (at, choice) in self.choices.all.iter_mut().enumerate() {
             if at > 0 {
                 out.push(b',');
             }
-            choice.write(&self.settings.id, self.settings.created, out);
+            choice.write(frame, out);
         }
-        out.push(b']');
-        if let Some(usage) = self.usage() {
-            out.extend_from_slice(b",\"usage\":");
-            write::usage(out, &usage);
-        }
+        out.extend_from_slice(b"],\"usage\":");
+        // Clients rely on there being counts, also when Google told none.
+        write::usage(out, &self.usage().unwrap_or_default());
         out.push(b'}');
+    }
+}
+
+impl Settings {
+    fn frame(&self) -> Frame<'_> {
+        Frame {
+            id: &self.id,
+            created: self.created,
+            audio: self.audio,
+        }
+    }
+
+    fn chunk<'c>(&self, prefix: &'c [u8], index: u32) -> Chunk<'c> {
+        Chunk {
+            prefix,
+            counted: self.shape
+                == Shape::Stream {
+                    include_usage: true,
+                },
+            index,
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::{borrow::Cow, collections::BTreeSet};
 use serde_json::value::RawValue;
 
 use super::{
+    audio::AudioFormat,
     fields::{self, Policy},
     google::Google,
     message,
@@ -46,6 +47,8 @@ pub struct Request<'a> {
     pub first_call_only: bool,
     /// Whether calls are told as `function_call`, which was before `tool_calls`.
     pub legacy_functions: bool,
+    /// How speech is handed out.
+    pub audio: AudioFormat,
     /// Functions that go out under other names.
     pub names: Names,
     /// Parameters that were ignored.
@@ -221,6 +224,7 @@ pub fn parse<'a>(body: &'a str, options: &Options) -> Result<Request<'a>, Invali
         let given = config.verbatim.iter();
         given.clone().all(|(name, _)| *name != "mediaResolution")
     });
+    let audio = settings::audio_format(&object)?;
     let (stream, include_usage) = settings::stream(&object, options, &mut ignored)?;
     let parallel = Path::Root.key("parallel_tool_calls");
     let first_call_only = match object.get("parallel_tool_calls") {
@@ -237,6 +241,12 @@ pub fn parse<'a>(body: &'a str, options: &Options) -> Result<Request<'a>, Invali
             "a cached content holds the instructions and the tools; they cannot be given beside it.",
         ));
     }
+    if stream && audio == AudioFormat::Wav {
+        return Err(InvalidRequest::value(
+            &Path::Root.key("audio.format"),
+            "a stream's format is 'pcm16'.",
+        ));
+    }
     if options.strict_params
         && let Some(name) = ignored.first()
     {
@@ -250,6 +260,7 @@ pub fn parse<'a>(body: &'a str, options: &Options) -> Result<Request<'a>, Invali
         include_usage,
         first_call_only: first_call_only || legacy,
         legacy_functions: legacy,
+        audio,
         ignored: ignored.into_iter().collect(),
         wanted,
         gemini: gemini::Request {

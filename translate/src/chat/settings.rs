@@ -3,6 +3,7 @@
 use serde_json::value::RawValue;
 
 use super::{
+    audio::AudioFormat,
     google::Google,
     request::{Ignored, Options, kind_of, member, read, schema_at, text, verbatim},
 };
@@ -297,8 +298,27 @@ const OPENAI_VOICES: &[&str] = &[
     "shimmer", "verse",
 ];
 
-/// The voice of `audio`, which says as well how the sound is packed: Gemini gives samples
-/// of 16 bits, and nothing else.
+/// How speech is handed out. Gemini gives samples of 16 bits, and nothing is coded anew.
+pub(super) fn audio_format(object: &Object<'_>) -> Result<AudioFormat, InvalidRequest> {
+    let path = Path::Root.key("audio");
+    let Some(raw) = object.get("audio") else {
+        return Ok(AudioFormat::default());
+    };
+    let at = path.key("format");
+    let Some(format) = read(raw, &path, json::object)?.get("format") else {
+        return Ok(AudioFormat::default());
+    };
+    match &*text(format, &at)?.text() {
+        "pcm16" => Ok(AudioFormat::Pcm16),
+        "wav" => Ok(AudioFormat::Wav),
+        _ => Err(InvalidRequest::value(
+            &at,
+            "supported values are 'wav' and 'pcm16'.",
+        )),
+    }
+}
+
+/// The voice of `audio`.
 fn voice<'a>(
     object: &Object<'a>,
     speaks: bool,
@@ -313,13 +333,6 @@ fn voice<'a>(
     if !speaks {
         let why = "it is only allowed when 'modalities' has 'audio'.";
         return Err(InvalidRequest::value(&path, why));
-    }
-    let at = path.key("format");
-    if let Some(format) = audio.get("format")
-        && text(format, &at)?.text() != "pcm16"
-    {
-        let why = "Gemini speaks in samples of 16 bits: 'pcm16' is served.";
-        return Err(InvalidRequest::unsupported(&at, why));
     }
     for (key, _) in audio.iter() {
         if !matches!(key, "voice" | "format") {

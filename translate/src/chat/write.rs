@@ -6,15 +6,55 @@ use crate::{
 };
 
 /// Appends the inside of a text token; half pairs of surrogates become U+FFFD.
-pub(super) fn escaped(out: &mut Vec<u8>, text: JsonStr<'_>) {
-    out.extend_from_slice(mend_surrogates(text.escaped()).as_bytes());
+pub(super) fn escaped(out: &mut String, text: JsonStr<'_>) {
+    out.push_str(&mend_surrogates(text.escaped()));
 }
 
 /// Appends a text token with its quotes.
 pub(super) fn token(out: &mut Vec<u8>, text: JsonStr<'_>) {
+    quoted(out, &mend_surrogates(text.escaped()));
+}
+
+/// Appends text that is escaped already, in quotes.
+pub(super) fn quoted(out: &mut Vec<u8>, escaped: &str) {
     out.push(b'"');
-    escaped(out, text);
+    out.extend_from_slice(escaped.as_bytes());
     out.push(b'"');
+}
+
+/// Appends `,"name":`.
+pub(super) fn key(out: &mut Vec<u8>, name: &str) {
+    out.push(b',');
+    write_string(out, name);
+    out.push(b':');
+}
+
+/// Writes the members of an object, with commas between them.
+pub(super) struct Members<'o> {
+    out: &'o mut Vec<u8>,
+    begun: bool,
+}
+
+impl<'o> Members<'o> {
+    /// Of an object that has none yet.
+    pub(super) fn new(out: &'o mut Vec<u8>) -> Self {
+        Self { out, begun: false }
+    }
+
+    /// Of an object that has some.
+    pub(super) fn more(out: &'o mut Vec<u8>) -> Self {
+        Self { out, begun: true }
+    }
+
+    /// Begins a member; its value is to be appended.
+    pub(super) fn key(&mut self, name: &str) -> &mut Vec<u8> {
+        if std::mem::replace(&mut self.begun, true) {
+            self.out.push(b',');
+        }
+        write_string(self.out, name);
+        self.out.push(b':');
+        self.out
+    }
 }
 
 /// Appends `usage` as OpenAI has it.
@@ -37,17 +77,10 @@ pub(super) fn usage(out: &mut Vec<u8>, usage: &Usage) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// Appends `,"extra_content":{"google":{"thought_signature":…}}`.
-pub(super) fn extra_content(out: &mut Vec<u8>, signature: &str) {
-    out.extend_from_slice(b",\"extra_content\":{\"google\":{\"thought_signature\":");
-    write_string(out, signature);
-    out.extend_from_slice(b"}}");
-}
-
 /// A tool call, all but the braces: OpenAI's stream puts an index before it.
 pub(super) struct ToolCall<'c> {
     pub(super) id: &'c str,
-    pub(super) name: JsonStr<'c>,
+    pub(super) name: &'c str,
     /// A JSON object, as Google wrote it.
     pub(super) args: &'c str,
     pub(super) signature: Option<&'c str>,
@@ -57,13 +90,57 @@ impl ToolCall<'_> {
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"\"id\":");
         write_string(out, self.id);
-        out.extend_from_slice(b",\"type\":\"function\",\"function\":{\"name\":");
-        token(out, self.name);
+        out.extend_from_slice(b",\"type\":\"function\",\"function\":");
+        self.write_function(out);
+        if let Some(signature) = self.signature {
+            key(out, "extra_content");
+            out.extend_from_slice(b"{\"google\":{\"thought_signature\":");
+            write_string(out, signature);
+            out.extend_from_slice(b"}}");
+        }
+    }
+}
+
+impl ToolCall<'_> {
+    /// Appends the function alone, which is all that `function_call` has.
+    pub(super) fn write_function(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"name\":");
+        write_string(out, self.name);
         out.extend_from_slice(b",\"arguments\":\"");
         write_escaped(out, &mend_surrogates(self.args));
         out.extend_from_slice(b"\"}");
-        if let Some(signature) = self.signature {
-            extra_content(out, signature);
+    }
+}
+
+/// Why a choice ended, as the client is told.
+pub(super) struct Ending<'e> {
+    /// OpenAI's word.
+    pub(super) reason: &'static str,
+    /// Google's.
+    pub(super) native: Option<&'e str>,
+    /// Google's sentence.
+    pub(super) message: Option<&'e str>,
+}
+
+impl Ending<'_> {
+    /// A prompt that was blocked.
+    pub(super) const BLOCKED: Self = Self {
+        reason: "content_filter",
+        native: None,
+        message: None,
+    };
+
+    /// Appends the value of `finish_reason`, and Google's own beside it.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        write_string(out, self.reason);
+        for (name, value) in [
+            ("native_finish_reason", self.native),
+            ("native_finish_message", self.message),
+        ] {
+            if let Some(value) = value {
+                key(out, name);
+                write_string(out, value);
+            }
         }
     }
 }

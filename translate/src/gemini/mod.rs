@@ -2,6 +2,8 @@
 //! renders from.
 
 pub mod finish;
+pub mod grounding;
+pub mod logprobs;
 pub mod model;
 pub mod request;
 pub mod response;

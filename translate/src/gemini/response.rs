@@ -9,7 +9,12 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{finish::FinishReason, usage::UsageMetadata};
+use super::{
+    finish::FinishReason,
+    grounding::{self, Citation},
+    logprobs::Logprobs,
+    usage::UsageMetadata,
+};
 use crate::json::{self, JsonStr};
 
 /// Something that an answer tells.
@@ -18,6 +23,18 @@ pub enum Event<'a> {
     /// A candidate is there, whatever it holds.
     Candidate {
         /// Its index.
+        index: u32,
+    },
+    /// How likely the tokens of what comes next were.
+    Logprobs {
+        /// Of which candidate.
+        index: u32,
+        /// The tokens.
+        logprobs: Logprobs<'a>,
+    },
+    /// A part begins, of whatever kind.
+    Part {
+        /// Of which candidate.
         index: u32,
     },
     /// A piece of the answer's text.
@@ -35,6 +52,8 @@ pub enum Event<'a> {
         index: u32,
         /// The text, maybe empty.
         text: JsonStr<'a>,
+        /// The signature of the thought, with which Claude has it back.
+        signature: Option<JsonStr<'a>>,
     },
     /// A whole function call.
     Call {
@@ -56,6 +75,15 @@ pub enum Event<'a> {
         /// The thought signature that rides on it.
         signature: Option<JsonStr<'a>>,
     },
+    /// Media at an address.
+    File {
+        /// Of which candidate.
+        index: u32,
+        /// Where it is.
+        uri: JsonStr<'a>,
+        /// The thought signature that rides on it.
+        signature: Option<JsonStr<'a>>,
+    },
     /// Code that the model ran at Google.
     Code {
         /// Of which candidate.
@@ -73,6 +101,24 @@ pub enum Event<'a> {
         index: u32,
         /// The text.
         output: JsonStr<'a>,
+        /// The thought signature that rides on it.
+        signature: Option<JsonStr<'a>>,
+    },
+    /// A source that the answer rests on.
+    Cited {
+        /// Of which candidate.
+        index: u32,
+        /// The source.
+        citation: Citation<'a>,
+    },
+    /// Metadata of the answer's sources, as Google tells it.
+    Metadata {
+        /// Of which candidate.
+        index: u32,
+        /// What it is about.
+        about: Metadata,
+        /// An object with something in it.
+        raw: &'a RawValue,
     },
     /// A candidate ended. May come more than once; the last counts.
     Finish {
@@ -80,6 +126,8 @@ pub enum Event<'a> {
         index: u32,
         /// Why.
         reason: FinishReason,
+        /// Google's words on it.
+        message: Option<JsonStr<'a>>,
     },
     /// Token counts so far.
     Usage(&'a UsageMetadata),
@@ -92,8 +140,18 @@ pub enum Event<'a> {
     },
 }
 
+/// What metadata is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Metadata {
+    /// `groundingMetadata`: searches and their results.
+    Grounding,
+    /// `urlContextMetadata`: the pages that the model has read.
+    UrlContext,
+}
+
 /// A `functionCall` part.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct FunctionCall<'a> {
     /// Google's id of the call, where it gives one.
     #[serde(borrow, default)]
@@ -104,6 +162,17 @@ pub struct FunctionCall<'a> {
     /// The arguments, an object. Absent: none.
     #[serde(borrow, default)]
     pub args: Option<&'a RawValue>,
+    /// The arguments come in pieces, which is only done when it was asked for.
+    #[serde(default)]
+    will_continue: Option<bool>,
+}
+
+impl FunctionCall<'_> {
+    fn is_whole(&self) -> bool {
+        self.name.is_some_and(|name| !name.is_empty())
+            && self.args.is_none_or(|args| args.get().starts_with('{'))
+            && self.will_continue != Some(true)
+    }
 }
 
 /// A document that is no answer.
@@ -149,6 +218,16 @@ struct Candidate<'a> {
     content: Option<Content<'a>>,
     #[serde(borrow)]
     finish_reason: Option<&'a RawValue>,
+    #[serde(borrow)]
+    finish_message: Option<&'a RawValue>,
+    #[serde(borrow)]
+    logprobs_result: Option<&'a RawValue>,
+    #[serde(borrow)]
+    grounding_metadata: Option<&'a RawValue>,
+    #[serde(borrow)]
+    url_context_metadata: Option<&'a RawValue>,
+    #[serde(borrow)]
+    citation_metadata: Option<&'a RawValue>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -170,6 +249,8 @@ struct Part<'a> {
     function_call: Option<FunctionCall<'a>>,
     #[serde(borrow, alias = "inline_data")]
     inline_data: Option<Blob<'a>>,
+    #[serde(borrow, alias = "file_data")]
+    file_data: Option<FileData<'a>>,
     #[serde(borrow, alias = "executable_code")]
     executable_code: Option<ExecutableCode<'a>>,
     #[serde(borrow, alias = "code_execution_result")]
@@ -183,6 +264,13 @@ struct Blob<'a> {
     mime_type: Option<JsonStr<'a>>,
     #[serde(borrow)]
     data: Option<JsonStr<'a>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct FileData<'a> {
+    #[serde(borrow, alias = "file_uri")]
+    file_uri: Option<JsonStr<'a>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -225,39 +313,38 @@ impl<'a> Response<'a> {
             let envelope: Envelope<'a> = serde_json::from_str(document).map_err(unreadable)?;
             match envelope {
                 Envelope {
+                    error: Some(error), ..
+                } => return Err(NotAnAnswer::Error(error.get().to_owned())),
+                Envelope {
                     response: Some(wire),
                     ..
                 } => wire,
-                Envelope {
-                    error: Some(error), ..
-                } => return Err(NotAnAnswer::Error(error.get().to_owned())),
                 // Some answers come without their envelope.
                 Envelope { .. } => serde_json::from_str(document).map_err(unreadable)?,
             }
         } else {
             serde_json::from_str(document).map_err(unreadable)?
         };
-        match wire.error {
-            Some(error) if wire.candidates.is_none() => {
-                Err(NotAnAnswer::Error(error.get().to_owned()))
-            }
-            _ => Ok(Self(wire)),
+        if let Some(error) = wire.error {
+            return Err(NotAnAnswer::Error(error.get().to_owned()));
         }
+        let candidates = wire.candidates.iter().flatten();
+        let mut parts = candidates
+            .flat_map(|candidate| &candidate.content)
+            .flat_map(|content| content.parts.iter().flatten());
+        if parts.any(|part| part.function_call.is_some_and(|call| !call.is_whole())) {
+            return Err(NotAnAnswer::Unreadable(
+                "it has a function call without a name or without whole arguments".to_owned(),
+            ));
+        }
+        Ok(Self(wire))
     }
 
     /// Hands out its events in order.
     pub fn events(&self, mut each: impl FnMut(Event<'_>)) {
         let wire = &self.0;
         for candidate in wire.candidates.iter().flatten() {
-            let index = candidate.index.unwrap_or(0);
-            each(Event::Candidate { index });
-            let parts = candidate.content.iter().flat_map(|content| &content.parts);
-            for part in parts.flatten() {
-                part.events(index, &mut each);
-            }
-            if let Some(reason) = candidate.finish_reason.and_then(finish_reason) {
-                each(Event::Finish { index, reason });
-            }
+            candidate.events(&mut each);
         }
         if let Some(usage) = &wire.usage_metadata {
             each(Event::Usage(usage));
@@ -286,6 +373,47 @@ fn finish_reason(raw: &RawValue) -> Option<FinishReason> {
     }
 }
 
+impl Candidate<'_> {
+    fn events(&self, each: &mut impl FnMut(Event<'_>)) {
+        let index = self.index.unwrap_or(0);
+        each(Event::Candidate { index });
+        // Before the text that they belong to, which they are told with.
+        if let Some(raw) = self.logprobs_result
+            && let Ok(logprobs) = serde_json::from_str(raw.get())
+        {
+            each(Event::Logprobs { index, logprobs });
+        }
+        let parts = self.content.iter().flat_map(|content| &content.parts);
+        for part in parts.flatten() {
+            each(Event::Part { index });
+            part.events(index, each);
+        }
+        for (about, raw) in [
+            (Metadata::Grounding, self.grounding_metadata),
+            (Metadata::UrlContext, self.url_context_metadata),
+        ] {
+            // Chunks before the one that has it carry an empty object.
+            if let Some(raw) = raw.filter(|raw| json::object(raw).is_ok_and(|it| !it.is_empty())) {
+                each(Event::Metadata { index, about, raw });
+            }
+        }
+        if let Some(raw) = self.grounding_metadata {
+            grounding::grounded(raw, |citation| each(Event::Cited { index, citation }));
+        }
+        if let Some(raw) = self.citation_metadata {
+            grounding::recited(raw, |citation| each(Event::Cited { index, citation }));
+        }
+        if let Some(reason) = self.finish_reason.and_then(finish_reason) {
+            let message = self.finish_message.and_then(|raw| json::string(raw).ok());
+            each(Event::Finish {
+                index,
+                reason,
+                message,
+            });
+        }
+    }
+}
+
 impl Part<'_> {
     fn events(&self, index: u32, each: &mut impl FnMut(Event<'_>)) {
         let signature = self
@@ -300,8 +428,12 @@ impl Part<'_> {
             return;
         }
         if self.thought == Some(true) {
-            if let Some(text) = self.text {
-                each(Event::Thought { index, text });
+            if self.text.is_some() || signature.is_some() {
+                each(Event::Thought {
+                    index,
+                    text: self.text.unwrap_or(JsonStr::EMPTY),
+                    signature,
+                });
             }
             return;
         }
@@ -326,20 +458,30 @@ impl Part<'_> {
         } else if let Some(result) = &self.code_execution_result
             && let Some(output) = result.output
         {
-            each(Event::CodeOutput { index, output });
+            each(Event::CodeOutput {
+                index,
+                output,
+                signature,
+            });
+        } else if let Some(file) = &self.file_data
+            && let Some(uri) = file.file_uri
+        {
+            each(Event::File {
+                index,
+                uri,
+                signature,
+            });
         } else if let Some(text) = self.text {
             each(Event::Text {
                 index,
                 text,
                 signature,
             });
-        } else if signature.is_some()
-            && let Ok(text) = serde_json::from_str(r#""""#)
-        {
+        } else if signature.is_some() {
             // A part with a signature alone.
             each(Event::Text {
                 index,
-                text,
+                text: JsonStr::EMPTY,
                 signature,
             });
         }
@@ -360,6 +502,7 @@ mod tests {
                 }
                 Event::Finish { reason, .. } => format!("finish {}", reason.native),
                 Event::Blocked { reason, .. } => format!("blocked {reason:?}"),
+                Event::Part { .. } => return,
                 other => format!("{other:?}").chars().take(8).collect(),
             });
         });

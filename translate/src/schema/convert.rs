@@ -79,6 +79,9 @@ fn united(alternatives: &Value) -> Option<Value> {
         .iter()
         .filter_map(|one| one.as_object().filter(|one| one.contains_key("properties")))
         .collect();
+    if objects.is_empty() {
+        return None;
+    }
     let mut properties: Map<String, Value> = Map::new();
     let mut forms = Vec::new();
     for object in &objects {

@@ -1,0 +1,9 @@
+//! Answers: what a client is told of what Google says.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod fold;
+mod golden;
+mod laws;
+mod played;
+mod seeds;
