@@ -30,6 +30,8 @@ pub(crate) fn check(data: &[u8]) {
         model: "m".to_owned(),
         shape,
         first_call_only: flag(2),
+        legacy_functions: false,
+        names: translate::chat::names::Names::default(),
         signature_id_limit: if flag(3) { 4096 } else { 0 },
         audio: if flag(4) {
             AudioFormat::Wav

@@ -10,7 +10,7 @@ use antigravity_runtime::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::SecretString;
 
-use crate::api_keys::ApiKeys;
+use crate::{api_keys::ApiKeys, media};
 
 const API_KEYS: Var = Var {
     name: "API_KEYS",
@@ -90,6 +90,13 @@ const STRICT_PARAMS: Var = Var {
     name: "STRICT_PARAMS",
     default: "false",
     help: "Refuse parameters that are otherwise ignored and named in x-ignored-params.",
+    secret: false,
+};
+const FETCH_REMOTE_MEDIA: Var = Var {
+    name: "FETCH_REMOTE_MEDIA",
+    default: "false",
+    help: "Fetch images, recordings and documents that requests name by http(s) addresses, from \
+           public addresses only. Otherwise such requests are refused.",
     secret: false,
 };
 const SIGNATURE_ID_LIMIT: Var = Var {
@@ -188,6 +195,7 @@ pub const VARS: &[Var] = &[
     UPSTREAM_CA_FILE,
     DEFAULT_STREAM,
     STRICT_PARAMS,
+    FETCH_REMOTE_MEDIA,
     SIGNATURE_ID_LIMIT,
     CONNECT_TIMEOUT,
     FIRST_BYTE_TIMEOUT,
@@ -220,6 +228,8 @@ pub struct Config {
     pub upstreams: Upstreams,
     /// How requests are read.
     pub requests: translate::chat::request::Options,
+    /// Which addresses media are fetched from; tests let their own in.
+    pub media_guard: media::Guard,
     /// The longest tool call id that carries a thought signature, in characters.
     pub signature_id_limit: usize,
     /// How long things may take.
@@ -405,7 +415,9 @@ impl Config {
             requests: translate::chat::request::Options {
                 default_stream: environment.required(&DEFAULT_STREAM, config::boolean)?,
                 strict_params: environment.required(&STRICT_PARAMS, config::boolean)?,
+                fetch_remote_media: environment.required(&FETCH_REMOTE_MEDIA, config::boolean)?,
             },
+            media_guard: media::is_public,
             signature_id_limit: environment
                 .required(&SIGNATURE_ID_LIMIT, parsed("a number of characters"))?,
             timeouts: Timeouts {

@@ -1,7 +1,7 @@
 //! The gateway: serves the OpenAI HTTP API and answers with Gemini.
 //!
 //! In reading order: [`config`] and [`api_keys`], [`http`] the edge, [`tokens`] the
-//! rotation's near side, [`upstream`] Google, [`models`] who knows what, [`outcomes`]
+//! rotation's near side, [`media`] the rest of the Web, [`upstream`] Google, [`models`] who knows what, [`outcomes`]
 //! what the token-service is told, [`error`] how failures become HTTP.
 
 pub mod api_keys;
@@ -9,6 +9,7 @@ pub mod config;
 pub mod error;
 pub mod health;
 pub mod http;
+pub mod media;
 pub mod models;
 pub mod outcomes;
 pub mod tokens;
@@ -26,6 +27,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     config::Config,
     http::Gateway,
+    media::Fetcher,
     models::Models,
     outcomes::Outcomes,
     tokens::{Client, Tokens},
@@ -44,6 +46,9 @@ pub enum ServeError {
     /// No connections to Google can be made.
     #[error(transparent)]
     HttpClient(#[from] upstream::client::ClientError),
+    /// No media can be fetched.
+    #[error("FETCH_REMOTE_MEDIA: cannot set up the HTTP client: {0}")]
+    Media(#[source] reqwest::Error),
     /// The admin listener cannot be opened.
     #[error("ADMIN_LISTEN: cannot listen on {address}: {source}")]
     AdminListener {
@@ -99,8 +104,15 @@ pub async fn serve(
         ),
         None => None,
     };
+    let media = config
+        .requests
+        .fetch_remote_media
+        .then(|| Fetcher::new(config.media_guard, config.max_body_bytes))
+        .transpose()
+        .map_err(ServeError::Media)?;
     let gateway = Arc::new(Gateway {
         config,
+        media,
         tokens: Arc::clone(&tokens),
         models,
         upstream,

@@ -71,6 +71,34 @@ pub fn kind(raw: &RawValue) -> &'static str {
     }
 }
 
+/// A kind of JSON value that something has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `"…"`
+    String,
+    /// `[…]`
+    Array,
+    /// `{…}`
+    Object,
+}
+
+/// The token, which has to be of this kind.
+///
+/// # Errors
+/// When it is of another.
+pub fn of_kind(raw: &RawValue, kind: Kind) -> Result<&RawValue, WrongType> {
+    let (first, expected) = match kind {
+        Kind::String => ('"', "a string"),
+        Kind::Array => ('[', "an array"),
+        Kind::Object => ('{', "an object"),
+    };
+    if raw.get().starts_with(first) {
+        Ok(raw)
+    } else {
+        Err(wrong(raw, expected))
+    }
+}
+
 /// Whether the token is `null`.
 #[must_use]
 pub fn is_null(raw: &RawValue) -> bool {
@@ -228,6 +256,11 @@ impl<'a> Object<'a> {
             .filter(|raw| !is_null(raw))
     }
 
+    /// All members, `null` too.
+    pub fn members(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
+        self.members.iter().map(|(key, raw)| (&**key, *raw))
+    }
+
     /// Whether it has no members.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -266,6 +299,35 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
 /// A key, borrowed where it can be: `Cow` alone would always own.
 #[derive(Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// How deep arrays and objects are nested in raw JSON.
+#[must_use]
+pub fn depth(raw: &str) -> usize {
+    let (mut now, mut most) = (0_usize, 0);
+    let mut bytes = raw.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => {
+                while let Some(byte) = bytes.next() {
+                    match byte {
+                        b'\\' => {
+                            bytes.next();
+                        }
+                        b'"' => break,
+                        _ => {}
+                    }
+                }
+            }
+            b'{' | b'[' => {
+                now += 1;
+                most = most.max(now);
+            }
+            b'}' | b']' => now = now.saturating_sub(1),
+            _ => {}
+        }
+    }
+    most
+}
 
 /// Whether raw JSON holds an escaped half of a surrogate pair in one of its strings.
 #[must_use]
@@ -409,6 +471,13 @@ mod tests {
             string(raw(r#""a\ud800b""#)).expect("a string").text(),
             "a\u{fffd}b"
         );
+    }
+
+    #[test]
+    fn depths() {
+        for (text, depth_of) in [("1", 0), ("[[],{}]", 2), (r#"{"[\"{":["]"]}"#, 2)] {
+            assert_eq!(depth(text), depth_of, "{text}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod chat;
 pub mod error;
 pub mod gemini;
 pub mod json;
+pub mod media;
 pub mod schema;
 pub mod signature;
 pub mod sse;

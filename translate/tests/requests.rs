@@ -205,7 +205,8 @@ fn media_is_passed_on_undecoded() {
         json!([
             inline("image/jpeg", "QUJD"),
             inline("audio/mpeg", "QUJD"),
-            inline("application/pdf", "QUI=")
+            inline("application/pdf", "QUI="),
+            {"text": " "}
         ])
     );
 }

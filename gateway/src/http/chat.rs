@@ -13,13 +13,12 @@ use futures_util::stream;
 use tokio_util::sync::CancellationToken;
 use translate::{
     chat::{
-        audio::AudioFormat,
         reply::{Settings, Shape},
         request,
     },
     gemini::{
         model::{Dialect, Generation},
-        request::Target,
+        request::{Fetched, Target},
     },
 };
 
@@ -61,14 +60,28 @@ async fn answer(
     let request = request::parse(text, &config.requests)?;
     let ignored = ignored_params(&request.ignored);
     let stream = request.stream;
+    let media: Arc<[Fetched]> = match &gateway.media {
+        Some(fetcher) if !request.wanted.is_empty() => tokio::select! {
+            fetched = fetcher.fetch(&request.wanted) => fetched?.into(),
+            () = gateway.shutdown.abort.cancelled() => return Err(Error::ShuttingDown),
+        },
+        _ => Arc::default(),
+    };
+    let body = Rendered {
+        options: config.requests,
+        model: request.upstream_model().to_owned(),
+        body: body.clone(),
+        media,
+    };
     let asked = Asked {
-        all: call(&gateway, id, api_key_name, &request, body.clone()),
-        one: render(
-            config.requests,
-            request.upstream_model().to_owned(),
-            body.clone(),
-            true,
+        all: call(
+            &gateway,
+            id,
+            api_key_name,
+            &request,
+            body.clone().render(false),
         ),
+        one: body.render(true),
         choices: request.choices(),
     };
     let response = if stream {
@@ -138,7 +151,7 @@ fn call(
     id: &RequestId,
     api_key_name: String,
     request: &request::Request<'_>,
-    body: Bytes,
+    render: Render,
 ) -> Call {
     let config = &gateway.config;
     let model = request.upstream_model().to_owned();
@@ -164,36 +177,49 @@ fn call(
             shape,
             first_call_only: request.first_call_only,
             signature_id_limit: config.signature_id_limit,
-            audio: AudioFormat::default(),
+            audio: request.audio,
             choice: None,
+            legacy_functions: request.legacy_functions,
+            names: request.names.clone(),
             wrapped: false,
         },
-        render: render(config.requests, model, body, false),
+        render,
     }
 }
 
 type Render = Arc<dyn Fn(Dialect) -> Bytes + Send + Sync>;
 
-/// Writes the Gemini request for a dialect, maybe for one choice of several. The body is
-/// read again, as what was read of it borrows from it and cannot wait for an upstream to be
-/// chosen.
-fn render(options: request::Options, model: String, body: Bytes, one: bool) -> Render {
-    Arc::new(move |dialect| {
-        let mut out = Vec::with_capacity(body.len() + 1024);
-        let text = std::str::from_utf8(&body).unwrap_or_default();
-        // It was read before, so it can be read now.
-        if let Ok(mut request) = request::parse(text, &options) {
-            if one {
-                request.ask_for_one();
+/// A client's request as Gemini's. The body is read again for each, as what was read of it
+/// borrows from it and cannot wait for an upstream to be chosen.
+#[derive(Clone)]
+struct Rendered {
+    options: request::Options,
+    model: String,
+    body: Bytes,
+    media: Arc<[Fetched]>,
+}
+
+impl Rendered {
+    /// Writes it for a dialect, maybe for one choice of several.
+    fn render(self, one: bool) -> Render {
+        Arc::new(move |dialect| {
+            let mut out = Vec::with_capacity(self.body.len() + 1024);
+            let text = std::str::from_utf8(&self.body).unwrap_or_default();
+            // It was read before, so it can be read now.
+            if let Ok(mut request) = request::parse(text, &self.options) {
+                if one {
+                    request.ask_for_one();
+                }
+                request.gemini.supply(&self.media);
+                let target = Target {
+                    dialect,
+                    model: &self.model,
+                };
+                request.gemini.write(target, &mut out);
             }
-            let target = Target {
-                dialect,
-                model: &model,
-            };
-            request.gemini.write(target, &mut out);
-        }
-        out.into()
-    })
+            out.into()
+        })
+    }
 }
 
 /// The header's value; names that no header can carry are left out.

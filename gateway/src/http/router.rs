@@ -16,7 +16,10 @@ use super::{
     chat, health, models,
     respond::{self, RequestId},
 };
-use crate::{config::Config, error::Error, models::Models, tokens::Tokens, upstream::Upstream};
+use crate::{
+    config::Config, error::Error, media::Fetcher, models::Models, tokens::Tokens,
+    upstream::Upstream,
+};
 
 /// What the handlers work with.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub struct Gateway {
     pub tokens: Arc<Tokens>,
     /// What can be asked for.
     pub models: Arc<Models>,
+    /// Fetches media; `None`: nothing is fetched.
+    pub media: Option<Fetcher>,
     /// Google.
     pub upstream: Upstream,
     /// How the process ends.

@@ -9,6 +9,8 @@ mod broken_answers;
 mod choices;
 mod evenness;
 mod failover;
+mod outputs;
 mod pools;
+mod remote_media;
 mod support;
 mod token_service_away;

@@ -20,6 +20,7 @@ pub(crate) struct World {
     pub(crate) client: reqwest::Client,
     token_address: SocketAddr,
     extra: Vec<(&'static str, String)>,
+    media_guard: Option<gateway::media::Guard>,
 }
 
 pub(crate) struct TokenService {
@@ -39,6 +40,8 @@ pub(crate) struct Setup {
     pub(crate) gateways: usize,
     pub(crate) google: GoogleConfig,
     pub(crate) environment: Vec<(&'static str, String)>,
+    /// From where media may be fetched, if not from public addresses alone.
+    pub(crate) media_guard: Option<gateway::media::Guard>,
 }
 
 impl Default for Setup {
@@ -52,6 +55,7 @@ impl Default for Setup {
             gateways: 1,
             google: GoogleConfig::default(),
             environment: Vec::new(),
+            media_guard: None,
         }
     }
 }
@@ -98,6 +102,7 @@ impl Setup {
             client: reqwest_client(),
             token_address: listener.local_addr().unwrap(),
             extra: self.environment,
+            media_guard: self.media_guard,
         };
         world.serve_tokens(listener);
         for _ in 0..self.gateways {
@@ -158,6 +163,9 @@ impl World {
         let mut config =
             Config::from_environment(&self.environment(), Defaults::default()).unwrap();
         config.clock = self.clock.clone();
+        if let Some(guard) = self.media_guard {
+            config.media_guard = guard;
+        }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = Shutdown::new();

@@ -36,6 +36,8 @@ pub(super) struct Choice {
     url_context: Option<String>,
     details: List,
     tool_calls: List,
+    /// `function_call`, in place of `tool_calls`.
+    function_call: Option<Vec<u8>>,
     images: List,
     audio: Audio,
 }
@@ -100,6 +102,8 @@ pub(super) enum Delta<'d> {
     /// The signature of the thoughts before it.
     Signed(&'d str),
     ToolCall(ToolCall<'d>),
+    /// A call as it was told before there were tools.
+    FunctionCall(ToolCall<'d>),
     /// A URL, mostly one that holds all of it.
     Image(&'d str),
     /// Base64.
@@ -141,8 +145,12 @@ impl Choice {
 
     pub(super) fn ending(&self) -> Ending<'_> {
         let reason = self.finish.as_ref();
+        let told = write::finish_reason(reason.map(|reason| reason.finish), self.calls > 0);
         Ending {
-            reason: write::finish_reason(reason.map(|reason| reason.finish), self.calls > 0),
+            reason: match self.function_call {
+                Some(_) if told == "tool_calls" => "function_call",
+                _ => told,
+            },
             native: reason.map(|reason| &*reason.native),
             message: self.finish_message.as_deref(),
         }
@@ -202,6 +210,11 @@ impl Choice {
                 out.extend_from_slice(b"}]");
                 self.calls += 1;
             }
+            Delta::FunctionCall(call) => {
+                self.function_call = Some(Vec::new());
+                call.write_function(members.key("function_call"));
+                self.calls += 1;
+            }
             Delta::Image(url) => {
                 let out = members.key("images");
                 out.push(b'[');
@@ -246,6 +259,10 @@ impl Choice {
                 out.push(b'{');
                 call.write(out);
                 out.push(b'}');
+                self.calls += 1;
+            }
+            Delta::FunctionCall(call) => {
+                call.write_function(self.function_call.insert(Vec::new()));
                 self.calls += 1;
             }
             Delta::Image(url) => {
@@ -316,6 +333,9 @@ impl Choice {
                 out.extend_from_slice(&list.elements);
                 out.push(b']');
             }
+        }
+        if let Some(call) = &self.function_call {
+            members.key("function_call").extend_from_slice(call);
         }
         if self.audio.begun {
             let data = self.audio.whole(frame.audio);

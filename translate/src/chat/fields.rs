@@ -1,5 +1,6 @@
 //! What becomes of each field of OpenAI's request. Nothing is dropped silently: a
-//! field is mapped, or ignored and named in `x-ignored-params`, or refused.
+//! field is mapped, or ignored and named in `x-ignored-params`; a value of a mapped one
+//! that has no counterpart is refused.
 
 /// What becomes of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,29 +10,24 @@ pub enum Policy {
     /// It has no counterpart and the answer is right without it: named in
     /// `x-ignored-params`, and refused when `STRICT_PARAMS` is set.
     Ignored,
-    /// The answer would be another without it: a 400 that names it.
-    Refused(&'static str),
 }
 
-/// Every field of OpenAI's published `CreateChatCompletionRequest`.
+/// Every field of OpenAI's published `CreateChatCompletionRequest`, and those of Google's
+/// own OpenAI endpoint.
 pub const FIELDS: &[(&str, Policy)] = &[
-    ("audio", Policy::Refused("Audio output is not served.")),
+    ("audio", Policy::Mapped),
+    ("extra_body", Policy::Mapped),
     ("frequency_penalty", Policy::Ignored),
-    (
-        "function_call",
-        Policy::Refused("Use 'tool_choice' instead."),
-    ),
-    ("functions", Policy::Refused("Use 'tools' instead.")),
+    ("function_call", Policy::Mapped),
+    ("functions", Policy::Mapped),
+    ("google", Policy::Mapped),
     ("logit_bias", Policy::Ignored),
-    (
-        "logprobs",
-        Policy::Refused("Log probabilities are not served."),
-    ),
+    ("logprobs", Policy::Mapped),
     ("max_completion_tokens", Policy::Mapped),
     ("max_tokens", Policy::Mapped),
     ("messages", Policy::Mapped),
     ("metadata", Policy::Ignored),
-    ("modalities", Policy::Refused("Only [\"text\"] is served.")),
+    ("modalities", Policy::Mapped),
     ("model", Policy::Mapped),
     ("moderation", Policy::Ignored),
     ("n", Policy::Mapped),
@@ -55,17 +51,12 @@ pub const FIELDS: &[(&str, Policy)] = &[
     ("temperature", Policy::Mapped),
     ("tool_choice", Policy::Mapped),
     ("tools", Policy::Mapped),
-    (
-        "top_logprobs",
-        Policy::Refused("Log probabilities are not served."),
-    ),
+    ("top_k", Policy::Mapped),
+    ("top_logprobs", Policy::Mapped),
     ("top_p", Policy::Mapped),
     ("user", Policy::Ignored),
     ("verbosity", Policy::Ignored),
-    (
-        "web_search_options",
-        Policy::Refused("Web search is not served."),
-    ),
+    ("web_search_options", Policy::Mapped),
 ];
 
 /// What becomes of the field of this name. Fields that OpenAI does not have are
@@ -78,14 +69,17 @@ pub fn policy(name: &str) -> Policy {
         .map_or(Policy::Ignored, |(_, policy)| *policy)
 }
 
-/// Whether a refused field has a value that asks for nothing, as SDKs send it.
+/// Whether an ignored field has a value that asks for nothing, or for what is done anyway,
+/// as SDKs send it: that is not worth a name.
 #[must_use]
 pub fn asks_nothing(name: &str, raw: &str) -> bool {
     match name {
-        "logprobs" => raw == "false",
-        "top_logprobs" => raw == "0",
-        "functions" => raw == "[]",
-        "modalities" => serde_json::from_str::<Vec<String>>(raw).is_ok_and(|all| all == ["text"]),
+        "frequency_penalty" | "presence_penalty" => raw.parse() == Ok(0.0),
+        "logit_bias" | "metadata" => raw.trim_matches(['{', '}']).trim().is_empty(),
+        "parallel_tool_calls" => raw == "true",
+        "service_tier" => matches!(raw, "\"auto\"" | "\"default\""),
+        "store" => raw == "false",
+        "verbosity" => raw == "\"medium\"",
         _ => false,
     }
 }
@@ -102,7 +96,9 @@ mod tests {
     #[test]
     fn unknown_fields_are_ignored_and_named() {
         assert_eq!(policy("tomorrow"), Policy::Ignored);
-        assert!(asks_nothing("modalities", "[ \"text\" ]"));
-        assert!(!asks_nothing("modalities", "[\"text\",\"audio\"]"));
+        assert!(asks_nothing("logit_bias", "{ }"));
+        assert!(asks_nothing("presence_penalty", "0.0"));
+        assert!(!asks_nothing("frequency_penalty", "0.1"));
+        assert!(!asks_nothing("logit_bias", "{\"1\":2}"));
     }
 }

@@ -1,18 +1,25 @@
 //! `messages`: the conversation, in Gemini's order.
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+};
 
 use serde_json::value::RawValue;
 
 use super::{
-    part::{member_text, note_unknown, part_kind, plain, user_part},
-    request::{Ignored, read, text},
-    tools::checked_name,
+    part::{Piece, data_url, pieces, plain, texts},
+    remembered::Remembered,
+    request::{Reading, kind_of, member, read, text},
+    tools::function_name,
 };
 use crate::{
     error::InvalidRequest,
-    gemini::request::{Answer, Call, Content, Part, Role},
-    json::{self, JsonStr, Object, Path, WrongType},
+    gemini::{
+        model::Generation,
+        request::{Answer, Call, Content, Media, Part, Role},
+    },
+    json::{self, JsonStr, Object, Path},
     signature,
 };
 
@@ -21,22 +28,29 @@ use crate::{
 pub(super) struct Conversation<'a> {
     pub(super) system: Vec<JsonStr<'a>>,
     pub(super) contents: Vec<Content<'a>>,
-    /// Calls of the last assistant message whose results are still to come, in order.
-    open: Vec<OpenCall<'a>>,
+    /// Every call so far, in its order.
+    asked: Vec<Asked<'a>>,
+    /// Calls by their id without a signature.
+    by_id: HashMap<String, Vec<usize>>,
+    /// Signatures that were sent: none is sent twice.
+    signatures: HashSet<String>,
 }
 
+/// A call, and where its answer stands.
 #[derive(Debug)]
-struct OpenCall<'a> {
-    /// The id as the client has it, maybe with a signature.
-    client_id: Cow<'a, str>,
-    answer: Answer<'a>,
+struct Asked<'a> {
+    /// The function, by the client's name.
+    name: Cow<'a, str>,
+    content: usize,
+    part: usize,
+    answered: bool,
 }
 
 /// Reads `messages`.
 pub(super) fn conversation<'a>(
     raw: &'a RawValue,
     path: &Path<'_>,
-    ignored: &mut Ignored,
+    reading: &mut Reading<'_>,
 ) -> Result<Conversation<'a>, InvalidRequest> {
     let messages = read(raw, path, json::array)?;
     if messages.is_empty() {
@@ -47,12 +61,18 @@ pub(super) fn conversation<'a>(
     }
     let mut conversation = Conversation::default();
     for (at, raw) in messages.into_iter().enumerate() {
-        conversation.message(raw, &path.index(at), ignored)?;
+        conversation.message(raw, &path.index(at), reading)?;
     }
-    conversation.close();
     if conversation.contents.is_empty() {
         // Gemini wants somebody to speak, even when all is said in the instruction.
         conversation.push(Role::User, Part::Blank);
+    }
+    for content in &mut conversation.contents {
+        let is_media = |part: &Part<'_>| matches!(part, Part::Media(_));
+        if content.role == Role::User && content.parts.iter().all(is_media) {
+            // Vertex AI wants a word with every picture.
+            content.parts.push(Part::Blank);
+        }
     }
     Ok(conversation)
 }
@@ -60,14 +80,15 @@ pub(super) fn conversation<'a>(
 /// Calls in one message, far above what any model makes: each is compared with the others.
 const MAX_CALLS: usize = 512;
 
-const ROLES: &str = "supported values are 'system', 'developer', 'user', 'assistant' and 'tool'.";
+const ROLES: &str = "supported values are 'system', 'developer', 'user', 'assistant', 'tool' and \
+                     'function'.";
 
 impl<'a> Conversation<'a> {
     fn message(
         &mut self,
         raw: &'a RawValue,
         path: &Path<'_>,
-        ignored: &mut Ignored,
+        reading: &mut Reading<'_>,
     ) -> Result<(), InvalidRequest> {
         let message = read(raw, path, json::object)?;
         let role_path = path.key("role");
@@ -77,47 +98,48 @@ impl<'a> Conversation<'a> {
         let role = text(role, &role_path)?.text();
         let known: &[&str] = match &*role {
             "system" | "developer" => {
-                for piece in texts(&message, path, ignored)?.unwrap_or_default() {
-                    if !piece.is_empty() {
-                        self.system.push(piece);
-                    }
-                }
+                let pieces = texts(&message, path, reading)?;
+                let pieces = pieces.ok_or_else(|| InvalidRequest::missing(&path.key("content")))?;
+                // Gemini refuses an instruction without a word.
+                self.system
+                    .extend(pieces.into_iter().filter(|piece| !piece.is_empty()));
                 &["role", "content"]
             }
             "user" => {
-                self.close();
-                self.user(&message, path, ignored)?;
+                self.user(&message, path, reading)?;
                 &["role", "content"]
             }
             "assistant" => {
-                self.close();
-                self.assistant(&message, path, ignored)?;
-                // What our own answers carry and clients send back whole.
+                self.assistant(&message, path, reading)?;
+                // What our own answers and those of other gateways carry, and clients send
+                // back whole.
                 &[
                     "role",
                     "content",
-                    "tool_calls",
-                    "extra_content",
-                    "reasoning_content",
-                    "annotations",
                     "refusal",
+                    "tool_calls",
+                    "function_call",
+                    "images",
+                    "extra_content",
+                    "provider_specific_fields",
+                    "reasoning",
+                    "reasoning_content",
+                    "reasoning_details",
+                    "thinking_blocks",
+                    "annotations",
                 ]
             }
             "tool" => {
-                self.tool(&message, path, ignored)?;
+                self.tool(&message, path, reading)?;
                 &["role", "content", "tool_call_id"]
             }
             "function" => {
-                return Err(InvalidRequest::unsupported(
-                    &role_path,
-                    "Use 'tool_calls' and messages of role 'tool' instead.",
-                ));
+                self.function(&message, path, reading)?;
+                &["role", "content", "name"]
             }
             _ => return Err(InvalidRequest::value(&role_path, ROLES)),
         };
-        for (key, _) in message.iter().filter(|(key, _)| !known.contains(key)) {
-            ignored.insert(format!("messages[].{key}"));
-        }
+        reading.note_unknown("messages[]", &message, known);
         Ok(())
     }
 
@@ -138,38 +160,26 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// Hands in the results of the last calls, in the order of the calls: Gemini wants as
-    /// many as there were calls, in one turn.
-    fn close(&mut self) {
-        for call in std::mem::take(&mut self.open) {
-            self.push(Role::User, Part::Answer(call.answer));
-        }
-    }
-
     fn user(
         &mut self,
         message: &Object<'a>,
         path: &Path<'_>,
-        ignored: &mut Ignored,
+        reading: &mut Reading<'_>,
     ) -> Result<(), InvalidRequest> {
-        let path = path.key("content");
-        let raw = message
-            .get("content")
-            .ok_or_else(|| InvalidRequest::missing(&path))?;
-        if json::string(raw).is_ok() {
-            let text = text(raw, &path)?;
-            self.push(Role::User, plain(text));
-            return Ok(());
-        }
-        let parts = array_of_parts(raw, &path)?;
-        if parts.is_empty() {
+        let content = path.key("content");
+        let pieces =
+            pieces(message, path, reading)?.ok_or_else(|| InvalidRequest::missing(&content))?;
+        if pieces.is_empty() {
             return Err(InvalidRequest::value(
-                &path,
+                &content,
                 "it is empty; expected at least one content part.",
             ));
         }
-        for (at, raw) in parts.into_iter().enumerate() {
-            let part = user_part(raw, &path.index(at), ignored)?;
+        for piece in pieces {
+            let part = match piece {
+                Piece::Text(text) => plain(text),
+                Piece::Media(media) => Part::Media(media),
+            };
             self.push(Role::User, part);
         }
         Ok(())
@@ -179,114 +189,124 @@ impl<'a> Conversation<'a> {
         &mut self,
         message: &Object<'a>,
         path: &Path<'_>,
-        ignored: &mut Ignored,
+        reading: &mut Reading<'_>,
     ) -> Result<(), InvalidRequest> {
-        let pieces = texts(message, path, ignored)?;
-        let calls_path = path.key("tool_calls");
-        let calls = match message.get("tool_calls") {
-            Some(raw) => read(raw, &calls_path, json::array)?,
-            None => Vec::new(),
-        };
+        let spoken = texts(message, path, reading)?;
+        let calls = calls_of(message, path, reading)?;
+        let images = images(message, path)?;
         let refusal = message
             .get("refusal")
             .map(|raw| text(raw, &path.key("refusal")))
             .transpose()?;
-        if pieces.is_none() && calls.is_empty() && refusal.is_none() {
+        if message.get("audio").is_some() && spoken.is_none() {
+            return Err(InvalidRequest::unsupported(
+                &path.key("audio"),
+                "No answers are stored here; send what was said as 'content'.",
+            ));
+        }
+        let is_silent = calls.is_empty() && images.is_empty() && refusal.is_none();
+        if spoken.is_none() && is_silent {
             return Err(InvalidRequest::value(
                 &path.key("content"),
                 "an assistant message needs content or tool calls.",
             ));
         }
-        let speaks = pieces
-            .iter()
-            .flatten()
-            .chain(&refusal)
-            .any(|piece| !piece.is_empty());
-        if self.contents.is_empty() && (speaks || !calls.is_empty()) {
+        let pieces: Vec<JsonStr<'a>> = spoken.into_iter().flatten().chain(refusal).collect();
+        let mut remembered = Remembered::of(message);
+        // Calls first: of a signature that stands on both, the call's is the needed one.
+        let mut signatures: Vec<Option<Cow<'a, str>>> = Vec::with_capacity(calls.len());
+        for (at, call) in calls.iter().enumerate() {
+            let signature = call.signature.clone();
+            let signature = signature.or_else(|| remembered.of_call(&call.id, at));
+            // A legacy call has no place for one: it stands on the message.
+            let signature = signature.or_else(|| {
+                let is_legacy = call.id.is_empty();
+                is_legacy.then(|| remembered.take_text()).flatten()
+            });
+            signatures.push(signature.and_then(|signature| self.fresh(signature)));
+        }
+        let mut spoken_with = remembered.take_text().and_then(|it| self.fresh(it));
+        let speaks = pieces.iter().any(|piece| !piece.is_empty());
+        if self.contents.is_empty()
+            && (speaks || !calls.is_empty() || !images.is_empty() || spoken_with.is_some())
+        {
             // Gemini wants the user to begin.
             self.push(Role::User, Part::Blank);
         }
-        let mut signature = message
-            .get("extra_content")
-            .and_then(google_signature)
-            .filter(|signature| signature::is_signature(signature));
-        let pieces: Vec<_> = pieces.into_iter().flatten().chain(refusal).collect();
-        let last = pieces.iter().rposition(|piece| !piece.is_empty());
-        for (at, text) in pieces.into_iter().enumerate() {
-            if text.is_empty() {
-                continue;
+        if reading.generation == Generation::Claude {
+            for (text, signature) in remembered.thoughts {
+                self.push(Role::Model, Part::Thought { text, signature });
             }
-            // The signature came with the last piece of the text.
+        }
+        // The signature came with the last piece of the text, which may be an empty one.
+        let last = pieces.iter().rposition(|piece| !piece.is_empty());
+        let last = last.or(pieces.len().checked_sub(1));
+        for (at, text) in pieces.into_iter().enumerate() {
             let signature = if Some(at) == last {
-                signature.take()
+                spoken_with.take()
             } else {
                 None
             };
-            self.push(Role::Model, Part::Text { text, signature });
+            if !text.is_empty() || signature.is_some() {
+                self.push(Role::Model, Part::Text { text, signature });
+            }
         }
-        for (at, raw) in calls.into_iter().enumerate() {
-            self.call(raw, &calls_path.index(at))?;
+        for media in images {
+            self.push(Role::Model, Part::Media(media));
         }
-        Ok(())
+        self.calls(calls, signatures, reading)
     }
 
-    fn call(&mut self, raw: &'a RawValue, path: &Path<'_>) -> Result<(), InvalidRequest> {
-        let call = read(raw, path, json::object)?;
-        let id_path = path.key("id");
-        let client_id = call
-            .get("id")
-            .ok_or_else(|| InvalidRequest::missing(&id_path))
-            .and_then(|raw| text(raw, &id_path))?
-            .text();
-        if self.open.len() >= MAX_CALLS {
-            let why = format!("expected at most {MAX_CALLS} tool calls in one message.");
-            return Err(InvalidRequest::value(path, why));
-        }
-        if self.open.iter().any(|open| open.client_id == client_id) {
-            return Err(InvalidRequest::value(&id_path, "another call has this id."));
-        }
-        if let Some(kind) = call.get("type").and_then(|raw| json::string(raw).ok())
-            && kind.text() != "function"
-        {
-            return Err(InvalidRequest::unsupported(
-                &path.key("type"),
-                "Only calls of type 'function' are served.",
+    /// The signature, unless it was sent already: Gemini would count the thoughts twice.
+    fn fresh(&mut self, signature: Cow<'a, str>) -> Option<Cow<'a, str>> {
+        let is_new = self
+            .signatures
+            .insert(signature::normalized(&signature).into_owned());
+        is_new.then_some(signature)
+    }
+
+    fn calls(
+        &mut self,
+        calls: Vec<Called<'a>>,
+        signatures: Vec<Option<Cow<'a, str>>>,
+        reading: &Reading<'_>,
+    ) -> Result<(), InvalidRequest> {
+        let mut answers = Vec::with_capacity(calls.len());
+        for (call, signature) in calls.into_iter().zip(signatures) {
+            let name = reading.names.upstream(call.name.clone());
+            answers.push((
+                call.name,
+                Answer {
+                    id: call.id.clone(),
+                    name: name.clone(),
+                    output: None,
+                    media: Vec::new(),
+                },
             ));
+            self.push(
+                Role::Model,
+                Part::Call(Call {
+                    id: call.id,
+                    name,
+                    args: call.args,
+                    signature,
+                }),
+            );
         }
-        let function_path = path.key("function");
-        let function = call
-            .get("function")
-            .ok_or_else(|| InvalidRequest::missing(&function_path))?;
-        let function = read(function, &function_path, json::object)?;
-        let name_path = function_path.key("name");
-        let name = function
-            .get("name")
-            .ok_or_else(|| InvalidRequest::missing(&name_path))?;
-        let name = checked_name(text(name, &name_path)?, &name_path)?;
-        let args = arguments(&function, &function_path)?;
-        let (id, carried) = split_id(&client_id);
-        let signature = ["extra_content", "provider_specific_fields"]
-            .into_iter()
-            .find_map(|key| google_signature(call.get(key)?))
-            .filter(|signature| signature::is_signature(signature))
-            .or(carried);
-        self.open.push(OpenCall {
-            client_id,
-            answer: Answer {
-                id: id.clone(),
+        // Their answers stand behind them, as many and in their order: whatever the client
+        // tells later, or never, has its place.
+        for (name, answer) in answers {
+            let id = answer.id.clone().into_owned();
+            self.push(Role::User, Part::Answer(answer));
+            let content = self.contents.len() - 1;
+            self.by_id.entry(id).or_default().push(self.asked.len());
+            self.asked.push(Asked {
                 name,
-                output: None,
-            },
-        });
-        self.push(
-            Role::Model,
-            Part::Call(Call {
-                id,
-                name,
-                args,
-                signature,
-            }),
-        );
+                content,
+                part: self.contents[content].parts.len() - 1,
+                answered: false,
+            });
+        }
         Ok(())
     }
 
@@ -294,50 +314,176 @@ impl<'a> Conversation<'a> {
         &mut self,
         message: &Object<'a>,
         path: &Path<'_>,
-        ignored: &mut Ignored,
+        reading: &mut Reading<'_>,
     ) -> Result<(), InvalidRequest> {
         let id_path = path.key("tool_call_id");
-        let id = message
-            .get("tool_call_id")
-            .ok_or_else(|| InvalidRequest::missing(&id_path))?;
-        let id = text(id, &id_path)?.text();
-        let content_path = path.key("content");
-        let pieces =
-            texts(message, path, ignored)?.ok_or_else(|| InvalidRequest::missing(&content_path))?;
+        let id = member(message, &id_path, "tool_call_id", json::string)?.text();
         // Some clients trim the ids that they send back on results.
+        let known = self.by_id.get(signature::detach(&id).0);
+        let known = known.ok_or_else(|| {
+            InvalidRequest::value(
+                &id_path,
+                "a message of role 'tool' must answer a tool call of an assistant message before \
+                 it; no such call has this id.",
+            )
+        })?;
+        let open = known.iter().rev().find(|at| !self.asked[**at].answered);
+        let open = *open.ok_or_else(|| {
+            InvalidRequest::value(&id_path, "another message answers this call already.")
+        })?;
+        self.answer(open, message, path, reading)
+    }
+
+    /// The answer of a function as it was before there were tools: by its name.
+    fn function(
+        &mut self,
+        message: &Object<'a>,
+        path: &Path<'_>,
+        reading: &mut Reading<'_>,
+    ) -> Result<(), InvalidRequest> {
+        let name = function_name(message, path)?;
         let open = self
-            .open
-            .iter_mut()
-            .find(|open| open.client_id == id || open.answer.id == signature::detach(&id).0)
-            .ok_or_else(|| {
-                InvalidRequest::value(
-                    &id_path,
-                    "a message of role 'tool' must answer a tool call of the assistant message \
-                     before it; no such call has this id.",
-                )
-            })?;
-        match &mut open.answer.output {
-            Some(_) => {
-                return Err(InvalidRequest::value(
-                    &id_path,
-                    "another message answers this call already.",
-                ));
+            .asked
+            .iter()
+            .rposition(|call| !call.answered && call.name == name);
+        let open = open.ok_or_else(|| {
+            InvalidRequest::value(
+                &path.key("name"),
+                "a message of role 'function' must answer a function call of an assistant message \
+                 before it; there is none to this function.",
+            )
+        })?;
+        self.answer(open, message, path, reading)
+    }
+
+    fn answer(
+        &mut self,
+        call: usize,
+        message: &Object<'a>,
+        path: &Path<'_>,
+        reading: &mut Reading<'_>,
+    ) -> Result<(), InvalidRequest> {
+        let pieces = pieces(message, path, reading)?
+            .ok_or_else(|| InvalidRequest::missing(&path.key("content")))?;
+        let asked = &mut self.asked[call];
+        asked.answered = true;
+        let place = self
+            .contents
+            .get_mut(asked.content)
+            .and_then(|content| content.parts.get_mut(asked.part));
+        if let Some(Part::Answer(answer)) = place {
+            let mut output = Vec::with_capacity(pieces.len());
+            for piece in pieces {
+                match piece {
+                    Piece::Text(text) => output.push(text),
+                    Piece::Media(media) => answer.media.push(media),
+                }
             }
-            output @ None => *output = Some(pieces),
+            answer.output = Some(output);
         }
         Ok(())
     }
 }
 
+/// A call of an assistant's message.
+struct Called<'a> {
+    /// As Google gave it.
+    id: Cow<'a, str>,
+    name: Cow<'a, str>,
+    args: Cow<'a, str>,
+    /// That stands on the call itself.
+    signature: Option<Cow<'a, str>>,
+}
+
+fn calls_of<'a>(
+    message: &Object<'a>,
+    path: &Path<'_>,
+    reading: &mut Reading<'_>,
+) -> Result<Vec<Called<'a>>, InvalidRequest> {
+    let mut calls: Vec<Called<'a>> = Vec::new();
+    if let Some(raw) = message.get("function_call") {
+        let path = path.key("function_call");
+        let function = read(raw, &path, json::object)?;
+        calls.push(Called {
+            id: "".into(),
+            name: function_name(&function, &path)?,
+            args: arguments(&function, &path)?,
+            signature: None,
+        });
+    }
+    let path = path.key("tool_calls");
+    let Some(raw) = message.get("tool_calls") else {
+        return Ok(calls);
+    };
+    let listed = read(raw, &path, json::array)?;
+    if listed.len() > MAX_CALLS {
+        let why = format!("expected at most {MAX_CALLS} tool calls in one message.");
+        return Err(InvalidRequest::value(&path, why));
+    }
+    for (at, raw) in listed.into_iter().enumerate() {
+        let path = path.index(at);
+        let call = called(raw, &path, reading)?;
+        if calls.iter().any(|other| other.id == call.id) {
+            return Err(InvalidRequest::value(
+                &path.key("id"),
+                "another call has this id.",
+            ));
+        }
+        calls.push(call);
+    }
+    Ok(calls)
+}
+
+fn called<'a>(
+    raw: &'a RawValue,
+    path: &Path<'_>,
+    reading: &mut Reading<'_>,
+) -> Result<Called<'a>, InvalidRequest> {
+    let call = read(raw, path, json::object)?;
+    let id_path = path.key("id");
+    let client_id = call
+        .get("id")
+        .ok_or_else(|| InvalidRequest::missing(&id_path))
+        .and_then(|raw| text(raw, &id_path))?
+        .text();
+    if call.get("type").is_some() && kind_of(&call, path)? != "function" {
+        return Err(InvalidRequest::unsupported(
+            &path.key("type"),
+            "Only calls of type 'function' are served.",
+        ));
+    }
+    let known = [
+        "id",
+        "type",
+        "index",
+        "function",
+        "extra_content",
+        "provider_specific_fields",
+    ];
+    reading.note_unknown("messages[].tool_calls[]", &call, &known);
+    let function_path = path.key("function");
+    let function = member(&call, &function_path, "function", json::object)?;
+    let (id, carried) = split_id(client_id);
+    let signature = Remembered::on(&call)
+        .or_else(|| Remembered::on(&function))
+        .or(carried);
+    Ok(Called {
+        id,
+        name: function_name(&function, &function_path)?,
+        args: arguments(&function, &function_path)?,
+        signature,
+    })
+}
+
 /// The id as Google gave it, and the signature that rode in it.
-fn split_id<'a>(client_id: &Cow<'a, str>) -> (Cow<'a, str>, Option<Cow<'a, str>>) {
+fn split_id(client_id: Cow<'_, str>) -> (Cow<'_, str>, Option<Cow<'_, str>>) {
     match client_id {
         Cow::Borrowed(id) => {
             let (id, signature) = signature::detach(id);
             (id.into(), signature.map(Cow::Borrowed))
         }
         Cow::Owned(id) => {
-            let (id, signature) = signature::detach(id);
+            let (id, signature) = signature::detach(&id);
             (
                 id.to_owned().into(),
                 signature.map(|signature| signature.to_owned().into()),
@@ -346,16 +492,33 @@ fn split_id<'a>(client_id: &Cow<'a, str>) -> (Cow<'a, str>, Option<Cow<'a, str>>
     }
 }
 
-/// `{"google": {"thought_signature": …}}`, or the signature without Google's name
-/// around it, as LiteLLM has it.
-fn google_signature(raw: &RawValue) -> Option<Cow<'_, str>> {
-    let extra = json::object(raw).ok()?;
-    let google = match extra.get("google") {
-        Some(raw) => json::object(raw).ok()?,
-        None => extra,
+/// Images that an earlier answer had, as our answers tell them.
+fn images<'a>(message: &Object<'a>, path: &Path<'_>) -> Result<Vec<Media<'a>>, InvalidRequest> {
+    let path = path.key("images");
+    let Some(raw) = message.get("images") else {
+        return Ok(Vec::new());
     };
-    let signature = google.get("thought_signature")?;
-    Some(json::string(signature).ok()?.text())
+    let mut images = Vec::new();
+    for (at, raw) in read(raw, &path, json::array)?.into_iter().enumerate() {
+        let path = path.index(at);
+        let image = read(raw, &path, json::object)?;
+        let at = path.key("image_url");
+        let inner = member(&image, &at, "image_url", json::object)?;
+        let at = at.key("url");
+        let url = member(&inner, &at, "url", json::string)?.text();
+        if !url
+            .get(..5)
+            .is_some_and(|start| start.eq_ignore_ascii_case("data:"))
+        {
+            return Err(InvalidRequest::value(&at, "expected a data URL."));
+        }
+        images.push(Media {
+            source: data_url(url, &at)?,
+            video: None,
+            signature: Remembered::on(&image),
+        });
+    }
+    Ok(images)
 }
 
 /// The arguments of a call: JSON inside of a text.
@@ -373,6 +536,8 @@ fn arguments<'a>(function: &Object<'a>, path: &Path<'_>) -> Result<Cow<'a, str>,
     }
     match serde_json::from_str::<&RawValue>(&inner) {
         Ok(value) if value.get().starts_with('{') => Ok(inner),
+        // What models of other makers write for a function that takes nothing.
+        Ok(value) if json::is_null(value) => Ok("{}".into()),
         Ok(value) => Err(InvalidRequest::value(
             &path,
             format!(
@@ -385,48 +550,4 @@ fn arguments<'a>(function: &Object<'a>, path: &Path<'_>) -> Result<Cow<'a, str>,
             format!("it is not valid JSON: {error}."),
         )),
     }
-}
-
-fn array_of_parts<'a>(
-    raw: &'a RawValue,
-    path: &Path<'_>,
-) -> Result<Vec<&'a RawValue>, InvalidRequest> {
-    json::array(raw).map_err(|wrong| {
-        let expected = "a string or an array of content parts";
-        InvalidRequest::wrong_type(path, WrongType { expected, ..wrong })
-    })
-}
-
-/// The texts of a message that holds nothing else; `None` when it has no content.
-fn texts<'a>(
-    message: &Object<'a>,
-    path: &Path<'_>,
-    ignored: &mut Ignored,
-) -> Result<Option<Vec<JsonStr<'a>>>, InvalidRequest> {
-    let path = path.key("content");
-    let Some(raw) = message.get("content") else {
-        return Ok(None);
-    };
-    if json::string(raw).is_ok() {
-        return Ok(Some(vec![text(raw, &path)?]));
-    }
-    let mut pieces = Vec::new();
-    for (at, raw) in array_of_parts(raw, &path)?.into_iter().enumerate() {
-        let path = path.index(at);
-        let part = read(raw, &path, json::object)?;
-        let (kind, kind_path) = (part_kind(&part, &path)?, path.key("type"));
-        let key = match &*kind {
-            "text" => "text",
-            "refusal" => "refusal",
-            _ => {
-                return Err(InvalidRequest::unsupported(
-                    &kind_path,
-                    format!("Parts of type '{kind}' are not served here; 'text' is."),
-                ));
-            }
-        };
-        pieces.push(member_text(&part, &path, key)?);
-        note_unknown(&part, &["type", key], ignored);
-    }
-    Ok(Some(pieces))
 }

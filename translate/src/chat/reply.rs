@@ -9,6 +9,7 @@ use super::{
     audio::AudioFormat,
     choice::{Choice, Choices, Delta, Frame},
     chunk::{self, Chunk, null},
+    names::Names,
     write::{self, Ending, Members, ToolCall},
 };
 use crate::{
@@ -34,6 +35,10 @@ pub struct Settings {
     pub shape: Shape,
     /// Hand out the first tool call only (`parallel_tool_calls: false`).
     pub first_call_only: bool,
+    /// Calls are told as `function_call`, to whom asked with `functions`.
+    pub legacy_functions: bool,
+    /// Functions that Gemini knows by other names.
+    pub names: Names,
     /// Signatures ride in the ids of tool calls while the id has at most so many
     /// characters; 0: never.
     pub signature_id_limit: usize,
@@ -267,6 +272,9 @@ impl Reply {
         if first_only && self.choice(index).calls > 0 {
             return;
         }
+        if self.settings.legacy_functions {
+            self.signed(index, signature);
+        }
         let signature = signature.map(JsonStr::text);
         let id = self.call_id(call.id);
         let id = signature
@@ -275,13 +283,21 @@ impl Reply {
                 signature::attach(&id, signature, self.settings.signature_id_limit)
             })
             .unwrap_or(id);
+        let names = self.settings.names.clone();
+        let name = name.text();
+        let args = names.arguments(call.args.map_or("{}", |args| args.get()));
         let call = ToolCall {
             id: &id,
-            name,
-            args: call.args.map_or("{}", |args| args.get()),
+            name: names.client(&name),
+            args: &args,
             signature: signature.as_deref(),
         };
-        self.delta(index, &Delta::ToolCall(call), out);
+        let delta = if self.settings.legacy_functions {
+            Delta::FunctionCall(call)
+        } else {
+            Delta::ToolCall(call)
+        };
+        self.delta(index, &delta, out);
     }
 
     /// Google's id where it gives one that is new, else one of our own.

@@ -5,16 +5,22 @@ use std::{borrow::Cow, collections::BTreeSet};
 use serde_json::value::RawValue;
 
 use super::{
+    audio::AudioFormat,
     fields::{self, Policy},
-    message, tools,
+    google::Google,
+    message,
+    names::Names,
+    settings,
+    tools::{self, Tools},
 };
 use crate::{
     error::InvalidRequest,
     gemini::{
-        model,
-        request::{self as gemini, Effort, Format},
+        model::{self, Generation},
+        request as gemini,
     },
     json::{self, JsonStr, Object, Path, WrongType},
+    schema,
 };
 
 /// How requests are read.
@@ -24,6 +30,8 @@ pub struct Options {
     pub default_stream: bool,
     /// Refuse what is otherwise ignored and named.
     pub strict_params: bool,
+    /// Let in media that are addresses, to be fetched.
+    pub fetch_remote_media: bool,
 }
 
 /// A request that was read and found valid, in Gemini's terms.
@@ -37,10 +45,27 @@ pub struct Request<'a> {
     pub include_usage: bool,
     /// Whether only the first function call is handed out.
     pub first_call_only: bool,
+    /// Whether calls are told as `function_call`, which was before `tool_calls`.
+    pub legacy_functions: bool,
+    /// How speech is handed out.
+    pub audio: AudioFormat,
+    /// Functions that go out under other names.
+    pub names: Names,
     /// Parameters that were ignored.
     pub ignored: Vec<String>,
+    /// Addresses of media, to be fetched and supplied before the request is written.
+    pub wanted: Vec<Wanted>,
     /// What Gemini is asked.
     pub gemini: gemini::Request<'a>,
+}
+
+/// Media that are somewhere in the Web.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Where.
+    pub url: String,
+    /// Where in the request it says so, for complaints.
+    pub path: String,
 }
 
 impl Request<'_> {
@@ -66,6 +91,27 @@ impl Request<'_> {
 /// Names of ignored parameters, each once, `messages[].name` for what repeats.
 pub(super) type Ignored = BTreeSet<String>;
 
+/// What is known and what is gathered while the messages are read.
+pub(super) struct Reading<'r> {
+    pub(super) generation: Generation,
+    pub(super) names: &'r Names,
+    pub(super) ignored: &'r mut Ignored,
+    /// Whether addresses may be fetched.
+    pub(super) fetches: bool,
+    pub(super) wanted: Vec<Wanted>,
+    /// How closely each image is to be looked at.
+    pub(super) details: Vec<Option<&'static str>>,
+}
+
+impl Reading<'_> {
+    /// Names the members that go nowhere.
+    pub(super) fn note_unknown(&mut self, pattern: &str, object: &Object<'_>, known: &[&str]) {
+        for (key, _) in object.iter().filter(|(key, _)| !known.contains(key)) {
+            self.ignored.insert(format!("{pattern}.{key}"));
+        }
+    }
+}
+
 /// The value at `path`, read by `read`.
 pub(super) fn read<'a, T>(
     raw: &'a RawValue,
@@ -80,6 +126,33 @@ pub(super) fn read<'a, T>(
             InvalidRequest::wrong_type(path, wrong)
         }
     })
+}
+
+/// The member `key`, which has to be there, of an object; `path` is its own.
+pub(super) fn member<'a, T>(
+    object: &Object<'a>,
+    path: &Path<'_>,
+    key: &str,
+    with: impl FnOnce(&'a RawValue) -> Result<T, WrongType>,
+) -> Result<T, InvalidRequest> {
+    let raw = object.get(key);
+    read(
+        raw.ok_or_else(|| InvalidRequest::missing(path))?,
+        path,
+        with,
+    )
+}
+
+/// The `type` of an object.
+pub(super) fn kind_of<'a>(
+    object: &Object<'a>,
+    path: &Path<'_>,
+) -> Result<Cow<'a, str>, InvalidRequest> {
+    let path = path.key("type");
+    let kind = object
+        .get("type")
+        .ok_or_else(|| InvalidRequest::missing(&path))?;
+    Ok(text(kind, &path)?.text())
 }
 
 /// The text at `path`, which has to be whole.
@@ -102,6 +175,17 @@ pub(super) fn verbatim<'a>(
     Ok(raw)
 }
 
+/// The JSON Schema at `path`.
+pub(super) fn schema_at<'a>(
+    raw: &'a RawValue,
+    path: &Path<'_>,
+) -> Result<schema::Schema<'a>, InvalidRequest> {
+    schema::checked(raw).map_err(|fault| {
+        let at = format!("{path}{}", fault.path);
+        InvalidRequest::value(&Path::Root.key(&at), fault.why)
+    })
+}
+
 /// Reads the body of `POST /v1/chat/completions`.
 ///
 /// # Errors
@@ -121,35 +205,60 @@ pub fn parse<'a>(body: &'a str, options: &Options) -> Result<Request<'a>, Invali
             code: crate::error::Code::InvalidType,
         }
     })?;
-    let mut ignored = Ignored::new();
-    for (name, raw) in object.iter() {
-        match fields::policy(name) {
-            Policy::Mapped => {}
-            Policy::Ignored if name == "parallel_tool_calls" && raw.get() == "true" => {}
-            Policy::Ignored => {
-                ignored.insert(name.to_owned());
-            }
-            Policy::Refused(_) if fields::asks_nothing(name, raw.get()) => {}
-            Policy::Refused(why) => {
-                return Err(InvalidRequest::unsupported(&Path::Root.key(name), why));
-            }
-        }
-    }
+    let mut ignored = ignored(&object);
     let model = model_name(&object)?;
+    let bare = model::bare(&model);
+    let generation = Generation::of(bare);
+    let mut google = Google::read(&object, &mut ignored)?;
+    let Tools {
+        functions,
+        names,
+        calling,
+        legacy,
+    } = tools::tools(&object, generation, &mut google, &mut ignored)?;
     let messages_path = Path::Root.key("messages");
     let messages = object
         .get("messages")
         .ok_or_else(|| InvalidRequest::missing(&messages_path))?;
-    let conversation = message::conversation(messages, &messages_path, &mut ignored)?;
-    let functions = tools::functions(&object, &mut ignored)?;
-    let calling = tools::calling(&object, &functions)?;
-    let config = generation_config(&object)?;
-    let (stream, include_usage) = stream(&object, options, &mut ignored)?;
+    let mut reading = Reading {
+        generation,
+        names: &names,
+        ignored: &mut ignored,
+        fetches: options.fetch_remote_media,
+        wanted: Vec::new(),
+        details: Vec::new(),
+    };
+    let conversation = message::conversation(messages, &messages_path, &mut reading)?;
+    let resolution = reading.resolution();
+    let wanted = reading.wanted;
+    let mut config = settings::generation_config(&object, bare, &mut google, &mut ignored)?;
+    config.resolution = resolution.filter(|_| {
+        let given = config.verbatim.iter();
+        given.clone().all(|(name, _)| *name != "mediaResolution")
+    });
+    let audio = settings::audio_format(&object)?;
+    let (stream, include_usage) = settings::stream(&object, options, &mut ignored)?;
     let parallel = Path::Root.key("parallel_tool_calls");
     let first_call_only = match object.get("parallel_tool_calls") {
         Some(raw) => !read(raw, &parallel, json::boolean)?,
         None => false,
     };
+    let is_cached = google
+        .request
+        .iter()
+        .any(|(name, _)| *name == "cachedContent");
+    if is_cached && !(conversation.system.is_empty() && functions.is_empty()) {
+        return Err(InvalidRequest::value(
+            &Path::Root.key("cached_content"),
+            "a cached content holds the instructions and the tools; they cannot be given beside it.",
+        ));
+    }
+    if stream && audio == AudioFormat::Wav {
+        return Err(InvalidRequest::value(
+            &Path::Root.key("audio.format"),
+            "a stream's format is 'pcm16'.",
+        ));
+    }
     if options.strict_params
         && let Some(name) = ignored.first()
     {
@@ -159,19 +268,36 @@ pub fn parse<'a>(body: &'a str, options: &Options) -> Result<Request<'a>, Invali
         ));
     }
     Ok(Request {
-        model,
         stream,
         include_usage,
-        first_call_only,
+        first_call_only: first_call_only || legacy,
+        legacy_functions: legacy,
+        audio,
         ignored: ignored.into_iter().collect(),
+        wanted,
         gemini: gemini::Request {
             system: conversation.system,
             contents: conversation.contents,
             functions,
+            google_tools: google.tools,
             calling,
             config,
+            verbatim: google.request,
         },
+        names,
+        model,
     })
+}
+
+/// The fields that are ignored.
+fn ignored(object: &Object<'_>) -> Ignored {
+    object
+        .iter()
+        .filter(|(name, raw)| {
+            fields::policy(name) == Policy::Ignored && !fields::asks_nothing(name, raw.get())
+        })
+        .map(|(name, _)| name.to_owned())
+        .collect()
 }
 
 /// The longest model name that is looked at; Google's have less than 100 characters.
@@ -200,199 +326,4 @@ fn model_name<'a>(object: &Object<'a>) -> Result<Cow<'a, str>, InvalidRequest> {
         ));
     }
     Ok(name)
-}
-
-fn stream(
-    object: &Object<'_>,
-    options: &Options,
-    ignored: &mut Ignored,
-) -> Result<(bool, bool), InvalidRequest> {
-    let stream = match object.get("stream") {
-        Some(raw) => read(raw, &Path::Root.key("stream"), json::boolean)?,
-        None => options.default_stream,
-    };
-    let path = Path::Root.key("stream_options");
-    let Some(raw) = object.get("stream_options") else {
-        return Ok((stream, false));
-    };
-    let settings = read(raw, &path, json::object)?;
-    if !stream {
-        return Err(InvalidRequest::value(
-            &path,
-            "it is only allowed when 'stream' is true.",
-        ));
-    }
-    let mut include_usage = false;
-    for (name, raw) in settings.iter() {
-        let path = path.key(name);
-        match name {
-            "include_usage" => include_usage = read(raw, &path, json::boolean)?,
-            _ => {
-                ignored.insert(path.to_string());
-            }
-        }
-    }
-    Ok((stream, include_usage))
-}
-
-fn generation_config<'a>(
-    object: &Object<'a>,
-) -> Result<gemini::GenerationConfig<'a>, InvalidRequest> {
-    let max_output_tokens = match bounded(object, "max_completion_tokens", 1, i32::MAX.into())? {
-        Some(max) => Some(max),
-        None => bounded(object, "max_tokens", 1, i32::MAX.into())?,
-    };
-    Ok(gemini::GenerationConfig {
-        temperature: number(object, "temperature", 2.0)?,
-        top_p: number(object, "top_p", 1.0)?,
-        max_output_tokens,
-        stop: stop(object)?,
-        seed: seed(object)?,
-        candidates: bounded(object, "n", 1, 8)?.filter(|n| *n > 1),
-        effort: effort(object)?,
-        format: format(object)?,
-    })
-}
-
-fn number<'a>(
-    object: &Object<'a>,
-    name: &str,
-    max: f64,
-) -> Result<Option<&'a RawValue>, InvalidRequest> {
-    let path = Path::Root.key(name);
-    let Some(raw) = object.get(name) else {
-        return Ok(None);
-    };
-    let value = read(raw, &path, json::number)?;
-    if !(0.0..=max).contains(&value) {
-        return Err(InvalidRequest::value(
-            &path,
-            format!("expected a number from 0 to {max}, but got {raw} instead."),
-        ));
-    }
-    Ok(Some(raw))
-}
-
-fn bounded(
-    object: &Object<'_>,
-    name: &str,
-    min: i64,
-    max: i64,
-) -> Result<Option<i64>, InvalidRequest> {
-    let path = Path::Root.key(name);
-    let Some(raw) = object.get(name) else {
-        return Ok(None);
-    };
-    let value = read(raw, &path, json::integer)?;
-    if !(min..=max).contains(&value) {
-        return Err(InvalidRequest::value(
-            &path,
-            format!("expected an integer from {min} to {max}, but got {raw} instead."),
-        ));
-    }
-    Ok(Some(value))
-}
-
-/// Gemini takes 32 bits where OpenAI takes 64; what matters is that one seed always
-/// gives the same other one.
-fn seed(object: &Object<'_>) -> Result<Option<i32>, InvalidRequest> {
-    let Some(raw) = object.get("seed") else {
-        return Ok(None);
-    };
-    let seed = read(raw, &Path::Root.key("seed"), json::integer)?;
-    #[expect(clippy::cast_possible_truncation, reason = "the low half is the seed")]
-    Ok(Some(i32::try_from(seed).unwrap_or(seed as i32)))
-}
-
-/// As many as Gemini takes; OpenAI takes four.
-const MAX_STOPS: usize = 5;
-
-fn stop<'a>(object: &Object<'a>) -> Result<Vec<JsonStr<'a>>, InvalidRequest> {
-    let path = Path::Root.key("stop");
-    let Some(raw) = object.get("stop") else {
-        return Ok(Vec::new());
-    };
-    let checked = |raw, path: &Path<'_>| {
-        let stop = text(raw, path)?;
-        if stop.is_empty() {
-            return Err(InvalidRequest::value(path, "it must not be empty."));
-        }
-        Ok(stop)
-    };
-    if json::string(raw).is_ok() {
-        return Ok(vec![checked(raw, &path)?]);
-    }
-    let all = json::array(raw).map_err(|wrong| {
-        let expected = "a string or an array of strings";
-        InvalidRequest::wrong_type(&path, WrongType { expected, ..wrong })
-    })?;
-    if all.len() > MAX_STOPS {
-        return Err(InvalidRequest::value(
-            &path,
-            format!(
-                "expected at most {MAX_STOPS} sequences, but got {}.",
-                all.len()
-            ),
-        ));
-    }
-    all.into_iter()
-        .enumerate()
-        .map(|(at, raw)| checked(raw, &path.index(at)))
-        .collect()
-}
-
-fn effort(object: &Object<'_>) -> Result<Option<Effort>, InvalidRequest> {
-    let path = Path::Root.key("reasoning_effort");
-    let Some(raw) = object.get("reasoning_effort") else {
-        return Ok(None);
-    };
-    let effort = match &*text(raw, &path)?.text() {
-        "none" => Effort::None,
-        "minimal" => Effort::Minimal,
-        "low" => Effort::Low,
-        "medium" => Effort::Medium,
-        "high" | "xhigh" | "max" => Effort::High,
-        _ => {
-            return Err(InvalidRequest::value(
-                &path,
-                "supported values are 'none', 'minimal', 'low', 'medium', 'high' and 'xhigh'.",
-            ));
-        }
-    };
-    Ok(Some(effort))
-}
-
-fn format<'a>(object: &Object<'a>) -> Result<Option<Format<'a>>, InvalidRequest> {
-    let path = Path::Root.key("response_format");
-    let Some(raw) = object.get("response_format") else {
-        return Ok(None);
-    };
-    let format = read(raw, &path, json::object)?;
-    let kind_path = path.key("type");
-    let kind = format
-        .get("type")
-        .ok_or_else(|| InvalidRequest::missing(&kind_path))?;
-    match &*text(kind, &kind_path)?.text() {
-        "text" => Ok(None),
-        "json_object" => Ok(Some(Format::Json)),
-        "json_schema" => {
-            let path = path.key("json_schema");
-            let raw = format
-                .get("json_schema")
-                .ok_or_else(|| InvalidRequest::missing(&path))?;
-            let wrapper = read(raw, &path, json::object)?;
-            let path = path.key("schema");
-            match wrapper.get("schema") {
-                Some(schema) => {
-                    read(schema, &path, json::object)?;
-                    Ok(Some(Format::Schema(verbatim(schema, &path)?)))
-                }
-                None => Ok(Some(Format::Json)),
-            }
-        }
-        _ => Err(InvalidRequest::value(
-            &kind_path,
-            "supported values are 'text', 'json_object' and 'json_schema'.",
-        )),
-    }
 }

@@ -80,7 +80,7 @@ pub(super) fn usage(out: &mut Vec<u8>, usage: &Usage) {
 /// A tool call, all but the braces: OpenAI's stream puts an index before it.
 pub(super) struct ToolCall<'c> {
     pub(super) id: &'c str,
-    pub(super) name: JsonStr<'c>,
+    pub(super) name: &'c str,
     /// A JSON object, as Google wrote it.
     pub(super) args: &'c str,
     pub(super) signature: Option<&'c str>,
@@ -90,17 +90,25 @@ impl ToolCall<'_> {
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"\"id\":");
         write_string(out, self.id);
-        out.extend_from_slice(b",\"type\":\"function\",\"function\":{\"name\":");
-        token(out, self.name);
-        out.extend_from_slice(b",\"arguments\":\"");
-        write_escaped(out, &mend_surrogates(self.args));
-        out.extend_from_slice(b"\"}");
+        out.extend_from_slice(b",\"type\":\"function\",\"function\":");
+        self.write_function(out);
         if let Some(signature) = self.signature {
             key(out, "extra_content");
             out.extend_from_slice(b"{\"google\":{\"thought_signature\":");
             write_string(out, signature);
             out.extend_from_slice(b"}}");
         }
+    }
+}
+
+impl ToolCall<'_> {
+    /// Appends the function alone, which is all that `function_call` has.
+    pub(super) fn write_function(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"name\":");
+        write_string(out, self.name);
+        out.extend_from_slice(b",\"arguments\":\"");
+        write_escaped(out, &mend_surrogates(self.args));
+        out.extend_from_slice(b"\"}");
     }
 }
 

@@ -7,4 +7,6 @@ pub mod logprobs;
 pub mod model;
 pub mod request;
 pub mod response;
+pub(crate) mod thinking;
 pub mod usage;
+pub(crate) mod write;

@@ -71,6 +71,12 @@ impl Generation {
         }
     }
 
+    /// Whether its parts have Gemini's signatures: others would refuse them.
+    #[must_use]
+    pub fn knows_signatures(self) -> bool {
+        matches!(self, Self::Gemini25 | Self::Gemini3)
+    }
+
     /// Whether a history needs thought signatures on its function calls.
     #[must_use]
     pub fn demands_signatures(self) -> bool {
@@ -89,6 +95,18 @@ pub fn bare(model: &str) -> &str {
 #[must_use]
 pub fn makes_images(model: &str) -> bool {
     model.contains("-image")
+}
+
+/// Whether the model answers in speech alone.
+#[must_use]
+pub fn speaks(model: &str) -> bool {
+    model.contains("-tts")
+}
+
+/// Whether the model takes a system instruction; Gemma does not.
+#[must_use]
+pub fn takes_instructions(model: &str) -> bool {
+    !model.starts_with("gemma-")
 }
 
 #[cfg(test)]

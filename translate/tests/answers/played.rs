@@ -22,6 +22,8 @@ pub(crate) fn settings(shape: Shape) -> Settings {
         model: "gemini-3-flash".to_owned(),
         shape,
         first_call_only: false,
+        legacy_functions: false,
+        names: translate::chat::names::Names::default(),
         signature_id_limit: 4096,
         audio: AudioFormat::Pcm16,
         choice: None,

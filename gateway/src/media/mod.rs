@@ -1,0 +1,252 @@
+//! Media that a request names by an address: fetched here and put into the request, since
+//! Google reads only its own. A client must not reach through the gateway what it cannot
+//! reach itself, so every address is looked at after its name was resolved, on every
+//! redirect, and what comes is bounded in size, time and type.
+
+mod guard;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    str::FromStr as _,
+    sync::Arc,
+    time::Duration,
+};
+
+use antigravity_runtime::tls;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use http::{HeaderMap, header};
+use reqwest::{
+    Url,
+    dns::{Addrs, Name, Resolve, Resolving},
+};
+use tokio::sync::Semaphore;
+use translate::{
+    chat::request::Wanted, error::InvalidRequest, gemini::request::Fetched, json::Path,
+};
+
+pub use guard::{Guard, is_public};
+
+/// For one address, redirects included.
+const TIMEOUT: Duration = Duration::from_secs(20);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const MAX_REDIRECTS: usize = 3;
+/// Of one request at a time.
+const AT_ONCE: usize = 4;
+/// Of all requests at a time.
+const ALL_AT_ONCE: usize = 64;
+/// The largest of one address; Gemini takes 20 MB in a request.
+const MAX_BYTES: usize = 20 << 20;
+
+/// Fetches media for clients.
+#[derive(Clone, Debug)]
+pub struct Fetcher {
+    client: reqwest::Client,
+    guard: Guard,
+    running: Arc<Semaphore>,
+    /// The most of one request, in bytes.
+    budget: usize,
+}
+
+/// Why there is nothing; a sentence for the client, without what the answer said.
+struct Refused(String);
+
+impl From<&str> for Refused {
+    fn from(why: &str) -> Self {
+        Self(why.to_owned())
+    }
+}
+
+impl Fetcher {
+    /// Reaches what `guard` lets; takes at most `budget` bytes for one request.
+    ///
+    /// # Errors
+    /// TLS cannot be set up.
+    pub fn new(guard: Guard, budget: usize) -> Result<Self, reqwest::Error> {
+        tls::install_crypto_provider();
+        let client = reqwest::Client::builder()
+            .user_agent(concat!("antigravity-gateway/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
+            // Each is looked at as the first one was.
+            .redirect(reqwest::redirect::Policy::none())
+            // A proxy would resolve names itself, unseen.
+            .no_proxy()
+            .dns_resolver(Arc::new(Guarded(guard)))
+            .pool_max_idle_per_host(0)
+            .build()?;
+        Ok(Self {
+            client,
+            guard,
+            running: Arc::new(Semaphore::new(ALL_AT_ONCE)),
+            budget,
+        })
+    }
+
+    /// Fetches all that a request wants, in its order.
+    ///
+    /// # Errors
+    /// One of them cannot be had; the complaint names where the request says it.
+    pub async fn fetch(&self, wanted: &[Wanted]) -> Result<Vec<Fetched>, InvalidRequest> {
+        let budget = Semaphore::new(self.budget.min(Semaphore::MAX_PERMITS));
+        let all: Vec<_> = wanted
+            .iter()
+            .map(|wanted| self.wanted(wanted, &budget))
+            .collect();
+        stream::iter(all).buffered(AT_ONCE).try_collect().await
+    }
+
+    async fn wanted(&self, wanted: &Wanted, budget: &Semaphore) -> Result<Fetched, InvalidRequest> {
+        let fetched = tokio::time::timeout(TIMEOUT, self.one(&wanted.url, budget)).await;
+        let fetched = fetched.unwrap_or_else(|_| Err("it took too long.".into()));
+        fetched.map_err(|Refused(why)| {
+            let why = format!("it could not be fetched: {why}");
+            InvalidRequest::value(&Path::Root.key(&wanted.path), why)
+        })
+    }
+
+    async fn one(&self, url: &str, budget: &Semaphore) -> Result<Fetched, Refused> {
+        // Never closed.
+        let _running = self.running.acquire().await;
+        let mut url = Url::parse(url).map_err(|_| Refused::from("it is not an address."))?;
+        for _ in 0..=MAX_REDIRECTS {
+            self.look_at(&url)?;
+            let response = self
+                .client
+                .get(url.clone())
+                .header(
+                    header::ACCEPT,
+                    "image/*,audio/*,video/*,application/pdf,text/*",
+                )
+                .send()
+                .await
+                .map_err(|error| refused_by(&error))?;
+            if response.status().is_redirection() {
+                let next = response.headers().get(header::LOCATION);
+                let next = next.and_then(|next| url.join(next.to_str().ok()?).ok());
+                url = next.ok_or_else(|| Refused::from("it redirects to nowhere."))?;
+                continue;
+            }
+            if !response.status().is_success() {
+                let status = response.status().as_u16();
+                return Err(Refused(format!(
+                    "its server answered with status {status}."
+                )));
+            }
+            let mime = mime(response.headers(), &url)?;
+            let bytes = self.bytes(response, budget).await?;
+            return Ok(Fetched {
+                mime,
+                data: STANDARD.encode(bytes),
+            });
+        }
+        Err("it redirects too often.".into())
+    }
+
+    /// What a name's resolution does not see: the scheme, and addresses without a name.
+    fn look_at(&self, url: &Url) -> Result<(), Refused> {
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err("only http and https are fetched.".into());
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("it has a user's name or a password in it.".into());
+        }
+        let host = url.host_str().unwrap_or_default();
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        match IpAddr::from_str(bare) {
+            Ok(address) if !(self.guard)(address) => Err(NOT_PUBLIC.into()),
+            _ => Ok(()),
+        }
+    }
+
+    async fn bytes(
+        &self,
+        mut response: reqwest::Response,
+        budget: &Semaphore,
+    ) -> Result<Vec<u8>, Refused> {
+        let too_large = || {
+            let most = MAX_BYTES.min(self.budget) >> 20;
+            Refused(format!(
+                "it is larger than {most} MiB, or all of the request is."
+            ))
+        };
+        let announced = response.content_length().unwrap_or(0);
+        if usize::try_from(announced).map_or(true, |length| length > MAX_BYTES) {
+            return Err(too_large());
+        }
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| refused_by(&error))? {
+            let size = u32::try_from(chunk.len()).map_err(|_| too_large())?;
+            // Spent for good: the whole request has one budget.
+            budget
+                .try_acquire_many(size)
+                .map_err(|_| too_large())?
+                .forget();
+            if bytes.len() + chunk.len() > MAX_BYTES {
+                return Err(too_large());
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        if bytes.is_empty() {
+            return Err("it is empty.".into());
+        }
+        Ok(bytes)
+    }
+}
+
+const NOT_PUBLIC: &str = "its address is not a public one.";
+
+/// Resolves names, and hides every address that may not be reached.
+struct Guarded(Guard);
+
+#[derive(Debug, thiserror::Error)]
+#[error("not a public address")]
+struct NotPublic;
+
+impl Resolve for Guarded {
+    fn resolve(&self, name: Name) -> Resolving {
+        let guard = self.0;
+        Box::pin(async move {
+            let all = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let public: Vec<SocketAddr> = all.filter(|address| guard(address.ip())).collect();
+            if public.is_empty() {
+                return Err(NotPublic.into());
+            }
+            Ok(Box::new(public.into_iter()) as Addrs)
+        })
+    }
+}
+
+fn refused_by(error: &reqwest::Error) -> Refused {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(current) = source {
+        if current.is::<NotPublic>() {
+            return NOT_PUBLIC.into();
+        }
+        source = current.source();
+    }
+    "its server could not be reached, or broke off.".into()
+}
+
+/// What the server says it is, or else what its name tells.
+fn mime(headers: &HeaderMap, url: &Url) -> Result<String, Refused> {
+    let told = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .map(|value| value.trim().to_ascii_lowercase())
+        .filter(|value| !value.is_empty() && value != "application/octet-stream");
+    let mime = match told {
+        Some(mime) if mime == "image/jpg" => "image/jpeg".to_owned(),
+        Some(mime) => mime,
+        None => translate::media::mime_of(url.path())
+            .ok_or_else(|| Refused::from("its server does not say what it is."))?
+            .to_owned(),
+    };
+    let kind = mime.split('/').next().unwrap_or_default();
+    if matches!(kind, "image" | "audio" | "video") || translate::media::is_document(&mime) {
+        return Ok(mime);
+    }
+    Err(Refused(format!(
+        "its type is {mime:.100}, which is none of media or documents."
+    )))
+}

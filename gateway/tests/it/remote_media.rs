@@ -1,0 +1,210 @@
+//! Media by their addresses: fetched where the operator lets them be, from public
+//! addresses alone, within limits.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use axum::{
+    Router,
+    body::Body,
+    http::{Response, StatusCode, header},
+    response::IntoResponse as _,
+    routing::get,
+};
+use gateway::media::{Fetcher, is_public};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use translate::chat::request::Wanted;
+
+use crate::support::{MODEL, Setup};
+
+/// A server of pictures on this machine, and how often it was asked.
+async fn pictures() -> (String, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&asked);
+    let typed = |kind: &'static str, body: Vec<u8>| {
+        move || async move { ([(header::CONTENT_TYPE, kind)], body.clone()) }
+    };
+    let moved = |to: &'static str| {
+        move || async move { (StatusCode::FOUND, [(header::LOCATION, to)]).into_response() }
+    };
+    let bare = || async { Response::new(Body::from("ABC")) };
+    let endless = || async {
+        let chunks =
+            futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![0_u8; 1 << 16]));
+        (
+            [(header::CONTENT_TYPE, "image/png")],
+            Body::from_stream(chunks),
+        )
+    };
+    let router = Router::new()
+        .route("/a.png", get(typed("image/png; x=y", b"ABC".to_vec())))
+        .route("/jpg", get(typed("image/jpg", b"DEF".to_vec())))
+        .route("/page", get(typed("application/x-sh", b"ABC".to_vec())))
+        .route("/empty", get(typed("image/png", Vec::new())))
+        .route("/named.pdf", get(bare))
+        .route("/unnamed", get(bare))
+        .route("/moved", get(moved("/a.png")))
+        .route("/circle", get(moved("/circle")))
+        .route("/file", get(moved("file:///etc/passwd")))
+        .route(
+            "/inside",
+            get(moved("http://169.254.169.254/latest/meta-data")),
+        )
+        .route("/endless", get(endless))
+        .layer(axum::middleware::from_fn(
+            move |request, next: axum::middleware::Next| {
+                counter.fetch_add(1, Ordering::Relaxed);
+                next.run(request)
+            },
+        ));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (base, asked)
+}
+
+/// Lets this machine in, and nothing else that is not public.
+fn loopback_too(address: std::net::IpAddr) -> bool {
+    address.is_loopback() || is_public(address)
+}
+
+async fn fetched(fetcher: &Fetcher, url: String) -> Result<(String, String), String> {
+    let wanted = [Wanted {
+        url,
+        path: "messages[0].content[0].image_url.url".to_owned(),
+    }];
+    match fetcher.fetch(&wanted).await {
+        Ok(mut all) => all
+            .pop()
+            .map(|one| (one.mime, one.data))
+            .ok_or_else(String::new),
+        Err(invalid) => {
+            assert_eq!(invalid.param.as_deref(), Some(&*wanted[0].path));
+            Err(invalid.message)
+        }
+    }
+}
+
+#[tokio::test]
+async fn pictures_are_fetched_with_their_types() {
+    let (base, _) = pictures().await;
+    let fetcher = Fetcher::new(loopback_too, 1 << 20).unwrap();
+    for (path, mime, data) in [
+        ("/a.png", "image/png", "QUJD"),
+        ("/jpg", "image/jpeg", "REVG"),
+        ("/moved", "image/png", "QUJD"),
+        ("/named.pdf?x=1", "application/pdf", "QUJD"),
+    ] {
+        let one = fetched(&fetcher, format!("{base}{path}")).await;
+        assert_eq!(one, Ok((mime.to_owned(), data.to_owned())), "{path}");
+    }
+    let wanted: Vec<Wanted> = ["/a.png", "/jpg"]
+        .iter()
+        .map(|path| Wanted {
+            url: format!("{base}{path}"),
+            path: String::new(),
+        })
+        .collect();
+    let all = fetcher.fetch(&wanted).await.unwrap();
+    let data: Vec<&str> = all.iter().map(|one| &*one.data).collect();
+    assert_eq!(data, ["QUJD", "REVG"]);
+}
+
+#[tokio::test]
+async fn what_is_no_picture_is_refused_with_its_reason() {
+    let (base, _) = pictures().await;
+    let fetcher = Fetcher::new(loopback_too, 1 << 20).unwrap();
+    for (path, why) in [
+        ("/page", "application/x-sh"),
+        ("/empty", "empty"),
+        ("/unnamed", "does not say what it is"),
+        ("/gone", "status 404"),
+        ("/circle", "too often"),
+        ("/file", "only http and https"),
+        ("/inside", "not a public one"),
+        ("/endless", "larger than"),
+    ] {
+        let told = fetched(&fetcher, format!("{base}{path}"))
+            .await
+            .unwrap_err();
+        assert!(told.contains(why), "{path}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_but_public_addresses_is_reached() {
+    let (base, asked) = pictures().await;
+    let port = base.rsplit_once(':').unwrap().1;
+    let fetcher = Fetcher::new(is_public, 1 << 20).unwrap();
+    for url in [
+        format!("{base}/a.png"),
+        format!("http://localhost:{port}/a.png"),
+        format!("http://LOCALHOST.:{port}/a.png"),
+        format!("http://2130706433:{port}/a.png"),
+        format!("http://0x7f.1:{port}/a.png"),
+        format!("http://[::ffff:127.0.0.1]:{port}/a.png"),
+        format!("http://0.0.0.0:{port}/a.png"),
+        format!("http://user:pass@8.8.8.8:{port}/a.png"),
+        "http://169.254.169.254/computeMetadata/v1/".to_owned(),
+        "http:///a.png".to_owned(),
+        "https://".to_owned(),
+        "ftp://example.com/a.png".to_owned(),
+    ] {
+        assert!(fetched(&fetcher, url.clone()).await.is_err(), "{url}");
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
+}
+
+fn picture(url: &str) -> Value {
+    json!({"model": MODEL, "messages": [{"role": "user", "content": [
+        {"type": "text", "text": "What is this?"},
+        {"type": "image_url", "image_url": {"url": url}},
+    ]}]})
+}
+
+#[tokio::test]
+async fn addresses_are_refused_unless_the_operator_lets_them_in() {
+    let param = "messages[0].content[1].image_url.url";
+    let (base, asked) = pictures().await;
+    for (setting, why) in [
+        ("false", "FETCH_REMOTE_MEDIA"),
+        ("true", "not a public one"),
+    ] {
+        let world = Setup {
+            environment: vec![("FETCH_REMOTE_MEDIA", setting.to_owned())],
+            ..Setup::default()
+        }
+        .start()
+        .await;
+        let answer = world.chat(&picture(&format!("{base}/a.png"))).await;
+        assert_eq!(answer.status, 400, "{}", answer.body);
+        let error = answer.json()["error"].clone();
+        assert_eq!(error["param"], param, "{error}");
+        assert!(error["message"].as_str().unwrap().contains(why), "{error}");
+        assert_eq!(world.asked("p1") + world.asked("p2") + world.asked("p3"), 0);
+        let local = world.chat(&picture("file:///etc/passwd")).await;
+        assert_eq!(local.status, 400, "{}", local.body);
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_fetched_picture_reaches_google() {
+    let (base, asked) = pictures().await;
+    let world = Setup {
+        environment: vec![("FETCH_REMOTE_MEDIA", "true".to_owned())],
+        media_guard: Some(loopback_too),
+        ..Setup::default()
+    }
+    .start()
+    .await;
+    let answer = world.chat(&picture(&format!("{base}/moved"))).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
+    let mut stream = picture(&format!("{base}/gone"));
+    stream["stream"] = true.into();
+    assert_eq!(world.chat(&stream).await.status, 400);
+}

@@ -1,0 +1,353 @@
+//! Whether a JSON Schema is one, said before anybody is asked upstream. One pass over
+//! the text, without a tree of it.
+
+use std::{borrow::Cow, fmt};
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Value, value::RawValue};
+
+use super::{Schema, convert::type_name, reference};
+use crate::json;
+
+/// What is wrong with a schema.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Where in it, as `.properties.a`; empty: at its root.
+    pub path: String,
+    /// A sentence.
+    pub why: String,
+}
+
+/// Deeper than any schema that Google takes, and within what a parser takes.
+const MAX_DEPTH: usize = 100;
+
+/// Looks a schema over.
+///
+/// # Errors
+/// What is wrong with it, and where.
+pub fn checked(raw: &RawValue) -> Result<Schema<'_>, Fault> {
+    let fault = |why: String| Fault {
+        path: String::new(),
+        why,
+    };
+    if json::depth(raw.get()) > MAX_DEPTH {
+        return Err(fault(format!(
+            "it is nested more than {MAX_DEPTH} levels deep."
+        )));
+    }
+    let mut checker = Checker {
+        is_standard: true,
+        ..Checker::default()
+    };
+    let mut deserializer = serde_json::Deserializer::from_str(raw.get());
+    let walked = Expect(&mut checker, Kind::Node).deserialize(&mut deserializer);
+    if let Some(found) = checker.fault {
+        return Err(found);
+    }
+    // Half of a surrogate pair in a name, which JSON's grammar does not see.
+    walked.map_err(|error| fault(format!("it cannot be read: {error}.")))?;
+    if !checker.references.is_empty() {
+        let root: Value =
+            serde_json::from_str(raw.get()).map_err(|error| fault(format!("{error}.")))?;
+        let named = reference::named(&root);
+        for (path, target) in checker.references {
+            if reference::resolve(&root, &named, &target).is_none() {
+                let why = format!("'{target}' refers to nothing in this schema.");
+                return Err(Fault { path, why });
+            }
+            checker.is_standard &= target == "#" || target.starts_with("#/");
+        }
+    }
+    Ok(Schema {
+        raw,
+        is_standard: checker.is_standard,
+    })
+}
+
+#[derive(Default)]
+struct Checker {
+    /// The names of where the walk is.
+    path: Vec<String>,
+    fault: Option<Fault>,
+    is_standard: bool,
+    references: Vec<(String, String)>,
+}
+
+impl Checker {
+    fn here(&self) -> String {
+        self.path.concat()
+    }
+
+    fn fault<E: serde::de::Error>(&mut self, why: impl Into<String>) -> E {
+        let path = self.here();
+        let why = why.into();
+        self.fault.get_or_insert(Fault { path, why });
+        E::custom("a fault")
+    }
+}
+
+/// What a value in a schema has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A schema: an object or a boolean.
+    Node,
+    /// An object of schemas.
+    Nodes,
+    /// A list of schemas, not empty.
+    List,
+    /// A schema, or a list of them.
+    Items,
+    /// A type's name, or a list of them.
+    Type,
+    /// A list of names.
+    Names,
+    /// A list of values, not empty.
+    Values,
+    /// Where another schema is.
+    Reference,
+}
+
+impl Kind {
+    /// What stands under a keyword; `None`: whatever.
+    fn under(keyword: &str) -> Option<Self> {
+        Some(match keyword {
+            "properties" | "patternProperties" | "$defs" | "definitions" | "dependentSchemas" => {
+                Self::Nodes
+            }
+            "anyOf" | "oneOf" | "allOf" | "prefixItems" => Self::List,
+            "items" => Self::Items,
+            "additionalProperties"
+            | "additionalItems"
+            | "unevaluatedProperties"
+            | "unevaluatedItems"
+            | "not"
+            | "if"
+            | "then"
+            | "else"
+            | "contains"
+            | "propertyNames" => Self::Node,
+            "type" => Self::Type,
+            "required" => Self::Names,
+            "enum" => Self::Values,
+            "$ref" => Self::Reference,
+            _ => return None,
+        })
+    }
+
+    fn expected(self) -> &'static str {
+        match self {
+            Self::Node => "expected a schema: an object or a boolean",
+            Self::Nodes => "expected an object of schemas",
+            Self::List => "expected a list of schemas that is not empty",
+            Self::Items => "expected a schema or a list of schemas",
+            Self::Type => "expected the name of a type or a list of names",
+            Self::Names => "expected a list of names",
+            Self::Values => "expected a list of values that is not empty",
+            Self::Reference => "expected a string",
+        }
+    }
+}
+
+struct Expect<'c>(&'c mut Checker, Kind);
+
+impl Expect<'_> {
+    fn wrong<E: serde::de::Error>(self, found: &str) -> E {
+        let expected = self.1.expected();
+        self.0.fault(format!("{expected}, but got {found}."))
+    }
+
+    fn text<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
+        match self.1 {
+            Kind::Type => match type_name(text) {
+                Some(name) => {
+                    self.0.is_standard &= text == name.to_ascii_lowercase();
+                    Ok(())
+                }
+                None => Err(self.0.fault(format!(
+                    "'{text}' is not a type; types are 'object', 'array', 'string', 'integer', \
+                     'number', 'boolean' and 'null'."
+                ))),
+            },
+            Kind::Reference => {
+                let path = self.0.here();
+                self.0.references.push((path, text.to_owned()));
+                Ok(())
+            }
+            Kind::Names => Ok(()),
+            _ => Err(self.wrong("a string")),
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Expect<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Expect<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.1.expected())
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<(), E> {
+        match self.1 {
+            Kind::Node | Kind::Items => Ok(()),
+            // As drafts before the fourth have it, on the property itself.
+            Kind::Names => {
+                self.0.is_standard = false;
+                Ok(())
+            }
+            _ => Err(self.wrong("a boolean")),
+        }
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
+        // Some writers spell an absent keyword out.
+        self.0.is_standard = false;
+        Ok(())
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<(), E> {
+        Err(self.wrong("a number"))
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, _: u64) -> Result<(), E> {
+        Err(self.wrong("a number"))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<(), E> {
+        Err(self.wrong("a number"))
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
+        self.text(text)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        let Self(checker, kind) = self;
+        let element = match kind {
+            Kind::List | Kind::Items => Some(Kind::Node),
+            Kind::Type => Some(Kind::Type),
+            Kind::Names => None,
+            Kind::Values => None,
+            _ => return Err(Expect(checker, kind).wrong("an array")),
+        };
+        let mut length = 0;
+        loop {
+            checker.path.push(format!("[{length}]"));
+            let more = match element {
+                Some(kind) => list.next_element_seed(Expect(checker, kind))?.is_some(),
+                None if kind == Kind::Names => match list.next_element::<&RawValue>()? {
+                    Some(raw) if raw.get().starts_with('"') => true,
+                    Some(raw) => {
+                        return Err(checker
+                            .fault(format!("expected a string, but got {}.", json::kind(raw))));
+                    }
+                    None => false,
+                },
+                None => list.next_element::<IgnoredAny>()?.is_some(),
+            };
+            checker.path.pop();
+            if !more {
+                break;
+            }
+            length += 1;
+        }
+        if length == 0 && matches!(kind, Kind::List | Kind::Values | Kind::Type) {
+            return Err(Expect(checker, kind).wrong("an empty list"));
+        }
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Self(checker, kind) = self;
+        if !matches!(kind, Kind::Node | Kind::Nodes | Kind::Items) {
+            return Err(Expect(checker, kind).wrong("an object"));
+        }
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            let inner = if kind == Kind::Nodes {
+                Some(Kind::Node)
+            } else {
+                Kind::under(&key)
+            };
+            match inner {
+                Some(inner) => {
+                    checker.path.push(format!(".{key}"));
+                    map.next_value_seed(Expect(checker, inner))?;
+                    checker.path.pop();
+                }
+                None => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(schema: &str) -> (String, String) {
+        let raw: &RawValue = serde_json::from_str(schema).expect("JSON");
+        let fault = checked(raw).expect_err(schema);
+        (fault.path, fault.why)
+    }
+
+    #[test]
+    fn what_is_no_schema_is_named_by_its_path() {
+        for (schema, path) in [
+            (r#"{"type":"objekt"}"#, ".type"),
+            (r#"{"type":[]}"#, ".type"),
+            (r#"{"properties":[]}"#, ".properties"),
+            (
+                r#"{"properties":{"a":{"items":{"type":7}}}}"#,
+                ".properties.a.items.type",
+            ),
+            (r#"{"anyOf":[true,{"enum":[]}]}"#, ".anyOf[1].enum"),
+            (r#"{"required":["a",1]}"#, ".required[1]"),
+            (
+                r##"{"$defs":{"a":{}},"allOf":[{"$ref":"#/$defs/b"}]}"##,
+                ".allOf[0].$ref",
+            ),
+            (r#"{"$ref":"https://example.com/a.json"}"#, ".$ref"),
+            (r#"[]"#, ""),
+            (r#"{"\ud800":1}"#, ""),
+        ] {
+            assert_eq!(fault(schema).0, path, "{schema}");
+        }
+        let deep = format!("{}true{}", r#"{"not":"#.repeat(101), "}".repeat(101));
+        assert!(fault(&deep).1.contains("levels deep"));
+    }
+
+    #[test]
+    fn whatever_is_none_of_the_standard_is_told_apart() {
+        for (schema, is_standard) in [
+            (
+                r##"{"type":["string","null"],"$ref":"#/$defs/a%20b","$defs":{"a b":true}}"##,
+                true,
+            ),
+            (r#"{"type":"dict"}"#, false),
+            (r#"{"type":"STRING"}"#, false),
+            (r#"{"properties":null}"#, false),
+            (r#"{"$id":"T","properties":{"a":{"$ref":"T"}}}"#, false),
+            (
+                r##"{"properties":{"a":{"$ref":"#N"},"b":{"$anchor":"N"}}}"##,
+                false,
+            ),
+        ] {
+            let raw: &RawValue = serde_json::from_str(schema).expect("JSON");
+            assert_eq!(
+                checked(raw).expect(schema).is_standard,
+                is_standard,
+                "{schema}"
+            );
+        }
+    }
+}

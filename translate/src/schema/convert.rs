@@ -1,0 +1,725 @@
+//! JSON Schema to Gemini's `Schema`, for the APIs that take no JSON Schema.
+//!
+//! `Schema` is a subset: what it cannot say is said in the description, where the model
+//! reads it. This is the one place that builds a tree of a request.
+
+use std::cell::Cell;
+
+use serde_json::{Map, Value, json, value::RawValue};
+
+use super::{
+    PLACEHOLDER, Subset,
+    reference::{self, Named},
+};
+
+/// How deep references and nestings are followed; Gemini refuses schemas that are deeper.
+const MAX_DEPTH: usize = 32;
+/// What following a reference costs of that: four levels of a recursive type are what a
+/// model needs to get the idea.
+const REFERENCE_DEPTH: usize = MAX_DEPTH / 4;
+/// How many nodes are written. References may multiply a few bytes into any number of
+/// them; what lies beyond is left open.
+const MAX_NODES: usize = 20_000;
+/// How many characters of a keyword are told in the description.
+const MAX_NOTE: usize = 1_000;
+
+/// The schema of a function's arguments, an object; `None` when it says nothing: Gemini
+/// refuses an object without properties at the root.
+#[must_use]
+pub fn arguments(schema: &RawValue, subset: Subset) -> Option<String> {
+    converted(schema, subset, true)
+}
+
+/// The schema of an answer, of any type; `None` when it says nothing.
+#[must_use]
+pub fn answer(schema: &RawValue, subset: Subset) -> Option<String> {
+    converted(schema, subset, false)
+}
+
+/// The schema of a function that takes nothing; `None`: there need not be any.
+#[must_use]
+pub fn nothing(subset: Subset) -> Option<String> {
+    (subset == Subset::Claude).then(|| {
+        let mut object = Map::new();
+        object.insert("type".into(), "OBJECT".into());
+        require_something(&mut object);
+        Value::Object(object).to_string()
+    })
+}
+
+fn converted(schema: &RawValue, subset: Subset, must_be_object: bool) -> Option<String> {
+    // It was looked over before: it is JSON that a parser takes.
+    let root: Value = serde_json::from_str(schema.get()).ok()?;
+    let converter = Converter {
+        named: reference::named(&root),
+        root: &root,
+        nodes: Cell::new(MAX_NODES),
+        subset,
+    };
+    let mut converted = converter.convert(&root, 0);
+    if must_be_object && converted.get("type").is_none_or(|kind| kind != "OBJECT") {
+        converted = united(&converted)?;
+        if let Value::Object(object) = &mut converted
+            && subset == Subset::Claude
+        {
+            require_something(object);
+        }
+    }
+    let says_something = converted.as_object().is_some_and(|object| {
+        object.contains_key("properties") || object.get("type").is_none_or(|t| t != "OBJECT")
+    });
+    says_something.then(|| converted.to_string())
+}
+
+/// Alternatives of objects as one object that holds any of them: a function's arguments
+/// are one object. `None`: they are none.
+fn united(alternatives: &Value) -> Option<Value> {
+    let all = alternatives.get("anyOf")?.as_array()?;
+    let objects: Vec<&Map<String, Value>> = all
+        .iter()
+        .filter_map(|one| one.as_object().filter(|one| one.contains_key("properties")))
+        .collect();
+    if objects.is_empty() {
+        return None;
+    }
+    let mut properties: Map<String, Value> = Map::new();
+    let mut forms = Vec::new();
+    for object in &objects {
+        let mut names = Vec::new();
+        for (name, schema) in object["properties"].as_object()? {
+            names.push(name.as_str());
+            match properties.get_mut(name) {
+                None => {
+                    properties.insert(name.clone(), schema.clone());
+                }
+                Some(mine) if mine != schema => {
+                    let mut either = match mine.get("anyOf") {
+                        Some(Value::Array(all)) => all.clone(),
+                        _ => vec![mine.clone()],
+                    };
+                    either.push(schema.clone());
+                    *mine = json!({ "anyOf": either });
+                }
+                Some(_) => {}
+            }
+        }
+        forms.push(format!("{{{}}}", names.join(", ")));
+    }
+    let is_required = |name: &&String| {
+        objects.iter().all(|object| {
+            object
+                .get("required")
+                .and_then(Value::as_array)
+                .is_some_and(|required| required.iter().any(|other| other == name.as_str()))
+        })
+    };
+    let required: Vec<Value> = properties
+        .keys()
+        .filter(is_required)
+        .map(|name| name.as_str().into())
+        .collect();
+    let mut note = format!("One of: {}.", forms.join(" or "));
+    if let Some(description) = alternatives.get("description").and_then(Value::as_str) {
+        note = format!("{description} ({note})");
+    }
+    let mut out = Map::new();
+    out.insert("type".into(), "OBJECT".into());
+    out.insert("properties".into(), properties.into());
+    if !required.is_empty() {
+        out.insert("required".into(), required.into());
+    }
+    out.insert("description".into(), note.into());
+    Some(Value::Object(out))
+}
+
+/// Gives an object without a required property one for Claude.
+fn require_something(object: &mut Map<String, Value>) {
+    if object.contains_key("required") {
+        return;
+    }
+    let placeholder = json!({"type": "BOOLEAN", "description": "Always true."});
+    let properties = object.entry("properties").or_insert_with(|| json!({}));
+    if let Value::Object(properties) = properties {
+        properties.insert(PLACEHOLDER.to_owned(), placeholder);
+    }
+    object.insert("required".into(), json!([PLACEHOLDER]));
+    object.remove("propertyOrdering");
+}
+
+struct Converter<'a> {
+    root: &'a Value,
+    named: Named<'a>,
+    /// How many more may be written.
+    nodes: Cell<usize>,
+    subset: Subset,
+}
+
+impl<'a> Converter<'a> {
+    /// Whether so many more nodes may be written.
+    fn spend(&self, nodes: usize) -> bool {
+        let left = self.nodes.get();
+        self.nodes.set(left.saturating_sub(nodes));
+        left >= nodes
+    }
+
+    fn resolve(&self, schema: &Map<String, Value>) -> Option<&'a Map<String, Value>> {
+        let target = schema.get("$ref")?.as_str()?;
+        reference::resolve(self.root, &self.named, target)?.as_object()
+    }
+
+    fn convert(&self, schema: &Value, depth: usize) -> Value {
+        let Value::Object(schema) = schema else {
+            // `true`: anything goes. `false` stands where nothing may, and nothing does.
+            return any();
+        };
+        if !self.spend(1) {
+            return any();
+        }
+        if depth > MAX_DEPTH {
+            return self.cut(schema);
+        }
+        if schema.contains_key("$ref") {
+            let mut resolved = self.resolve(schema).cloned().unwrap_or_default();
+            let siblings = schema.iter().filter(|(key, _)| *key != "$ref");
+            resolved.extend(siblings.map(|(key, value)| (key.clone(), value.clone())));
+            return self.convert(&Value::Object(resolved), depth + REFERENCE_DEPTH);
+        }
+        if let Some(Value::Array(all)) = schema.get("allOf") {
+            let mut merged = schema.clone();
+            merged.remove("allOf");
+            for part in all {
+                self.merge(&mut merged, part);
+            }
+            return self.convert(&Value::Object(merged), depth + 1);
+        }
+        let alternatives = ["anyOf", "oneOf"]
+            .into_iter()
+            .find_map(|key| Some((key, schema.get(key)?.as_array()?)));
+        if let Some((key, alternatives)) = alternatives {
+            return self.alternatives(schema, key, alternatives, depth);
+        }
+        if let Some(kinds) = several_kinds(schema) {
+            return self.alternatives(schema, "type", &kinds, depth);
+        }
+        self.plain(schema, depth)
+    }
+
+    /// What is left of a schema that is nested too deep.
+    fn cut(&self, schema: &Map<String, Value>) -> Value {
+        let kind = schema.get("type").and_then(Value::as_str);
+        let kind = kind.and_then(type_name).unwrap_or_else(|| inferred(schema));
+        let mut out = Map::new();
+        out.insert("type".into(), kind.into());
+        if kind == "ARRAY" {
+            out.insert("items".into(), any());
+        }
+        if kind == "OBJECT" && self.subset == Subset::Claude {
+            require_something(&mut out);
+        }
+        let description = describe(schema, &["Nested further alike.".to_owned()]);
+        out.insert("description".into(), description.into());
+        Value::Object(out)
+    }
+
+    /// Alternatives, each with what the schema around them says: `anyOf` stands alone.
+    fn alternatives(
+        &self,
+        schema: &Map<String, Value>,
+        key: &str,
+        alternatives: &[Value],
+        depth: usize,
+    ) -> Value {
+        let mut around = schema.clone();
+        around.remove(key);
+        let is_null = |one: &&Value| {
+            one["type"] == "null" || one["const"] == Value::Null && one.get("const").is_some()
+        };
+        let nullable = schema.get("nullable") == Some(&Value::Bool(true))
+            || alternatives.iter().any(|one| is_null(&one));
+        let real: Vec<&Value> = alternatives.iter().filter(|one| !is_null(one)).collect();
+        let mut told = Map::new();
+        for shared in [
+            "title",
+            "description",
+            "nullable",
+            "default",
+            "examples",
+            "discriminator",
+        ] {
+            if let Some(value) = around.remove(shared) {
+                told.insert(shared.to_owned(), value);
+            }
+        }
+        around
+            .retain(|key, _| !matches!(key.as_str(), "$defs" | "definitions" | "$schema" | "$id"));
+        let mut each: Vec<Value> = Vec::with_capacity(real.len());
+        for one in &real {
+            let one = match one {
+                Value::Object(one) if !around.is_empty() => {
+                    let mut merged = one.clone();
+                    if !self.spend(around.len()) {
+                        continue;
+                    }
+                    self.merge(&mut merged, &Value::Object(around.clone()));
+                    Value::Object(merged)
+                }
+                one => (*one).clone(),
+            };
+            each.push(one);
+        }
+        if let [Value::Object(only)] = &mut each[..] {
+            // What is said around it is said of it.
+            for (key, value) in told {
+                only.insert(key, value);
+            }
+            if nullable {
+                only.insert("nullable".into(), true.into());
+            }
+            return self.convert(&each[0], depth + 1);
+        }
+        let mut out = Map::new();
+        if each.is_empty() {
+            out.insert("type".into(), "NULL".into());
+        } else {
+            let converted = each.iter().map(|one| self.convert(one, depth + 1));
+            out.insert("anyOf".into(), converted.collect());
+        }
+        if nullable && !each.is_empty() {
+            out.insert("nullable".into(), true.into());
+        }
+        self.tell(&told, Vec::new(), &mut out);
+        Value::Object(out)
+    }
+
+    /// A schema of one type.
+    fn plain(&self, schema: &Map<String, Value>, depth: usize) -> Value {
+        let mut out = Map::new();
+        let mut notes: Vec<String> = Vec::new();
+        let mut nullable = schema.get("nullable") == Some(&Value::Bool(true));
+        let named = match schema.get("type") {
+            Some(Value::Array(names)) => {
+                nullable |= names.iter().any(|name| name == "null");
+                let real = names
+                    .iter()
+                    .filter_map(Value::as_str)
+                    .find(|name| *name != "null");
+                real.or(Some("null")).and_then(type_name)
+            }
+            Some(Value::String(name)) => type_name(name),
+            _ => None,
+        };
+        let kind = named.unwrap_or_else(|| inferred(schema));
+        out.insert("type".into(), kind.into());
+        self.values(schema, kind, &mut nullable, &mut out, &mut notes);
+        match kind {
+            "OBJECT" => self.object(schema, &mut out, &mut notes, depth),
+            "ARRAY" => self.array(schema, &mut out, &mut notes, depth),
+            "STRING" => {
+                self.limits(schema, &["minLength", "maxLength"], &mut out, &mut notes);
+                match schema.get("pattern") {
+                    Some(Value::String(pattern)) if self.subset == Subset::Claude => {
+                        notes.push(format!("Pattern: {pattern}"));
+                    }
+                    Some(pattern @ Value::String(_)) => {
+                        out.insert("pattern".into(), pattern.clone());
+                    }
+                    _ => {}
+                }
+                match schema.get("format").and_then(Value::as_str) {
+                    Some("date-time") if self.subset == Subset::Gemini => {
+                        out.insert("format".into(), "date-time".into());
+                    }
+                    Some(other) => notes.push(format!("Format: {other}.")),
+                    None => {}
+                }
+            }
+            "INTEGER" | "NUMBER" => self.range(schema, &mut out, &mut notes),
+            _ => {}
+        }
+        if nullable {
+            out.insert("nullable".into(), true.into());
+        }
+        self.tell(schema, notes, &mut out);
+        Value::Object(out)
+    }
+
+    /// Title and description, and in it what has no place of its own.
+    fn tell(
+        &self,
+        schema: &Map<String, Value>,
+        mut notes: Vec<String>,
+        out: &mut Map<String, Value>,
+    ) {
+        if let Some(title @ Value::String(_)) = schema.get("title") {
+            out.insert("title".into(), title.clone());
+        }
+        for (key, words) in [
+            ("default", "Default"),
+            ("example", "Example"),
+            ("examples", "Examples"),
+            ("not", "Not"),
+            ("if", "If"),
+            ("then", "Then"),
+            ("else", "Else"),
+            ("contains", "Contains"),
+            ("propertyNames", "Names"),
+            ("dependentRequired", "Required together"),
+        ] {
+            match schema.get(key) {
+                None | Some(Value::Null) => {}
+                Some(value) => notes.push(format!("{words}: {}.", short(value))),
+            }
+        }
+        let description = describe(schema, &notes);
+        if !description.is_empty() {
+            out.insert("description".into(), description.into());
+        }
+    }
+
+    /// `enum` and `const`. `Schema` lists texts only, none of them empty; the model reads
+    /// what else there may be in the description.
+    fn values(
+        &self,
+        schema: &Map<String, Value>,
+        kind: &str,
+        nullable: &mut bool,
+        out: &mut Map<String, Value>,
+        notes: &mut Vec<String>,
+    ) {
+        let constant = schema.get("const").map(std::slice::from_ref);
+        let listed = || schema.get("enum")?.as_array().map(Vec::as_slice);
+        let Some(allowed) = constant.or_else(listed) else {
+            return;
+        };
+        *nullable |= allowed.contains(&Value::Null);
+        let allowed: Vec<&Value> = allowed.iter().filter(|value| !value.is_null()).collect();
+        let is_text = |value: &&&Value| value.as_str().is_some_and(|text| !text.is_empty());
+        if allowed.is_empty() {
+            return;
+        }
+        if kind == "STRING" && allowed.iter().filter(is_text).count() == allowed.len() {
+            out.insert("enum".into(), allowed.into_iter().cloned().collect());
+            return;
+        }
+        if matches!(kind, "INTEGER" | "NUMBER") && self.subset == Subset::Gemini {
+            let numbers = || allowed.iter().filter(|value| value.is_number());
+            let by_size = |a: &&&Value, b: &&&Value| {
+                f64::total_cmp(
+                    &a.as_f64().unwrap_or_default(),
+                    &b.as_f64().unwrap_or_default(),
+                )
+            };
+            if let (Some(least), Some(most)) =
+                (numbers().min_by(by_size), numbers().max_by(by_size))
+            {
+                out.insert("minimum".into(), (*least).clone());
+                out.insert("maximum".into(), (*most).clone());
+            }
+        }
+        let all: Vec<String> = allowed.iter().map(|value| short(value)).collect();
+        notes.push(format!("One of: {}.", all.join(", ")));
+    }
+
+    fn range(
+        &self,
+        schema: &Map<String, Value>,
+        out: &mut Map<String, Value>,
+        notes: &mut Vec<String>,
+    ) {
+        for name in ["minimum", "maximum"] {
+            match schema.get(name) {
+                Some(value) if value.is_number() && self.subset == Subset::Gemini => {
+                    out.insert(name.into(), value.clone());
+                }
+                Some(value) if value.is_number() => notes.push(format!("{name}: {value}.")),
+                _ => {}
+            }
+        }
+        for name in ["exclusiveMinimum", "exclusiveMaximum", "multipleOf"] {
+            match schema.get(name) {
+                None | Some(Value::Null | Value::Bool(false)) => {}
+                Some(value) => notes.push(format!("{name}: {value}.")),
+            }
+        }
+    }
+
+    /// Limits that are whole numbers in `Schema`.
+    fn limits(
+        &self,
+        schema: &Map<String, Value>,
+        names: &[&str],
+        out: &mut Map<String, Value>,
+        notes: &mut Vec<String>,
+    ) {
+        for name in names {
+            let Some(value) = schema.get(*name) else {
+                continue;
+            };
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "whole, not negative, and small"
+            )]
+            let whole = value.as_u64().or_else(|| {
+                let float = value.as_f64()?;
+                (float.fract() == 0.0 && (0.0..1e15).contains(&float)).then_some(float as u64)
+            });
+            match whole {
+                Some(limit) if self.subset == Subset::Gemini && i64::try_from(limit).is_ok() => {
+                    out.insert((*name).into(), limit.into());
+                }
+                _ if value.is_number() => notes.push(format!("{name}: {value}.")),
+                _ => {}
+            }
+        }
+    }
+
+    fn array(
+        &self,
+        schema: &Map<String, Value>,
+        out: &mut Map<String, Value>,
+        notes: &mut Vec<String>,
+        depth: usize,
+    ) {
+        let items = schema.get("items");
+        let places = schema
+            .get("prefixItems")
+            .or(items)
+            .and_then(Value::as_array);
+        let converted = match (places, items) {
+            (Some(places), _) => {
+                // One place after the other: each may hold what any of them holds.
+                let mut each: Vec<Value> = Vec::new();
+                for place in places {
+                    let place = self.convert(place, depth + 1);
+                    if !each.contains(&place) {
+                        each.push(place);
+                    }
+                }
+                let told: Vec<String> = places.iter().map(short).collect();
+                notes.push(format!("In this order: {}.", told.join(", ")));
+                match each.len() {
+                    0 => any(),
+                    1 => each.remove(0),
+                    _ => json!({ "anyOf": each }),
+                }
+            }
+            (None, Some(items @ (Value::Object(_) | Value::Bool(_)))) => {
+                self.convert(items, depth + 1)
+            }
+            (None, _) => any(),
+        };
+        out.insert("items".into(), converted);
+        self.limits(schema, &["minItems", "maxItems"], out, notes);
+        if schema.get("uniqueItems") == Some(&Value::Bool(true)) {
+            notes.push("No two alike.".to_owned());
+        }
+    }
+
+    fn object(
+        &self,
+        schema: &Map<String, Value>,
+        out: &mut Map<String, Value>,
+        notes: &mut Vec<String>,
+        depth: usize,
+    ) {
+        if let Some(Value::Object(values)) = schema.get("additionalProperties")
+            && !values.is_empty()
+        {
+            let told = short(&Value::Object(values.clone()));
+            notes.push(format!("Any further names, each with a value of: {told}."));
+        }
+        if let Some(Value::Object(patterns)) = schema.get("patternProperties") {
+            let told = short(&Value::Object(patterns.clone()));
+            notes.push(format!("Further names by pattern: {told}."));
+        }
+        if let Some(Value::Object(properties)) = schema.get("properties")
+            && !properties.is_empty()
+        {
+            let converted: Map<String, Value> = properties
+                .iter()
+                .map(|(name, schema)| (name.clone(), self.convert(schema, depth + 1)))
+                .collect();
+            let order: Vec<Value> = converted.keys().map(|name| name.as_str().into()).collect();
+            out.insert("properties".into(), Value::Object(converted));
+            let listed = schema.get("required").and_then(Value::as_array);
+            let mut required: Vec<Value> = Vec::new();
+            for name in listed.into_iter().flatten().filter_map(Value::as_str) {
+                if properties.contains_key(name) && !required.iter().any(|other| other == name) {
+                    required.push(name.into());
+                }
+            }
+            // As drafts before the fourth have it, on the property itself.
+            for (name, schema) in properties {
+                if schema.get("required") == Some(&Value::Bool(true)) {
+                    required.push(name.as_str().into());
+                }
+            }
+            if !required.is_empty() {
+                out.insert("required".into(), required.into());
+            }
+            if order.len() > 1 {
+                out.insert("propertyOrdering".into(), order.into());
+            }
+        }
+        if self.subset == Subset::Claude {
+            require_something(out);
+        }
+    }
+
+    /// Adds another schema that holds as well: properties and required names united, the
+    /// rest of the first that says it.
+    fn merge(&self, merged: &mut Map<String, Value>, part: &Value) {
+        let Value::Object(part) = part else { return };
+        let resolved;
+        let part = if part.contains_key("$ref") {
+            let mut target = self.resolve(part).cloned().unwrap_or_default();
+            let siblings = part.iter().filter(|(key, _)| *key != "$ref");
+            target.extend(siblings.map(|(key, value)| (key.clone(), value.clone())));
+            resolved = target;
+            &resolved
+        } else {
+            part
+        };
+        for (key, value) in part {
+            let members =
+                value.as_array().map_or(1, Vec::len) + value.as_object().map_or(1, Map::len);
+            if !self.spend(members) {
+                continue;
+            }
+            match (key.as_str(), merged.get_mut(key), value) {
+                ("properties", Some(Value::Object(mine)), Value::Object(theirs)) => {
+                    for (name, schema) in theirs {
+                        mine.entry(name.clone()).or_insert_with(|| schema.clone());
+                    }
+                }
+                ("required", Some(Value::Array(mine)), Value::Array(theirs)) => {
+                    for name in theirs {
+                        if !mine.contains(name) {
+                            mine.push(name.clone());
+                        }
+                    }
+                }
+                ("allOf", Some(Value::Array(mine)), Value::Array(theirs)) => {
+                    mine.extend(theirs.iter().cloned());
+                }
+                (_, None, _) => {
+                    merged.insert(key.clone(), value.clone());
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The alternatives that a schema of several types is: by the types that it names, or by
+/// those of its values.
+fn several_kinds(schema: &Map<String, Value>) -> Option<Vec<Value>> {
+    if let Some(Value::Array(names)) = schema.get("type") {
+        let real = names.iter().filter(|name| *name != "null").count();
+        return (real > 1).then(|| names.iter().map(|name| json!({ "type": name })).collect());
+    }
+    if schema.contains_key("type") {
+        return None;
+    }
+    let mut by_kind: Vec<(&str, Vec<Value>)> = Vec::new();
+    for value in schema.get("enum")?.as_array()? {
+        let kind = kind_of_value(value);
+        match by_kind.iter_mut().find(|(other, _)| *other == kind) {
+            Some((_, values)) => values.push(value.clone()),
+            None => by_kind.push((kind, vec![value.clone()])),
+        }
+    }
+    let real = by_kind.iter().filter(|(kind, _)| *kind != "null").count();
+    let alternative = |(kind, values)| json!({"type": kind, "enum": Value::Array(values)});
+    (real > 1).then(|| by_kind.into_iter().map(alternative).collect())
+}
+
+fn kind_of_value(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+/// A schema for anything: Gemini wants a type, and text can hold what no type fits.
+fn any() -> Value {
+    json!({"type": "STRING"})
+}
+
+/// A type by its name in JSON Schema, in Google's `Schema`, or as programmers call it.
+pub(super) fn type_name(name: &str) -> Option<&'static str> {
+    Some(match name.to_ascii_lowercase().as_str() {
+        "object" | "dict" | "map" | "hashmap" | "hashtable" | "record" | "struct" => "OBJECT",
+        "array" | "list" | "tuple" | "set" | "arraylist" | "queue" | "stack" | "vector" => "ARRAY",
+        "string" | "str" | "text" | "char" | "any" => "STRING",
+        "integer" | "int" | "long" | "short" | "byte" | "bigint" => "INTEGER",
+        "number" | "float" | "double" | "decimal" => "NUMBER",
+        "boolean" | "bool" => "BOOLEAN",
+        "null" | "none" => "NULL",
+        _ => return None,
+    })
+}
+
+fn inferred(schema: &Map<String, Value>) -> &'static str {
+    let listed = || {
+        schema
+            .get("enum")?
+            .as_array()?
+            .iter()
+            .find(|value| !value.is_null())
+    };
+    let example = schema.get("const").or_else(listed);
+    let has = |names: &[&str]| names.iter().any(|name| schema.contains_key(*name));
+    match example {
+        Some(value) => type_name(kind_of_value(value)).unwrap_or("STRING"),
+        None if has(&["items", "prefixItems", "minItems", "maxItems"]) => "ARRAY",
+        None if has(&[
+            "properties",
+            "additionalProperties",
+            "patternProperties",
+            "required",
+        ]) =>
+        {
+            "OBJECT"
+        }
+        None if has(&[
+            "minimum",
+            "maximum",
+            "exclusiveMinimum",
+            "exclusiveMaximum",
+            "multipleOf",
+        ]) =>
+        {
+            "NUMBER"
+        }
+        None => "STRING",
+    }
+}
+
+/// A value as it is told in a description.
+fn short(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(MAX_NOTE) {
+        None => text,
+        Some((end, _)) => format!("{}…", &text[..end]),
+    }
+}
+
+fn describe(schema: &Map<String, Value>, notes: &[String]) -> String {
+    let own = schema
+        .get("description")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let note = notes.join(" ");
+    match (own, &*note) {
+        ("", note) => note.to_owned(),
+        (own, "") => own.to_owned(),
+        (own, note) => format!("{own} ({note})"),
+    }
+}
