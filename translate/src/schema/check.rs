@@ -21,6 +21,10 @@ pub struct Fault {
 /// Deeper than any schema that Google takes, and within what a parser takes.
 const MAX_DEPTH: usize = 100;
 
+/// Deeper ones go out as `Schema`, which is cut: as JSON they would nest deeper than the 100
+/// messages that protobuf's parsers take, each level being two or three of them.
+const MAX_STANDARD_DEPTH: usize = 32;
+
 /// Looks a schema over.
 ///
 /// # Errors
@@ -30,13 +34,14 @@ pub fn checked(raw: &RawValue) -> Result<Schema<'_>, Fault> {
         path: String::new(),
         why,
     };
-    if json::depth(raw.get()) > MAX_DEPTH {
+    let depth = json::depth(raw.get());
+    if depth > MAX_DEPTH {
         return Err(fault(format!(
             "it is nested more than {MAX_DEPTH} levels deep."
         )));
     }
     let mut checker = Checker {
-        is_standard: true,
+        is_standard: depth <= MAX_STANDARD_DEPTH,
         ..Checker::default()
     };
     let mut deserializer = serde_json::Deserializer::from_str(raw.get());
@@ -158,6 +163,11 @@ impl Expect<'_> {
 
     fn text<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
         match self.1 {
+            // Not said after all.
+            Kind::Type if text.is_empty() => {
+                self.0.is_standard = false;
+                Ok(())
+            }
             Kind::Type => match type_name(text) {
                 Some(name) => {
                     self.0.is_standard &= text == name.to_ascii_lowercase();

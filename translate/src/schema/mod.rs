@@ -19,7 +19,8 @@ pub use convert::{answer, arguments, nothing};
 pub struct Schema<'a> {
     /// As it came.
     pub raw: &'a RawValue,
-    /// Whether all of it is JSON Schema: Python's names of types, for one, are not.
+    /// Whether it can go out as it came where JSON Schema is taken: it is of a usual depth,
+    /// and all of it is JSON Schema. Python's names of types, for one, are not.
     pub is_standard: bool,
 }
 

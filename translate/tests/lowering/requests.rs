@@ -1,7 +1,5 @@
 //! Requests: what is sent upstream for what the client said, on each of Google's APIs.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use translate::{

@@ -1,8 +1,6 @@
 //! Schemas: what is left of them for the APIs that take no JSON Schema, and that nothing of
 //! it is refused there.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 use proptest::prelude::*;
 use serde_json::{Map, Value, json, value::RawValue};
 use translate::schema::{self, Subset};

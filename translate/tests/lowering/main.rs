@@ -1,0 +1,9 @@
+//! Requests: what Google is sent for what the client said.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod compatibility;
+mod golden;
+mod requests;
+mod schemas;
+mod seeds;
