@@ -354,7 +354,7 @@ fn voice<'a>(
     } else {
         let id = at.key("id");
         text(
-            member(&read(raw, &at, json::object)?, &id, "id", |raw| Ok(raw))?,
+            member(&read(raw, &at, json::object)?, &id, "id", Ok)?,
             &id,
         )?
     };
