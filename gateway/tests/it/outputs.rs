@@ -133,3 +133,30 @@ async fn probabilities_come_with_their_tokens() {
         );
     }
 }
+
+#[tokio::test]
+async fn claude_has_its_signed_thoughts_back() {
+    let mut setup = Setup::projects(&[("p1", "antigravity")]);
+    setup.google.keep_requests = 1;
+    let world = setup.start().await;
+    let tool = json!({"type": "function", "function": {"name": "get_time", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}});
+    let body = json!({"model": "claude-opus-4-6-thinking", "reasoning_effort": "low", "tools": [tool],
+        "messages": [{"role": "user", "content": "Please call get_time"}]});
+    let answer = world.chat(&body).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let message = answer.json()["choices"][0]["message"].clone();
+    let thought = &message["reasoning_details"][0];
+    assert_eq!(thought["text"], message["reasoning_content"]);
+    let result =
+        json!({"role": "tool", "tool_call_id": message["tool_calls"][0]["id"], "content": "noon"});
+    let messages = json!([body["messages"][0], message, result]);
+    let answer = world.chat(&with(body, "messages", messages)).await;
+    assert!(answer.content().contains("noon"), "{}", answer.body);
+    let requests = world.google.fake().requests();
+    let sent = &requests.last().unwrap().body;
+    let first = &sent["request"]["contents"][1]["parts"][0];
+    assert_eq!(
+        *first,
+        json!({"thought": true, "text": thought["text"], "thoughtSignature": thought["signature"]})
+    );
+}

@@ -353,10 +353,7 @@ fn voice<'a>(
         text(raw, &at)?
     } else {
         let id = at.key("id");
-        text(
-            member(&read(raw, &at, json::object)?, &id, "id", Ok)?,
-            &id,
-        )?
+        text(member(&read(raw, &at, json::object)?, &id, "id", Ok)?, &id)?
     };
     let is_openai = OPENAI_VOICES.contains(&&*voice.text());
     let is_said = google
