@@ -46,10 +46,8 @@ pub(crate) fn check(body: &[u8]) {
             for dialect in [Dialect::GeminiApi, Dialect::Vertex, Dialect::CodeAssist] {
                 let mut out = Vec::new();
                 request.gemini.write(Target { dialect, model }, &mut out);
-                let sent: serde_json::Value =
-                    serde_json::from_slice(&out).unwrap_or_else(|error| {
-                        panic!("{error}: {}", String::from_utf8_lossy(&out))
-                    });
+                let sent: serde_json::Value = serde_json::from_slice(&out)
+                    .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&out)));
                 let contents = sent["contents"].as_array().map_or(0, Vec::len);
                 assert!(contents > 0, "somebody has to speak");
             }

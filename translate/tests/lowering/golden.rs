@@ -72,16 +72,25 @@ fn requests_become_what_is_expected() {
         let case = entry.unwrap().path();
         cases += 1;
         let body = fs::read_to_string(case.join("request.json")).unwrap();
-        assert!(case.join("notes.md").exists(), "{}: no notes.md", case.display());
+        assert!(
+            case.join("notes.md").exists(),
+            "{}: no notes.md",
+            case.display()
+        );
         let outcome = outcome(&body);
         for file in fs::read_dir(&case).unwrap() {
             let path = file.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-            let is_known = matches!(&*name, "request.json" | "notes.md") || outcome.contains_key(&*name);
+            let is_known =
+                matches!(&*name, "request.json" | "notes.md") || outcome.contains_key(&*name);
             if !is_known && update {
                 fs::remove_file(&path).unwrap();
             }
-            assert!(is_known || update, "{}: nothing makes this file", path.display());
+            assert!(
+                is_known || update,
+                "{}: nothing makes this file",
+                path.display()
+            );
         }
         for (name, actual) in outcome {
             let path = case.join(name);
@@ -90,8 +99,9 @@ fn requests_become_what_is_expected() {
                 fs::write(&path, pretty).unwrap();
                 continue;
             }
-            let expected = fs::read_to_string(&path)
-                .unwrap_or_else(|error| panic!("{}: {error}; UPDATE_GOLDEN=1 writes it", path.display()));
+            let expected = fs::read_to_string(&path).unwrap_or_else(|error| {
+                panic!("{}: {error}; UPDATE_GOLDEN=1 writes it", path.display())
+            });
             assert_eq!(pretty, expected, "{}", path.display());
         }
     }
