@@ -45,11 +45,12 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     // Everything assigned so far is within 2000::/3; what is outside is local, mapped,
     // translated or multicast.
     let assigned = a & 0xE000 == 0x2000;
-    let special = (a == 0x2001 && b < 0x0200)
-        || (a == 0x2001 && b == 0x0db8)
-        // 6to4 holds an address of version 4, whichever.
-        || a == 0x2002
-        || (a == 0x3fff && b < 0x1000);
+    // Teredo and others, documentation, 6to4 (which holds an address of version 4,
+    // whichever), and documentation again.
+    let special = matches!(
+        (a, b),
+        (0x2001, 0..0x0200 | 0x0db8) | (0x2002, _) | (0x3fff, 0..0x1000)
+    );
     assigned && !special
 }
 

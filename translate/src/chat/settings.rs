@@ -347,10 +347,7 @@ fn voice<'a>(
         text(raw, &at)?
     } else {
         let id = at.key("id");
-        text(
-            member(&read(raw, &at, json::object)?, &id, "id", |raw| Ok(raw))?,
-            &id,
-        )?
+        text(member(&read(raw, &at, json::object)?, &id, "id", Ok)?, &id)?
     };
     let is_openai = OPENAI_VOICES.contains(&&*voice.text());
     let is_said = google
