@@ -8,9 +8,10 @@ use std::{
 use serde_json::value::RawValue;
 
 use super::{
+    calls::{Called, calls_of},
     part::{Piece, data_url, pieces, plain, texts},
     remembered::Remembered,
-    request::{Reading, kind_of, member, read, text},
+    request::{Reading, member, read, text},
     tools::function_name,
 };
 use crate::{
@@ -76,9 +77,6 @@ pub(super) fn conversation<'a>(
     }
     Ok(conversation)
 }
-
-/// Calls in one message, far above what any model makes: each is compared with the others.
-const MAX_CALLS: usize = 512;
 
 const ROLES: &str = "supported values are 'system', 'developer', 'user', 'assistant', 'tool' and \
                      'function'.";
@@ -385,113 +383,6 @@ impl<'a> Conversation<'a> {
     }
 }
 
-/// A call of an assistant's message.
-struct Called<'a> {
-    /// As Google gave it.
-    id: Cow<'a, str>,
-    name: Cow<'a, str>,
-    args: Cow<'a, str>,
-    /// That stands on the call itself.
-    signature: Option<Cow<'a, str>>,
-}
-
-fn calls_of<'a>(
-    message: &Object<'a>,
-    path: &Path<'_>,
-    reading: &mut Reading<'_>,
-) -> Result<Vec<Called<'a>>, InvalidRequest> {
-    let mut calls: Vec<Called<'a>> = Vec::new();
-    if let Some(raw) = message.get("function_call") {
-        let path = path.key("function_call");
-        let function = read(raw, &path, json::object)?;
-        calls.push(Called {
-            id: "".into(),
-            name: function_name(&function, &path)?,
-            args: arguments(&function, &path)?,
-            signature: None,
-        });
-    }
-    let path = path.key("tool_calls");
-    let Some(raw) = message.get("tool_calls") else {
-        return Ok(calls);
-    };
-    let listed = read(raw, &path, json::array)?;
-    if listed.len() > MAX_CALLS {
-        let why = format!("expected at most {MAX_CALLS} tool calls in one message.");
-        return Err(InvalidRequest::value(&path, why));
-    }
-    for (at, raw) in listed.into_iter().enumerate() {
-        let path = path.index(at);
-        let call = called(raw, &path, reading)?;
-        if calls.iter().any(|other| other.id == call.id) {
-            return Err(InvalidRequest::value(
-                &path.key("id"),
-                "another call has this id.",
-            ));
-        }
-        calls.push(call);
-    }
-    Ok(calls)
-}
-
-fn called<'a>(
-    raw: &'a RawValue,
-    path: &Path<'_>,
-    reading: &mut Reading<'_>,
-) -> Result<Called<'a>, InvalidRequest> {
-    let call = read(raw, path, json::object)?;
-    let id_path = path.key("id");
-    let client_id = call
-        .get("id")
-        .ok_or_else(|| InvalidRequest::missing(&id_path))
-        .and_then(|raw| text(raw, &id_path))?
-        .text();
-    if call.get("type").is_some() && kind_of(&call, path)? != "function" {
-        return Err(InvalidRequest::unsupported(
-            &path.key("type"),
-            "Only calls of type 'function' are served.",
-        ));
-    }
-    let known = [
-        "id",
-        "type",
-        "index",
-        "function",
-        "extra_content",
-        "provider_specific_fields",
-    ];
-    reading.note_unknown("messages[].tool_calls[]", &call, &known);
-    let function_path = path.key("function");
-    let function = member(&call, &function_path, "function", json::object)?;
-    let (id, carried) = split_id(client_id);
-    let signature = Remembered::on(&call)
-        .or_else(|| Remembered::on(&function))
-        .or(carried);
-    Ok(Called {
-        id,
-        name: function_name(&function, &function_path)?,
-        args: arguments(&function, &function_path)?,
-        signature,
-    })
-}
-
-/// The id as Google gave it, and the signature that rode in it.
-fn split_id(client_id: Cow<'_, str>) -> (Cow<'_, str>, Option<Cow<'_, str>>) {
-    match client_id {
-        Cow::Borrowed(id) => {
-            let (id, signature) = signature::detach(id);
-            (id.into(), signature.map(Cow::Borrowed))
-        }
-        Cow::Owned(id) => {
-            let (id, signature) = signature::detach(&id);
-            (
-                id.to_owned().into(),
-                signature.map(|signature| signature.to_owned().into()),
-            )
-        }
-    }
-}
-
 /// Images that an earlier answer had, as our answers tell them.
 fn images<'a>(message: &Object<'a>, path: &Path<'_>) -> Result<Vec<Media<'a>>, InvalidRequest> {
     let path = path.key("images");
@@ -519,35 +410,4 @@ fn images<'a>(message: &Object<'a>, path: &Path<'_>) -> Result<Vec<Media<'a>>, I
         });
     }
     Ok(images)
-}
-
-/// The arguments of a call: JSON inside of a text.
-fn arguments<'a>(function: &Object<'a>, path: &Path<'_>) -> Result<Cow<'a, str>, InvalidRequest> {
-    let path = path.key("arguments");
-    let Some(raw) = function.get("arguments") else {
-        return Ok("{}".into());
-    };
-    let inner = text(raw, &path)?.text();
-    if inner.trim().is_empty() {
-        return Ok("{}".into());
-    }
-    if json::has_lone_surrogate(&inner) {
-        return Err(InvalidRequest::lone_surrogate(&path));
-    }
-    match serde_json::from_str::<&RawValue>(&inner) {
-        Ok(value) if value.get().starts_with('{') => Ok(inner),
-        // What models of other makers write for a function that takes nothing.
-        Ok(value) if json::is_null(value) => Ok("{}".into()),
-        Ok(value) => Err(InvalidRequest::value(
-            &path,
-            format!(
-                "expected a JSON object in it, but got {}.",
-                json::kind(value)
-            ),
-        )),
-        Err(error) => Err(InvalidRequest::value(
-            &path,
-            format!("it is not valid JSON: {error}."),
-        )),
-    }
 }

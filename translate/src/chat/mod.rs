@@ -3,6 +3,7 @@
 
 mod annotations;
 pub mod audio;
+mod calls;
 mod choice;
 mod chunk;
 pub mod fields;

@@ -6,7 +6,7 @@ use std::{borrow::Cow, fmt};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, value::RawValue};
 
-use super::{Schema, convert::type_name, reference};
+use super::{Schema, reference, words::type_name};
 use crate::json;
 
 /// What is wrong with a schema.

@@ -9,7 +9,9 @@ use serde_json::{Map, Value, json, value::RawValue};
 
 use super::{
     PLACEHOLDER, Subset,
+    alternatives::{several_kinds, united},
     reference::{self, Named},
+    words::{any, describe, inferred, short, type_name},
 };
 
 /// How deep references and nestings are followed; Gemini refuses schemas that are deeper.
@@ -20,8 +22,6 @@ const REFERENCE_DEPTH: usize = MAX_DEPTH / 4;
 /// How many nodes are written. References may multiply a few bytes into any number of
 /// them; what lies beyond is left open.
 const MAX_NODES: usize = 20_000;
-/// How many characters of a keyword are told in the description.
-const MAX_NOTE: usize = 1_000;
 
 /// The schema of a function's arguments, an object; `None` when it says nothing: Gemini
 /// refuses an object without properties at the root.
@@ -69,67 +69,6 @@ fn converted(schema: &RawValue, subset: Subset, must_be_object: bool) -> Option<
         object.contains_key("properties") || object.get("type").is_none_or(|t| t != "OBJECT")
     });
     says_something.then(|| converted.to_string())
-}
-
-/// Alternatives of objects as one object that holds any of them: a function's arguments
-/// are one object. `None`: they are none.
-fn united(alternatives: &Value) -> Option<Value> {
-    let all = alternatives.get("anyOf")?.as_array()?;
-    let objects: Vec<&Map<String, Value>> = all
-        .iter()
-        .filter_map(|one| one.as_object().filter(|one| one.contains_key("properties")))
-        .collect();
-    if objects.is_empty() {
-        return None;
-    }
-    let mut properties: Map<String, Value> = Map::new();
-    let mut forms = Vec::new();
-    for object in &objects {
-        let mut names = Vec::new();
-        for (name, schema) in object["properties"].as_object()? {
-            names.push(name.as_str());
-            match properties.get_mut(name) {
-                None => {
-                    properties.insert(name.clone(), schema.clone());
-                }
-                Some(mine) if mine != schema => {
-                    let mut either = match mine.get("anyOf") {
-                        Some(Value::Array(all)) => all.clone(),
-                        _ => vec![mine.clone()],
-                    };
-                    either.push(schema.clone());
-                    *mine = json!({ "anyOf": either });
-                }
-                Some(_) => {}
-            }
-        }
-        forms.push(format!("{{{}}}", names.join(", ")));
-    }
-    let is_required = |name: &&String| {
-        objects.iter().all(|object| {
-            object
-                .get("required")
-                .and_then(Value::as_array)
-                .is_some_and(|required| required.iter().any(|other| other == name.as_str()))
-        })
-    };
-    let required: Vec<Value> = properties
-        .keys()
-        .filter(is_required)
-        .map(|name| name.as_str().into())
-        .collect();
-    let mut note = format!("One of: {}.", forms.join(" or "));
-    if let Some(description) = alternatives.get("description").and_then(Value::as_str) {
-        note = format!("{description} ({note})");
-    }
-    let mut out = Map::new();
-    out.insert("type".into(), "OBJECT".into());
-    out.insert("properties".into(), properties.into());
-    if !required.is_empty() {
-        out.insert("required".into(), required.into());
-    }
-    out.insert("description".into(), note.into());
-    Some(Value::Object(out))
 }
 
 /// Gives an object without a required property one for Claude.
@@ -609,117 +548,5 @@ impl<'a> Converter<'a> {
                 _ => {}
             }
         }
-    }
-}
-
-/// The alternatives that a schema of several types is: by the types that it names, or by
-/// those of its values.
-fn several_kinds(schema: &Map<String, Value>) -> Option<Vec<Value>> {
-    if let Some(Value::Array(names)) = schema.get("type") {
-        let real = names.iter().filter(|name| *name != "null").count();
-        return (real > 1).then(|| names.iter().map(|name| json!({ "type": name })).collect());
-    }
-    if schema.contains_key("type") {
-        return None;
-    }
-    let mut by_kind: Vec<(&str, Vec<Value>)> = Vec::new();
-    for value in schema.get("enum")?.as_array()? {
-        let kind = kind_of_value(value);
-        match by_kind.iter_mut().find(|(other, _)| *other == kind) {
-            Some((_, values)) => values.push(value.clone()),
-            None => by_kind.push((kind, vec![value.clone()])),
-        }
-    }
-    let real = by_kind.iter().filter(|(kind, _)| *kind != "null").count();
-    let alternative = |(kind, values)| json!({"type": kind, "enum": Value::Array(values)});
-    (real > 1).then(|| by_kind.into_iter().map(alternative).collect())
-}
-
-fn kind_of_value(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "boolean",
-        Value::Number(number) if number.is_f64() => "number",
-        Value::Number(_) => "integer",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
-}
-
-/// A schema for anything: Gemini wants a type, and text can hold what no type fits.
-fn any() -> Value {
-    json!({"type": "STRING"})
-}
-
-/// A type by its name in JSON Schema, in Google's `Schema`, or as programmers call it.
-pub(super) fn type_name(name: &str) -> Option<&'static str> {
-    Some(match name.to_ascii_lowercase().as_str() {
-        "object" | "dict" | "map" | "hashmap" | "hashtable" | "record" | "struct" => "OBJECT",
-        "array" | "list" | "tuple" | "set" | "arraylist" | "queue" | "stack" | "vector" => "ARRAY",
-        "string" | "str" | "text" | "char" | "any" => "STRING",
-        "integer" | "int" | "long" | "short" | "byte" | "bigint" => "INTEGER",
-        "number" | "float" | "double" | "decimal" => "NUMBER",
-        "boolean" | "bool" => "BOOLEAN",
-        "null" | "none" => "NULL",
-        _ => return None,
-    })
-}
-
-fn inferred(schema: &Map<String, Value>) -> &'static str {
-    let listed = || {
-        schema
-            .get("enum")?
-            .as_array()?
-            .iter()
-            .find(|value| !value.is_null())
-    };
-    let example = schema.get("const").or_else(listed);
-    let has = |names: &[&str]| names.iter().any(|name| schema.contains_key(*name));
-    match example {
-        Some(value) => type_name(kind_of_value(value)).unwrap_or("STRING"),
-        None if has(&["items", "prefixItems", "minItems", "maxItems"]) => "ARRAY",
-        None if has(&[
-            "properties",
-            "additionalProperties",
-            "patternProperties",
-            "required",
-        ]) =>
-        {
-            "OBJECT"
-        }
-        None if has(&[
-            "minimum",
-            "maximum",
-            "exclusiveMinimum",
-            "exclusiveMaximum",
-            "multipleOf",
-        ]) =>
-        {
-            "NUMBER"
-        }
-        None => "STRING",
-    }
-}
-
-/// A value as it is told in a description.
-fn short(value: &Value) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(MAX_NOTE) {
-        None => text,
-        Some((end, _)) => format!("{}…", &text[..end]),
-    }
-}
-
-fn describe(schema: &Map<String, Value>, notes: &[String]) -> String {
-    let own = schema
-        .get("description")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    let note = notes.join(" ");
-    match (own, &*note) {
-        ("", note) => note.to_owned(),
-        (own, "") => own.to_owned(),
-        (own, note) => format!("{own} ({note})"),
     }
 }

@@ -7,9 +7,11 @@ use serde_json::value::RawValue;
 
 use crate::{gemini::model::Generation, json};
 
+mod alternatives;
 mod check;
 mod convert;
 mod reference;
+mod words;
 
 pub use check::{Fault, checked};
 pub use convert::{answer, arguments, nothing};
@@ -48,7 +50,7 @@ impl Subset {
 /// Whether a type's name is one of an object.
 #[must_use]
 pub fn is_object(kind: &str) -> bool {
-    convert::type_name(kind) == Some("OBJECT")
+    words::type_name(kind) == Some("OBJECT")
 }
 
 /// Whether a schema has no properties at its root, as functions without arguments have.

@@ -1,0 +1,89 @@
+//! Schemas that say one thing or another.
+
+use serde_json::{Map, Value, json};
+
+use super::words::kind_of_value;
+
+/// Alternatives of objects as one object that holds any of them: a function's arguments
+/// are one object. `None`: they are none.
+pub(super) fn united(alternatives: &Value) -> Option<Value> {
+    let all = alternatives.get("anyOf")?.as_array()?;
+    let objects: Vec<&Map<String, Value>> = all
+        .iter()
+        .filter_map(|one| one.as_object().filter(|one| one.contains_key("properties")))
+        .collect();
+    if objects.is_empty() {
+        return None;
+    }
+    let mut properties: Map<String, Value> = Map::new();
+    let mut forms = Vec::new();
+    for object in &objects {
+        let mut names = Vec::new();
+        for (name, schema) in object["properties"].as_object()? {
+            names.push(name.as_str());
+            match properties.get_mut(name) {
+                None => {
+                    properties.insert(name.clone(), schema.clone());
+                }
+                Some(mine) if mine != schema => {
+                    let mut either = match mine.get("anyOf") {
+                        Some(Value::Array(all)) => all.clone(),
+                        _ => vec![mine.clone()],
+                    };
+                    either.push(schema.clone());
+                    *mine = json!({ "anyOf": either });
+                }
+                Some(_) => {}
+            }
+        }
+        forms.push(format!("{{{}}}", names.join(", ")));
+    }
+    let is_required = |name: &&String| {
+        objects.iter().all(|object| {
+            object
+                .get("required")
+                .and_then(Value::as_array)
+                .is_some_and(|required| required.iter().any(|other| other == name.as_str()))
+        })
+    };
+    let required: Vec<Value> = properties
+        .keys()
+        .filter(is_required)
+        .map(|name| name.as_str().into())
+        .collect();
+    let mut note = format!("One of: {}.", forms.join(" or "));
+    if let Some(description) = alternatives.get("description").and_then(Value::as_str) {
+        note = format!("{description} ({note})");
+    }
+    let mut out = Map::new();
+    out.insert("type".into(), "OBJECT".into());
+    out.insert("properties".into(), properties.into());
+    if !required.is_empty() {
+        out.insert("required".into(), required.into());
+    }
+    out.insert("description".into(), note.into());
+    Some(Value::Object(out))
+}
+
+/// The alternatives that a schema of several types is: by the types that it names, or by
+/// those of its values.
+pub(super) fn several_kinds(schema: &Map<String, Value>) -> Option<Vec<Value>> {
+    if let Some(Value::Array(names)) = schema.get("type") {
+        let real = names.iter().filter(|name| *name != "null").count();
+        return (real > 1).then(|| names.iter().map(|name| json!({ "type": name })).collect());
+    }
+    if schema.contains_key("type") {
+        return None;
+    }
+    let mut by_kind: Vec<(&str, Vec<Value>)> = Vec::new();
+    for value in schema.get("enum")?.as_array()? {
+        let kind = kind_of_value(value);
+        match by_kind.iter_mut().find(|(other, _)| *other == kind) {
+            Some((_, values)) => values.push(value.clone()),
+            None => by_kind.push((kind, vec![value.clone()])),
+        }
+    }
+    let real = by_kind.iter().filter(|(kind, _)| *kind != "null").count();
+    let alternative = |(kind, values)| json!({"type": kind, "enum": Value::Array(values)});
+    (real > 1).then(|| by_kind.into_iter().map(alternative).collect())
+}

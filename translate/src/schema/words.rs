@@ -1,0 +1,98 @@
+//! How types are called, and what a schema is told in where `Schema` has no place for it.
+
+use serde_json::{Map, Value, json};
+
+/// How many characters of a keyword are told in the description.
+const MAX_NOTE: usize = 1_000;
+
+/// The type of a value, by its name in JSON Schema.
+pub(super) fn kind_of_value(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+/// A schema for anything: Gemini wants a type, and text can hold what no type fits.
+pub(super) fn any() -> Value {
+    json!({"type": "STRING"})
+}
+
+/// A type by its name in JSON Schema, in Google's `Schema`, or as programmers call it.
+pub(super) fn type_name(name: &str) -> Option<&'static str> {
+    Some(match name.to_ascii_lowercase().as_str() {
+        "object" | "dict" | "map" | "hashmap" | "hashtable" | "record" | "struct" => "OBJECT",
+        "array" | "list" | "tuple" | "set" | "arraylist" | "queue" | "stack" | "vector" => "ARRAY",
+        "string" | "str" | "text" | "char" | "any" => "STRING",
+        "integer" | "int" | "long" | "short" | "byte" | "bigint" => "INTEGER",
+        "number" | "float" | "double" | "decimal" => "NUMBER",
+        "boolean" | "bool" => "BOOLEAN",
+        "null" | "none" => "NULL",
+        _ => return None,
+    })
+}
+
+/// The type of a schema that names none.
+pub(super) fn inferred(schema: &Map<String, Value>) -> &'static str {
+    let listed = || {
+        schema
+            .get("enum")?
+            .as_array()?
+            .iter()
+            .find(|value| !value.is_null())
+    };
+    let example = schema.get("const").or_else(listed);
+    let has = |names: &[&str]| names.iter().any(|name| schema.contains_key(*name));
+    match example {
+        Some(value) => type_name(kind_of_value(value)).unwrap_or("STRING"),
+        None if has(&["items", "prefixItems", "minItems", "maxItems"]) => "ARRAY",
+        None if has(&[
+            "properties",
+            "additionalProperties",
+            "patternProperties",
+            "required",
+        ]) =>
+        {
+            "OBJECT"
+        }
+        None if has(&[
+            "minimum",
+            "maximum",
+            "exclusiveMinimum",
+            "exclusiveMaximum",
+            "multipleOf",
+        ]) =>
+        {
+            "NUMBER"
+        }
+        None => "STRING",
+    }
+}
+
+/// A value as it is told in a description.
+pub(super) fn short(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(MAX_NOTE) {
+        None => text,
+        Some((end, _)) => format!("{}…", &text[..end]),
+    }
+}
+
+/// The description, with notes behind it.
+pub(super) fn describe(schema: &Map<String, Value>, notes: &[String]) -> String {
+    let own = schema
+        .get("description")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let note = notes.join(" ");
+    match (own, &*note) {
+        ("", note) => note.to_owned(),
+        (own, "") => own.to_owned(),
+        (own, note) => format!("{own} ({note})"),
+    }
+}
