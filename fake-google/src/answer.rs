@@ -7,6 +7,8 @@
 //!   response no tool is called, unless that turn also has such a text. `ANY` always calls: the tools that are meant,
 //!   else the first that is allowed. `NONE` never does.
 //! - Arguments and JSON answers are made from the declared schemas.
+//! - With `googleSearch` the words have sources, with `codeExecution` code goes before them, and with the modality
+//!   `AUDIO` speech, which is noise, stands in their place.
 
 mod ask;
 mod instance;

@@ -38,6 +38,7 @@ pub(crate) fn check(data: &[u8]) {
         } else {
             AudioFormat::Pcm16
         },
+        choice: None,
         wrapped: flag(5),
     };
     let framing = if flag(6) { Framing::Json } else { Framing::Sse };

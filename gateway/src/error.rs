@@ -175,6 +175,23 @@ impl Error {
         }
     }
 
+    /// Whether Google refused to give several candidates at once, in the words that its
+    /// APIs have had for it.
+    #[must_use]
+    pub fn refuses_candidates(&self) -> bool {
+        let Self::Refused { message, .. } = self else {
+            return false;
+        };
+        [
+            "Multiple candidates is not enabled",
+            "candidateCount must be 1",
+            "candidateCount value of",
+            "Only one candidate can be specified",
+        ]
+        .iter()
+        .any(|words| message.contains(words))
+    }
+
     /// OpenAI's `error.type`.
     #[must_use]
     pub fn kind(&self) -> &'static str {

@@ -171,17 +171,28 @@ impl<'a> Ask<'a> {
             .unwrap_or("text/plain")
     }
 
-    pub(crate) fn wants_image(&self) -> bool {
+    /// Whether the answer may hold `IMAGE` or `AUDIO`; `number` is its number in the proto.
+    pub(crate) fn wants(&self, modality: &str, number: u64) -> bool {
         self.setting("responseModalities", "response_modalities")
             .map(Json::items)
             .unwrap_or_default()
             .iter()
-            .any(|modality| {
-                modality
+            .any(|wanted| {
+                wanted
                     .as_str()
-                    .is_some_and(|name| name.eq_ignore_ascii_case("IMAGE"))
-                    || modality.as_u64() == Some(2)
+                    .is_some_and(|name| name.eq_ignore_ascii_case(modality))
+                    || wanted.as_u64() == Some(number)
             })
+    }
+
+    /// Whether one of Google's own tools may be used.
+    pub(crate) fn may_use(&self, camel: &str, snake: &str) -> bool {
+        let tools = self
+            .request
+            .get("tools")
+            .map(Json::items)
+            .unwrap_or_default();
+        tools.iter().any(|tool| tool.either(camel, snake).is_some())
     }
 
     pub(crate) fn max_output_tokens(&self) -> Option<u64> {

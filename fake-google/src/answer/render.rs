@@ -24,6 +24,8 @@ pub(crate) struct Rendering<'a> {
     pub(crate) prompt_tokens: u64,
     pub(crate) cached_tokens: u64,
     pub(crate) logprobs: Option<u64>,
+    /// Whether the answer rests on a search.
+    pub(crate) searched: bool,
     pub(crate) candidates: Vec<Candidate>,
 }
 
@@ -42,6 +44,7 @@ impl<'a> Rendering<'a> {
             prompt_tokens: prompt_tokens + cached_tokens,
             cached_tokens,
             logprobs: ask.logprobs(),
+            searched: ask.may_use("googleSearch", "google_search"),
             candidates,
         }
     }
@@ -139,6 +142,15 @@ impl<'a> Rendering<'a> {
                 Piece::Image(data) => {
                     object! { "inlineData": object! { "mimeType": "image/png", "data": *data } }
                 }
+                Piece::Speech(data) => {
+                    object! { "inlineData": object! { "mimeType": "audio/L16;codec=pcm;rate=24000", "data": *data } }
+                }
+                Piece::Code(code) => {
+                    object! { "executableCode": object! { "language": "PYTHON", "code": *code } }
+                }
+                Piece::Output(output) => {
+                    object! { "codeExecutionResult": object! { "outcome": "OUTCOME_OK", "output": *output } }
+                }
             };
             // Of parallel calls only the first is signed; every image is.
             let signed = signs
@@ -194,6 +206,15 @@ impl<'a> Rendering<'a> {
         if index > 0 || self.origin.upstream == Upstream::Gemini {
             rendered.set("index", index as u64);
         }
+        if self.searched {
+            // Events before the last have it empty.
+            let metadata = if last {
+                grounding(candidate)
+            } else {
+                object! {}
+            };
+            rendered.set("groundingMetadata", metadata);
+        }
         if let Some(top) = self.logprobs.filter(|_| !spoken.is_empty()) {
             rendered.set("avgLogprobs", LOGPROB);
             rendered.set("logprobsResult", logprobs(&spoken, top));
@@ -237,22 +258,26 @@ impl<'a> Rendering<'a> {
             usage.set("trafficType", "ON_DEMAND");
         }
         usage.set("promptTokensDetails", modality(self.prompt_tokens));
-        let drawn: u64 = self
-            .candidates
-            .iter()
-            .flat_map(|candidate| &candidate.pieces)
-            .filter(|piece| matches!(piece, Piece::Image(_)))
-            .map(Piece::tokens)
-            .sum();
-        if drawn > 0 && said >= drawn {
-            let image = object! { "modality": "IMAGE", "tokenCount": drawn };
-            usage.set(
-                "candidatesTokensDetails",
-                [
-                    image,
-                    object! { "modality": "TEXT", "tokenCount": said - drawn },
-                ],
-            );
+        let made = |is_one: fn(&Piece) -> bool| -> u64 {
+            let pieces = self.candidates.iter().flat_map(|one| &one.pieces);
+            pieces
+                .filter(|piece| is_one(piece))
+                .map(Piece::tokens)
+                .sum()
+        };
+        let drawn = made(|piece| matches!(piece, Piece::Image(_)));
+        let spoken = made(|piece| matches!(piece, Piece::Speech(_)));
+        if drawn + spoken > 0 && said >= drawn + spoken {
+            let details: Vec<Json> = [
+                ("IMAGE", drawn),
+                ("AUDIO", spoken),
+                ("TEXT", said - drawn - spoken),
+            ]
+            .into_iter()
+            .filter(|(modality, tokens)| *tokens > 0 || (*modality == "TEXT" && drawn > 0))
+            .map(|(modality, tokens)| object! { "modality": modality, "tokenCount": tokens })
+            .collect();
+            usage.set("candidatesTokensDetails", details);
         } else if said > 0 && self.origin.upstream == Upstream::Vertex {
             usage.set("candidatesTokensDetails", modality(said));
         }
@@ -270,6 +295,36 @@ const LOGPROB: f64 = -0.125;
 
 fn is_thought(piece: &Piece) -> bool {
     matches!(piece, Piece::Thought(_))
+}
+
+/// Two sources: one of the first word, which needs no start, and one of the rest. Places are in bytes.
+fn grounding(candidate: &Candidate) -> Json {
+    let text: String = candidate
+        .pieces
+        .iter()
+        .filter_map(|piece| match piece {
+            Piece::Text(text) => Some(text.as_str()),
+            _ => None,
+        })
+        .collect();
+    let first = text.split(' ').next().unwrap_or_default();
+    let rest = text[first.len()..].trim_start();
+    let source = |name: &str| object! { "web": object! { "uri": format!("https://{name}.example/"), "title": name } };
+    let first_segment = object! { "endIndex": first.len() as u64, "text": first };
+    let rest_segment = object! {
+        "startIndex": (text.len() - rest.len()) as u64,
+        "endIndex": text.len() as u64,
+        "text": rest,
+    };
+    object! {
+        "webSearchQueries": ["hello"],
+        "searchEntryPoint": object! { "renderedContent": "<div>hello</div>" },
+        "groundingChunks": [source("one"), source("two")],
+        "groundingSupports": [
+            object! { "segment": first_segment, "groundingChunkIndices": [0_u64] },
+            object! { "segment": rest_segment, "groundingChunkIndices": [0_u64, 1_u64] },
+        ],
+    }
 }
 
 /// What each event of a stream brings. There is at least one, for the finish reason.

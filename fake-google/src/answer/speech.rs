@@ -17,6 +17,9 @@ const VAGUE: [&str; 12] = [
 /// The smallest PNG: one transparent pixel.
 const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==";
 
+/// A little noise: four samples, then two and three, so that no piece ends where base64 does.
+const SPEECH: [&str; 3] = ["CwALABAADQA=", "FQASAA==", "AwAPAA0A"];
+
 /// One piece of an answer.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Piece {
@@ -29,14 +32,22 @@ pub(crate) enum Piece {
     },
     /// A PNG in base64.
     Image(&'static str),
+    /// Samples in base64.
+    Speech(&'static str),
+    /// Code that is run at Google.
+    Code(&'static str),
+    /// What it prints.
+    Output(&'static str),
 }
 
 impl Piece {
     pub(crate) fn tokens(&self) -> u64 {
         match self {
             Self::Thought(text) | Self::Text(text) => tokens::count(text),
+            Self::Code(text) | Self::Output(text) => tokens::count(text),
             Self::Call { name, args, .. } => tokens::count(name) + tokens::count(&args.to_line()),
             Self::Image(_) => tokens::IMAGE_OUTPUT,
+            Self::Speech(_) => tokens::SPEECH_OUTPUT,
         }
     }
 }
@@ -184,13 +195,24 @@ fn content(ask: &Ask<'_>, model: &Model, upstream: Upstream) -> Vec<Piece> {
             })
             .collect();
     }
-    if model.kind == Kind::Image && ask.wants_image() {
+    if ask.wants("AUDIO", 3) {
+        return SPEECH.map(Piece::Speech).to_vec();
+    }
+    if model.kind == Kind::Image && ask.wants("IMAGE", 2) {
         return vec![
             Piece::Text("Here is a picture, one pixel of it. ".to_owned()),
             Piece::Image(PNG),
         ];
     }
-    vec![Piece::Text(words(ask, &text))]
+    let words = Piece::Text(words(ask, &text));
+    if ask.may_use("codeExecution", "code_execution") {
+        return vec![
+            Piece::Code("print(\"caf\u{e9}\")\n"),
+            Piece::Output("caf\u{e9}\n"),
+            words,
+        ];
+    }
+    vec![words]
 }
 
 fn words(ask: &Ask<'_>, text: &str) -> String {

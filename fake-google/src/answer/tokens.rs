@@ -8,6 +8,8 @@ const TOKEN_CHARS: usize = 4;
 pub(crate) const MEDIUM: u64 = 258;
 /// What an image that was made counts.
 pub(crate) const IMAGE_OUTPUT: u64 = 1290;
+/// What a piece of speech counts.
+pub(crate) const SPEECH_OUTPUT: u64 = 4;
 
 /// The tokens of a text; joined they are the text.
 pub(crate) fn pieces(text: &str) -> Vec<&str> {

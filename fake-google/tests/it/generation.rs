@@ -290,6 +290,71 @@ async fn image_models_draw_when_asked() {
 }
 
 #[tokio::test]
+async fn speech_comes_in_pieces_when_asked() {
+    let google = Google::start(Config::default()).await;
+    let mut request = say("Say cheerfully: hello!");
+    request["generationConfig"] = json!({ "responseModalities": ["AUDIO"] });
+    let answer = google
+        .gemini("gemini-2.5-flash:generateContent", &request)
+        .await
+        .json();
+    let speech: Vec<&str> = parts(&answer)
+        .iter()
+        .filter_map(|part| part["inlineData"]["data"].as_str())
+        .collect();
+    assert_eq!(speech.len(), 3, "{answer}");
+    assert!(speech[0].ends_with('='));
+    assert_eq!(
+        answer["usageMetadata"]["candidatesTokensDetails"],
+        json!([{ "modality": "AUDIO", "tokenCount": 12 }])
+    );
+}
+
+#[tokio::test]
+async fn a_search_has_sources_with_places_in_bytes() {
+    let google = Google::start(Config::default()).await;
+    let mut request = say("Gr\u{fc}\u{df}e aus Z\u{fc}rich");
+    request["tools"] = json!([{ "googleSearch": {} }]);
+    let answer = google
+        .gemini("gemini-2.5-flash:generateContent", &request)
+        .await
+        .json();
+    let text: String = parts(&answer)
+        .iter()
+        .filter_map(|part| part["text"].as_str())
+        .collect();
+    let grounding = &answer["candidates"][0]["groundingMetadata"];
+    for support in grounding["groundingSupports"].as_array().unwrap() {
+        let segment = &support["segment"];
+        let place = |key: &str| segment[key].as_u64().unwrap_or(0) as usize;
+        assert_eq!(
+            text[place("startIndex")..place("endIndex")],
+            *segment["text"].as_str().unwrap()
+        );
+    }
+    assert!(
+        grounding["groundingSupports"][0]["segment"]
+            .get("startIndex")
+            .is_none()
+    );
+}
+
+#[tokio::test]
+async fn code_goes_before_the_words() {
+    let google = Google::start(Config::default()).await;
+    let mut request = say("Compute.");
+    request["tools"] = json!([{ "codeExecution": {} }]);
+    let answer = google
+        .gemini("gemini-2.5-flash:generateContent", &request)
+        .await
+        .json();
+    let parts = parts(&answer);
+    assert_eq!(parts[0]["executableCode"]["language"], "PYTHON");
+    assert_eq!(parts[1]["codeExecutionResult"]["outcome"], "OUTCOME_OK");
+    assert!(parts[2]["text"].is_string());
+}
+
+#[tokio::test]
 async fn claude_and_gpt_speak_on_code_assist_only() {
     let google = Google::start(Config::default()).await;
     let mut request = say("Use get_weather.");

@@ -17,7 +17,7 @@ use translate::{
         request,
     },
     gemini::{
-        model::Dialect,
+        model::{Dialect, Generation},
         request::{Fetched, Target},
     },
 };
@@ -29,9 +29,9 @@ use super::{
 use crate::{
     error::Error,
     upstream::{
-        About, Call, Opened,
-        outcome::Failure,
-        relay::{Relay, Step},
+        About, Call,
+        relay::Relay,
+        running::{Begun, Opening, Running, Several, Told, gathered},
     },
 };
 
@@ -60,19 +60,35 @@ async fn answer(
     let request = request::parse(text, &config.requests)?;
     let ignored = ignored_params(&request.ignored);
     let stream = request.stream;
-    let media = match &gateway.media {
+    let media: Arc<[Fetched]> = match &gateway.media {
         Some(fetcher) if !request.wanted.is_empty() => tokio::select! {
-            fetched = fetcher.fetch(&request.wanted) => fetched?,
+            fetched = fetcher.fetch(&request.wanted) => fetched?.into(),
             () = gateway.shutdown.abort.cancelled() => return Err(Error::ShuttingDown),
         },
-        _ => Vec::new(),
+        _ => Arc::default(),
     };
-    let call = call(&gateway, id, api_key_name, &request, body.clone(), media);
+    let body = Rendered {
+        options: config.requests,
+        model: request.upstream_model().to_owned(),
+        body: body.clone(),
+        media,
+    };
+    let asked = Asked {
+        all: call(
+            &gateway,
+            id,
+            api_key_name,
+            &request,
+            body.clone().render(false),
+        ),
+        one: body.render(true),
+        choices: request.choices(),
+    };
     let response = if stream {
-        streamed(Arc::clone(&gateway), call).await
+        streamed(Arc::clone(&gateway), asked).await
     } else {
         tokio::select! {
-            opened = gateway.upstream.open(&call) => opened.map(|opened| respond::json(opened.first)),
+            begun = asked.begin(&gateway) => begun.map(|begun| respond::json(begun.first)),
             () = gateway.shutdown.abort.cancelled() => Err(Error::ShuttingDown),
         }
     };
@@ -86,13 +102,56 @@ async fn answer(
     Ok(response)
 }
 
+/// What a client asked for, as the calls that it may take.
+struct Asked {
+    /// For all of its choices.
+    all: Call,
+    /// Writes the request for one choice.
+    one: Render,
+    choices: u32,
+}
+
+impl Asked {
+    async fn begin(self, gateway: &Arc<Gateway>) -> Result<Begun, Error> {
+        if self.choices == 1 {
+            return gateway.upstream.open(&self.all).await.map(Begun::from);
+        }
+        // Claude and GPT-OSS pass over the number of candidates.
+        let gemini = !matches!(
+            Generation::of(&self.all.about.model),
+            Generation::Claude | Generation::GptOss
+        );
+        if gemini {
+            match gateway.upstream.open(&self.all).await {
+                Err(error) if error.refuses_candidates() => {}
+                opened => return opened.map(Begun::from),
+            }
+        }
+        let openings = (0..self.choices).map(|choice| self.choice(gateway, choice));
+        let settings = self.all.reply.clone();
+        if self.all.about.stream {
+            return Several::new(settings, openings.collect()).begin().await;
+        }
+        let first = gathered(&settings, openings.collect()).await?;
+        Ok(Begun { first, rest: None })
+    }
+
+    /// Asks for one choice alone.
+    fn choice(&self, gateway: &Arc<Gateway>, choice: u32) -> Opening {
+        let mut call = self.all.clone();
+        call.render = Arc::clone(&self.one);
+        call.reply.choice = Some(choice);
+        let gateway = Arc::clone(gateway);
+        Box::pin(async move { gateway.upstream.open(&call).await })
+    }
+}
+
 fn call(
     gateway: &Gateway,
     id: &RequestId,
     api_key_name: String,
     request: &request::Request<'_>,
-    body: Bytes,
-    media: Vec<Fetched>,
+    render: Render,
 ) -> Call {
     let config = &gateway.config;
     let model = request.upstream_model().to_owned();
@@ -119,35 +178,47 @@ fn call(
             first_call_only: request.first_call_only,
             signature_id_limit: config.signature_id_limit,
             audio: request.audio,
+            choice: None,
             legacy_functions: request.legacy_functions,
             names: request.names.clone(),
             wrapped: false,
         },
-        render: Box::new(render(config.requests, model, body, media)),
+        render,
     }
 }
 
-/// Writes the Gemini request for a dialect. The body is read again, as what was read of
-/// it borrows from it and cannot wait for an upstream to be chosen.
-fn render(
+type Render = Arc<dyn Fn(Dialect) -> Bytes + Send + Sync>;
+
+/// A client's request as Gemini's. The body is read again for each, as what was read of it
+/// borrows from it and cannot wait for an upstream to be chosen.
+#[derive(Clone)]
+struct Rendered {
     options: request::Options,
     model: String,
     body: Bytes,
-    media: Vec<Fetched>,
-) -> impl Fn(Dialect) -> Bytes + Send + Sync {
-    move |dialect| {
-        let mut out = Vec::with_capacity(body.len() + 1024);
-        let text = std::str::from_utf8(&body).unwrap_or_default();
-        // It was read before, so it can be read now.
-        if let Ok(mut request) = request::parse(text, &options) {
-            request.gemini.supply(&media);
-            let target = Target {
-                dialect,
-                model: &model,
-            };
-            request.gemini.write(target, &mut out);
-        }
-        out.into()
+    media: Arc<[Fetched]>,
+}
+
+impl Rendered {
+    /// Writes it for a dialect, maybe for one choice of several.
+    fn render(self, one: bool) -> Render {
+        Arc::new(move |dialect| {
+            let mut out = Vec::with_capacity(self.body.len() + 1024);
+            let text = std::str::from_utf8(&self.body).unwrap_or_default();
+            // It was read before, so it can be read now.
+            if let Ok(mut request) = request::parse(text, &self.options) {
+                if one {
+                    request.ask_for_one();
+                }
+                request.gemini.supply(&self.media);
+                let target = Target {
+                    dialect,
+                    model: &self.model,
+                };
+                request.gemini.write(target, &mut out);
+            }
+            out.into()
+        })
     }
 }
 
@@ -172,21 +243,21 @@ fn ignored_params(names: &[String]) -> Option<HeaderValue> {
         .flatten()
 }
 
-type Opening = Pin<Box<dyn Future<Output = Result<Opened, Error>> + Send>>;
+type Beginning = Pin<Box<dyn Future<Output = Result<Begun, Error>> + Send>>;
 
 /// A stream: its status is committed with its first piece, or with the first comment
 /// that a silent upstream makes necessary.
-async fn streamed(gateway: Arc<Gateway>, call: Call) -> Result<Response<Body>, Error> {
+async fn streamed(gateway: Arc<Gateway>, asked: Asked) -> Result<Response<Body>, Error> {
     let keepalive = gateway.config.timeouts.keepalive;
-    let request_id = call.about.request_id.clone();
+    let request_id = asked.all.about.request_id.clone();
     let (clock, abort) = (gateway.config.clock.clone(), gateway.shutdown.abort.clone());
-    let mut opening: Opening = Box::pin({
+    let mut beginning: Beginning = Box::pin({
         let gateway = Arc::clone(&gateway);
-        async move { gateway.upstream.open(&call).await }
+        async move { asked.begin(&gateway).await }
     });
     let state = tokio::select! {
-        opened = &mut opening => Stage::opened(opened?),
-        () = clock.sleep(keepalive) => Stage::Opening(opening),
+        begun = &mut beginning => Stage::begun(begun?),
+        () = clock.sleep(keepalive) => Stage::Beginning(beginning),
         () = abort.cancelled() => return Err(Error::ShuttingDown),
     };
     let events = Events {
@@ -212,16 +283,16 @@ struct Events {
 
 enum Stage {
     /// Nothing has come; comments keep the connection.
-    Opening(Opening),
+    Beginning(Beginning),
     /// A piece is there to be told.
-    Piece(Bytes, Option<Box<Relay>>),
-    Relaying(Box<Relay>),
+    Piece(Bytes, Option<Running>),
+    Running(Running),
     Over,
 }
 
 impl Stage {
-    fn opened(opened: Opened) -> Self {
-        Self::Piece(opened.first, opened.rest)
+    fn begun(begun: Begun) -> Self {
+        Self::Piece(begun.first, begun.rest)
     }
 }
 
@@ -232,49 +303,46 @@ impl Events {
         let piece = match std::mem::replace(&mut self.stage, Stage::Over) {
             Stage::Over => return None,
             Stage::Piece(piece, rest) => {
-                self.stage = rest.map_or(Stage::Over, Stage::Relaying);
+                self.stage = rest.map_or(Stage::Over, Stage::Running);
                 piece
             }
-            Stage::Opening(mut opening) => tokio::select! {
-                opened = &mut opening => match opened {
-                    Ok(opened) => {
-                        self.stage = opened.rest.map_or(Stage::Over, Stage::Relaying);
-                        opened.first
+            Stage::Beginning(mut beginning) => tokio::select! {
+                begun = &mut beginning => match begun {
+                    Ok(begun) => {
+                        self.stage = begun.rest.map_or(Stage::Over, Stage::Running);
+                        begun.first
                     }
                     Err(error) => self.failed(&error),
                 },
                 () = self.clock.sleep(self.keepalive) => {
-                    self.stage = Stage::Opening(opening);
+                    self.stage = Stage::Beginning(beginning);
                     COMMENT
                 }
                 () = self.abort.cancelled() => self.failed(&Error::ShuttingDown),
             },
-            Stage::Relaying(mut relay) => {
-                let step = {
+            Stage::Running(mut running) => {
+                let told = {
                     // A step that is dropped loses nothing: what it has read is the relay's.
-                    let step = std::pin::pin!(relay.step());
+                    let step = std::pin::pin!(running.step());
                     tokio::select! {
-                        step = step => Some(step),
+                        told = step => Some(told),
                         () = self.clock.sleep(self.keepalive) => None,
                         () = self.abort.cancelled() => {
-                            Some(Step::Broken {
-                                output: Bytes::new(),
-                                failure: Failure::of_shutdown(),
-                            })
+                            Some(Told::Broken(Bytes::new(), Error::ShuttingDown))
                         }
                     }
                 };
-                match step {
-                    Some(Step::Output(piece)) => {
-                        self.stage = Stage::Relaying(relay);
+                match told {
+                    Some(Told::Piece(piece)) => {
+                        self.stage = Stage::Running(running);
                         piece
                     }
-                    Some(Step::Done { output, .. }) => output,
-                    Some(Step::Broken { output, failure }) => {
-                        [output, self.failed(&failure.error)].concat().into()
+                    Some(Told::Last(piece)) => piece,
+                    Some(Told::Broken(output, error)) => {
+                        [output, self.failed(&error)].concat().into()
                     }
                     None => {
-                        self.stage = Stage::Relaying(relay);
+                        self.stage = Stage::Running(running);
                         COMMENT
                     }
                 }

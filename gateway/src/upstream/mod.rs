@@ -11,6 +11,7 @@ pub mod google_error;
 mod open;
 pub mod outcome;
 pub mod relay;
+pub mod running;
 
 pub use attempt::About;
 pub use open::{Call, Opened, Upstream};

@@ -13,7 +13,7 @@ use http::header;
 use jiff::{SignedDuration, Timestamp};
 use translate::{
     chat::reply::{Reply, Settings},
-    gemini::model::Dialect,
+    gemini::{model::Dialect, usage::Usage},
     sse::Framing,
 };
 
@@ -34,11 +34,12 @@ use crate::{
 };
 
 /// A request, ready to be sent as often as it takes.
+#[derive(Clone)]
 pub struct Call {
     /// For reports and logs.
     pub about: About,
     /// Writes the Gemini request for one of Google's APIs.
-    pub render: Box<dyn Fn(Dialect) -> Bytes + Send + Sync>,
+    pub render: Arc<dyn Fn(Dialect) -> Bytes + Send + Sync>,
     /// What the answer is made with; `wrapped` is set per attempt.
     pub reply: Settings,
 }
@@ -58,6 +59,8 @@ pub struct Opened {
     pub first: Bytes,
     /// Where the rest comes from.
     pub rest: Option<Box<Relay>>,
+    /// The counts of a whole answer.
+    pub usage: Option<Usage>,
 }
 
 /// Google, as requests see it.
@@ -97,7 +100,7 @@ struct Course {
     /// By upstream: attempts that were told that the model is not known.
     unknown_model: HashMap<Kind, usize>,
     /// A whole answer that holds nothing: told when nothing better comes.
-    empty: Option<Bytes>,
+    empty: Option<Opened>,
     /// The earliest end of the rests that this request was told of.
     earliest: Option<Duration>,
     host: usize,
@@ -122,7 +125,7 @@ enum Reached {
         /// Still to be reported, when it came before the answer.
         attempt: Option<Box<Attempt>>,
     },
-    Empty(Bytes),
+    Empty(Opened),
 }
 
 impl Upstream {
@@ -259,10 +262,7 @@ impl Upstream {
             }
             Reached::Empty(whole) if course.empty.is_some() => {
                 self.release(call, course);
-                Ok(Some(Opened {
-                    first: whole,
-                    rest: None,
-                }))
+                Ok(Some(whole))
             }
             Reached::Empty(whole) => {
                 course.empty = Some(whole);
@@ -406,10 +406,7 @@ impl Upstream {
         }
         self.release(call, course);
         if let Some(empty) = course.empty.take() {
-            return Ok(Opened {
-                first: empty,
-                rest: None,
-            });
+            return Ok(empty);
         }
         let Some(failure) = course.last.take() else {
             return Err(Error::NoUsableProject {
@@ -501,6 +498,7 @@ impl Upstream {
                 Reached::Opened(Opened {
                     first,
                     rest: Some(Box::new(relay)),
+                    usage: None,
                 })
             }
             // A whole answer is told when it is whole.
@@ -509,15 +507,20 @@ impl Upstream {
             )),
             Step::Done {
                 output,
-                empty: true,
-            } => Reached::Empty(output),
-            Step::Done {
-                output,
-                empty: false,
-            } => Reached::Opened(Opened {
-                first: output,
-                rest: None,
-            }),
+                empty,
+                usage,
+            } => {
+                let whole = Opened {
+                    first: output,
+                    rest: None,
+                    usage,
+                };
+                if empty {
+                    Reached::Empty(whole)
+                } else {
+                    Reached::Opened(whole)
+                }
+            }
             // Nothing of it was sent, so it can be tried anew as a whole.
             Step::Broken { failure, .. } => failed_later(failure),
         }

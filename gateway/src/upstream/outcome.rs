@@ -229,16 +229,6 @@ impl Failure {
         }
     }
 
-    /// Of an answer that the end of this process cuts off.
-    #[must_use]
-    pub fn of_shutdown() -> Self {
-        Self {
-            outcome: Outcome::Cancelled,
-            error: Error::ShuttingDown,
-            ..Self::of_transport(false)
-        }
-    }
-
     /// Of a 200 that is no answer.
     #[must_use]
     pub fn of_invalid_answer(message: String) -> Self {

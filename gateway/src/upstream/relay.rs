@@ -11,7 +11,7 @@ use antigravity_runtime::clock::Clock;
 use bytes::Bytes;
 use translate::{
     chat::reply::{Reply, Verdict},
-    gemini::response::NotAnAnswer,
+    gemini::{response::NotAnAnswer, usage::Usage},
     sse::{EventBuffer, Framing, documents},
 };
 
@@ -61,6 +61,8 @@ pub enum Step {
         output: Bytes,
         /// It holds nothing.
         empty: bool,
+        /// Its counts.
+        usage: Option<Usage>,
     },
     /// The answer broke.
     Broken {
@@ -210,6 +212,7 @@ impl Relay {
                 return Step::Done {
                     output: output.into(),
                     empty: verdict == Verdict::Empty,
+                    usage: self.reply.usage(),
                 };
             }
             Verdict::Unfinished => {

@@ -5,8 +5,11 @@
 
 mod answers;
 mod bad_input;
+mod broken_answers;
+mod choices;
 mod evenness;
 mod failover;
+mod outputs;
 mod pools;
 mod remote_media;
 mod support;

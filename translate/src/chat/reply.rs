@@ -44,6 +44,9 @@ pub struct Settings {
     pub signature_id_limit: usize,
     /// How speech is handed out.
     pub audio: AudioFormat,
+    /// Of several choices that are asked for one by one: which one this is. Then
+    /// [`Reply::finish`] tells of that choice alone, and [`assemble`] of the whole.
+    pub choice: Option<u32>,
     /// Whether the upstream wraps its documents in Code Assist's envelope.
     pub wrapped: bool,
 }
@@ -98,11 +101,7 @@ impl Reply {
     /// An answer of which nothing is known yet.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let object = match settings.shape {
-            Shape::Stream { .. } => "chat.completion.chunk",
-            Shape::Object => "chat.completion",
-        };
-        let prefix = chunk::prefix(object, &settings.id, settings.created, &settings.model);
+        let prefix = settings.prefix();
         Self {
             settings,
             prefix,
@@ -258,7 +257,7 @@ impl Reply {
     }
 
     fn choice(&mut self, index: u32) -> &mut Choice {
-        self.choices.at(index)
+        self.choices.at(self.settings.choice.unwrap_or(index))
     }
 
     fn call(
@@ -308,7 +307,10 @@ impl Reply {
             .filter(|id| signature::can_carry(id) && !self.seen_ids.contains(id))
             .unwrap_or_else(|| {
                 let root = self.settings.id.trim_start_matches("chatcmpl-");
-                format!("call_{root}_{}", self.calls)
+                match self.settings.choice {
+                    Some(choice) => format!("call_{root}_{choice}_{}", self.calls),
+                    None => format!("call_{root}_{}", self.calls),
+                }
             });
         self.calls += 1;
         self.seen_ids.insert(id.clone());
@@ -348,6 +350,7 @@ impl Reply {
     }
 
     fn delta(&mut self, index: u32, delta: &Delta<'_>, out: &mut Vec<u8>) {
+        let index = self.settings.choice.unwrap_or(index);
         let choice = self.choices.at(index);
         if self.settings.shape == Shape::Object {
             return choice.fold(delta);
@@ -403,9 +406,18 @@ impl Reply {
 
     /// Appends the end of a whole answer.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
+        let around = self.settings.choice.is_none();
         match self.settings.shape {
-            Shape::Object => self.write_object(out),
-            Shape::Stream { include_usage } => self.end_stream(include_usage, out),
+            Shape::Object => {
+                if around {
+                    out.extend_from_slice(&self.prefix);
+                }
+                self.write_choices(out);
+            }
+            Shape::Stream { .. } => self.end_choices(out),
+        }
+        if around {
+            self.settings.finish(&self.prefix, self.usage(), out);
         }
     }
 
@@ -420,10 +432,11 @@ impl Reply {
         })
     }
 
-    fn end_stream(&mut self, include_usage: bool, out: &mut Vec<u8>) {
+    fn end_choices(&mut self, out: &mut Vec<u8>) {
         let frame = self.settings.frame();
         if let Some(refusal) = self.refusal() {
-            let chunk = self.settings.chunk(&self.prefix, 0);
+            let index = self.settings.choice.unwrap_or(0);
+            let chunk = self.settings.chunk(&self.prefix, index);
             Choice::default().begin(&chunk, false, out);
             let told = |out: &mut Vec<u8>| write_string(Members::new(out).key("refusal"), &refusal);
             chunk.write(out, told, null, None);
@@ -440,20 +453,12 @@ impl Reply {
                 Some(&choice.ending()),
             );
         }
-        if include_usage {
-            out.extend_from_slice(b"data: ");
-            out.extend_from_slice(&self.prefix);
-            out.extend_from_slice(b"],\"usage\":");
-            write::usage(out, &self.usage().unwrap_or_default());
-            out.extend_from_slice(b"}\n\n");
-        }
-        out.extend_from_slice(b"data: [DONE]\n\n");
     }
 
-    fn write_object(&mut self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.prefix);
+    fn write_choices(&mut self, out: &mut Vec<u8>) {
         if let Some(refusal) = self.refusal() {
-            out.extend_from_slice(b"{\"index\":0,\"message\":{");
+            let index = self.settings.choice.unwrap_or(0);
+            out.extend_from_slice(format!("{{\"index\":{index},\"message\":{{").as_bytes());
             let mut members = Members::new(out);
             write_string(members.key("role"), "assistant");
             null(members.key("content"));
@@ -469,14 +474,56 @@ impl Reply {
             }
             choice.write(frame, out);
         }
-        out.extend_from_slice(b"],\"usage\":");
-        // Clients rely on there being counts, also when Google told none.
-        write::usage(out, &self.usage().unwrap_or_default());
-        out.push(b'}');
     }
 }
 
+/// Puts together what the choices were told with, which were asked for one by one: the
+/// end of a stream whose chunks went out, or the whole answer.
+#[must_use]
+pub fn assemble(settings: &Settings, choices: &[Vec<u8>], usage: Option<Usage>) -> Vec<u8> {
+    let prefix = settings.prefix();
+    let mut out = Vec::new();
+    if settings.shape == Shape::Object {
+        out.extend_from_slice(&prefix);
+        out.extend_from_slice(&choices.join(&b','));
+    }
+    settings.finish(&prefix, usage, &mut out);
+    out
+}
+
 impl Settings {
+    /// What every chunk, or the object, begins with.
+    fn prefix(&self) -> Vec<u8> {
+        let object = match self.shape {
+            Shape::Stream { .. } => "chat.completion.chunk",
+            Shape::Object => "chat.completion",
+        };
+        chunk::prefix(object, &self.id, self.created, &self.model)
+    }
+
+    /// Appends what comes behind the choices. Clients rely on there being counts, also when
+    /// Google told none.
+    fn finish(&self, prefix: &[u8], usage: Option<Usage>, out: &mut Vec<u8>) {
+        let usage = usage.unwrap_or_default();
+        match self.shape {
+            Shape::Object => {
+                out.extend_from_slice(b"],\"usage\":");
+                write::usage(out, &usage);
+                out.push(b'}');
+            }
+            Shape::Stream { include_usage } => {
+                if include_usage {
+                    out.extend_from_slice(b"data: ");
+                    out.extend_from_slice(prefix);
+                    out.extend_from_slice(b"],\"usage\":");
+                    write::usage(out, &usage);
+                    out.extend_from_slice(b"}\n\n");
+                }
+                out.extend_from_slice(b"data: [DONE]\n\n");
+            }
+        }
+    }
+
     fn frame(&self) -> Frame<'_> {
         Frame {
             id: &self.id,

@@ -74,6 +74,18 @@ impl Request<'_> {
     pub fn upstream_model(&self) -> &str {
         model::bare(&self.model)
     }
+
+    /// How many choices the answer shall have.
+    #[must_use]
+    pub fn choices(&self) -> u32 {
+        let wanted = self.gemini.config.candidates.unwrap_or(1);
+        u32::try_from(wanted).unwrap_or(1)
+    }
+
+    /// Asks for one choice, of several that are asked for one by one.
+    pub fn ask_for_one(&mut self) {
+        self.gemini.config.candidates = None;
+    }
 }
 
 /// Names of ignored parameters, each once, `messages[].name` for what repeats.

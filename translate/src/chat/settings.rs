@@ -66,8 +66,8 @@ pub(super) fn generation_config<'a>(
     let modalities = modalities(object, model)?;
     let speaks = modalities.contains(&"AUDIO");
     Ok(GenerationConfig {
-        temperature: number(object, "temperature", 2.0)?,
-        top_p: number(object, "top_p", 1.0)?,
+        temperature: number(object, "temperature", "temperature", 2.0)?,
+        top_p: number(object, "top_p", "topP", 1.0)?,
         top_k: bounded(object, "top_k", 1, 1000)?,
         max_output_tokens: max.or(older_max),
         stop: stop(object)?,
@@ -83,9 +83,12 @@ pub(super) fn generation_config<'a>(
     })
 }
 
+/// A number from 0 to `max`. What is out of range is refused in the words that Google has
+/// for it, which some clients know, and without asking Google.
 fn number<'a>(
     object: &Object<'a>,
     name: &str,
+    google: &str,
     max: f64,
 ) -> Result<Option<&'a RawValue>, InvalidRequest> {
     let path = Path::Root.key(name);
@@ -96,7 +99,10 @@ fn number<'a>(
     if !(0.0..=max).contains(&value) {
         return Err(InvalidRequest::value(
             &path,
-            format!("expected a number from 0 to {max}, but got {raw} instead."),
+            format!(
+                "Unable to submit request because it has a {google} value of {raw} but the \
+                 supported range is from 0 to {max}. Update the value and try again."
+            ),
         ));
     }
     Ok(Some(raw))

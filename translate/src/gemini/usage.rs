@@ -51,6 +51,24 @@ impl Usage {
     }
 }
 
+/// Of an answer that was asked for in several calls.
+impl std::ops::AddAssign for Usage {
+    fn add_assign(&mut self, other: Self) {
+        for (mine, others) in [
+            (&mut self.prompt, other.prompt),
+            (&mut self.candidates, other.candidates),
+            (&mut self.thoughts, other.thoughts),
+            (&mut self.cached, other.cached),
+            (&mut self.tool_use_prompt, other.tool_use_prompt),
+            (&mut self.total, other.total),
+            (&mut self.prompt_audio, other.prompt_audio),
+            (&mut self.candidates_audio, other.candidates_audio),
+        ] {
+            *mine = mine.saturating_add(others);
+        }
+    }
+}
+
 /// `usageMetadata` as one chunk has it: any field may be missing.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

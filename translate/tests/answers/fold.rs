@@ -87,7 +87,7 @@ fn merge(into: &mut Map<String, Value>, from: &Map<String, Value>) {
                     let at = element["index"].as_u64().unwrap() as usize;
                     match into.get_mut(at) {
                         Some(known) => {
-                            merge(known.as_object_mut().unwrap(), element.as_object().unwrap())
+                            merge(known.as_object_mut().unwrap(), element.as_object().unwrap());
                         }
                         None => into.push(element.clone()),
                     }

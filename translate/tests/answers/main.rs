@@ -1,6 +1,6 @@
 //! Answers: what a client is told of what Google says.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod fold;
 mod golden;

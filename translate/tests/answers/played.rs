@@ -26,6 +26,7 @@ pub(crate) fn settings(shape: Shape) -> Settings {
         names: translate::chat::names::Names::default(),
         signature_id_limit: 4096,
         audio: AudioFormat::Pcm16,
+        choice: None,
         wrapped: false,
     }
 }
