@@ -24,6 +24,7 @@ fn told(body: &Value, parts: &Value) -> (Value, String) {
         names: request.names.clone(),
         signature_id_limit: 4096,
         audio: request.audio,
+        choice: None,
         wrapped: false,
     });
     let mut out = Vec::new();
