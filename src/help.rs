@@ -63,6 +63,20 @@ Examples:
   antigravity-gateway oauth-clients put 123-abc.apps.googleusercontent.com --secret-file secret.txt
   antigravity-gateway oauth-clients list";
 
+pub(crate) const INIT: &str = "\
+What is there stays as it is. Containers run it once before the services; `serve` and
+token-service do the same for themselves.
+
+Examples:
+  antigravity-gateway init
+  antigravity-gateway init --gateway-folder /gateway --tokens-file /import/tokens.json \\
+    --owner 65532:65532";
+
+pub(crate) const SECRET: &str = "\
+Examples:
+  export OPENAI_API_KEY=$(antigravity-gateway secret api_key)
+  antigravity-gateway secret encryption_key > backup/encryption.key";
+
 /// Every variable of both services, each once.
 pub(crate) fn variables() -> String {
     let gateway = gateway::config::VARS;

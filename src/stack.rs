@@ -8,15 +8,16 @@ use antigravity_runtime::{
     secret::{self, SecretFile},
     shutdown::Shutdown,
 };
-use gateway::{api_keys::ApiKeys, config::Defaults};
+use gateway::{
+    api_keys::ApiKeys,
+    config::{API_KEY_FILE, Defaults},
+};
 use secrecy::SecretString;
 use token_service::{Secrets, config::Database};
 use tokio::{net::TcpListener, task::JoinHandle, time::Duration};
 
 use crate::failure::Failure;
 
-/// Where the gateway's first API key is kept, beside the database.
-const API_KEY: &str = "api_key";
 /// Between two looks at a token-service that is still starting.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -43,7 +44,7 @@ pub(crate) struct Configs {
     /// The token-service's.
     pub(crate) token_service: token_service::Config,
     /// Whether the gateway is to use a key of its own making, as none is configured.
-    own_api_key: bool,
+    pub(crate) own_api_key: bool,
 }
 
 impl Configs {
@@ -217,7 +218,8 @@ impl Stack {
         if own_api_key {
             let key = match config.database.folder() {
                 Some(folder) => {
-                    let file = secret::read_or_create(&folder.join(API_KEY), secret::generate)?;
+                    let file =
+                        secret::read_or_create(&folder.join(API_KEY_FILE), secret::generate)?;
                     let key = file.secret.clone();
                     api_key = Some(file);
                     key
