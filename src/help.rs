@@ -26,9 +26,10 @@ Examples:
 `antigravity-gateway --help` lists every environment variable.";
 
 pub(crate) const DEMO: &str = "\
-Starts a fake Google, the token-service and the gateway on loopback ports, with three made-up
-projects, a database in memory and HTTPS between them; streams a chat through all of it; and
-serves on until Ctrl-C. Reads no configuration, needs no network, leaves nothing behind.
+Starts a fake Google, the token-service and the gateway on loopback ports (8000 and 50051 when
+they are free), with three made-up projects, a database in memory and HTTPS between them;
+streams a chat through all of it; and serves on until Ctrl-C. Reads no configuration, needs no
+network, leaves nothing behind.
 
 Examples:
   antigravity-gateway demo
