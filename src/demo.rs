@@ -77,6 +77,8 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
             text_chunks: 40,
             first_event_delay: Duration::from_millis(150),
             event_delay: Duration::from_millis(25),
+            // So that whoever tries the commands can add projects that work.
+            any_refresh_token_with_prefix: Some("1//".to_owned()),
             ..fake_google::Config::with_accounts(3)
         },
         true,
@@ -169,6 +171,8 @@ fn environment(
             "TOKEN_SERVICE_LISTEN",
             format!("{}:{token_service_port}", Ipv4Addr::LOCALHOST),
         ),
+        // Of every OAuth client, so that none is asked about at Google.
+        ("OAUTH_TOKEN_URL", format!("{url}/token")),
         ("ANTIGRAVITY_BASE_URLS", url.clone()),
         ("GEMINI_BASE_URL", url.clone()),
         ("VERTEX_BASE_URL", url),

@@ -78,6 +78,12 @@ Examples:
   export OPENAI_API_KEY=$(antigravity-gateway secret api_key)
   antigravity-gateway secret encryption_key > backup/encryption.key";
 
+pub(crate) const HEALTHCHECK: &str = "\
+Asks the addresses of HOST, PORT and TOKEN_SERVICE_LISTEN, as `serve` reads them.
+
+Examples:
+  antigravity-gateway healthcheck && echo healthy";
+
 /// Every variable of both services, each once.
 pub(crate) fn variables() -> String {
     let gateway = gateway::config::VARS;

@@ -59,6 +59,7 @@ enum Command {
     #[command(after_help = help::SECRET)]
     Secret(show::Arguments),
     /// Exit with 0 when both services on this machine are healthy, else with 1.
+    #[command(after_help = help::HEALTHCHECK)]
     Healthcheck,
 }
 

@@ -10,6 +10,7 @@ use antigravity_runtime::{
     clock::Clock,
     config::{self, ConfigError, Environment, Var, parsed},
     secret, telemetry,
+    variables::{CONNECT_TIMEOUT, GATEWAY_TOKEN, LOG_FORMAT, LOG_LEVEL, UPSTREAM_CA_FILE},
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::SecretString;
@@ -42,13 +43,6 @@ const TOKEN_SERVICE_URL: Var = Var {
     help: "Where the token-service is; antigravity-gateway serve brings its own.",
     secret: false,
 };
-const GATEWAY_TOKEN: Var = Var {
-    name: "GATEWAY_TOKEN",
-    default: "",
-    help: "The bearer token that gateways show to the token-service. Not set: data/gateway_token, \
-           which the token-service makes.",
-    secret: true,
-};
 const ADMIN_LISTEN: Var = Var {
     name: "ADMIN_LISTEN",
     default: "",
@@ -79,12 +73,6 @@ const UPSTREAM_HEADERS: Var = Var {
     help: "Extra headers on every request to Google, as a JSON object of names and values.",
     secret: true,
 };
-const UPSTREAM_CA_FILE: Var = Var {
-    name: "UPSTREAM_CA_FILE",
-    default: "",
-    help: "A PEM file of certificate authorities to trust besides the system's.",
-    secret: false,
-};
 const DEFAULT_STREAM: Var = Var {
     name: "DEFAULT_STREAM",
     default: "false",
@@ -101,12 +89,6 @@ const SIGNATURE_ID_LIMIT: Var = Var {
     name: "SIGNATURE_ID_LIMIT",
     default: "4096",
     help: "Thought signatures ride in tool call ids of up to so many characters; 0: never.",
-    secret: false,
-};
-const CONNECT_TIMEOUT: Var = Var {
-    name: "CONNECT_TIMEOUT",
-    default: "10s",
-    help: "For a connection to Google, TLS included.",
     secret: false,
 };
 const FIRST_BYTE_TIMEOUT: Var = Var {
@@ -163,18 +145,6 @@ const SHUTDOWN_GRACE: Var = Var {
     name: "SHUTDOWN_GRACE",
     default: "300s",
     help: "Running requests may go on for so long after that.",
-    secret: false,
-};
-const LOG_FORMAT: Var = Var {
-    name: "LOG_FORMAT",
-    default: "text",
-    help: "text or json.",
-    secret: false,
-};
-const LOG_LEVEL: Var = Var {
-    name: "LOG_LEVEL",
-    default: "info",
-    help: "error, warn, info, debug, trace, or a filter such as info,gateway=debug.",
     secret: false,
 };
 

@@ -8,5 +8,6 @@ mod bad_input;
 mod evenness;
 mod failover;
 mod pools;
+mod process;
 mod support;
 mod token_service_away;
