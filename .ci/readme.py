@@ -3,6 +3,7 @@
 
   readme.py VENV CLIENTS MODULES     a virtual environment with openai and grpcurl, one with the other Python clients
                                      (each wants its own version of openai), and a node_modules
+  readme.py block NAME               prints the block that this runner is for
 
 A block's runner is named in a comment before it (`<!-- run: serve -->`); without one it is run against `demo`. Both
 READMEs have the same blocks (a test of the project holds that), so those of one are run.
@@ -238,13 +239,16 @@ def served(runner, by_runner):
 
 
 def main():
+    if sys.argv[1] == 'block':
+        print(next(block.text for document in documents() for block in blocks(document) if block.runner == sys.argv[2]), end='')
+        return
     all_blocks = [block for document in documents() for block in blocks(document)]
     by_runner = {block.runner: block for block in all_blocks if block.runner not in ('demo', 'shown')}
     once = [block.runner for block in all_blocks if block.runner in RUNNERS - {'demo'}]
     assert sorted(once) == sorted(RUNNERS - {'demo'}), f'each once: {once}'
     with open(os.path.join(TOP, '.ci', 'run'), encoding='utf8') as run:
         # The stage that runs the tests takes the command from the README.
-        assert 'run: test' in run.read(), 'no stage runs the block of tests'
+        assert '.ci/readme.py block test' in run.read(), 'no stage runs the block of tests'
     for port in (8000, 8002, 50051):
         assert not listens(port), f'port {port} is taken'
     with tempfile.TemporaryDirectory(prefix='agw-readme-') as scratch:
