@@ -4,7 +4,7 @@ version's files; three gateways, some of them killed under load; restarts, refus
 
 The commands are those of the README and of docs/containers.md, word for word.
 """
-import contextlib, json, os, re, shutil, signal, subprocess, sys, tempfile, threading, time, urllib.request
+import contextlib, json, os, re, signal, subprocess, tempfile, threading, time, urllib.request
 import openai
 from readme import blocks, documents
 from stack import clean_env
@@ -126,7 +126,7 @@ def stranger():
         began = time.monotonic()
         listed = stack.block('containers', '\necho "key: $OPENAI_API_KEY"')
         key = re.search(r'key: (\S+)', listed)[1]
-        check(len(key) == 43, 'an API key is made, and shown to who asks')
+        check(len(key) == 46 and key.startswith('sk-'), 'an API key is made, and shown to who asks')
         wait_for('the gateway is ready through the load balancer', 60, ready)
         print(f'     from nothing to ready: {time.monotonic() - began:.1f} s, images there', flush=True)
         status, body = post(key)
@@ -146,7 +146,7 @@ def stranger():
 def one_container(stack):
     try:
         shown = stack.block('containers-one')
-        check(len(shown.split()[-1]) == 43, 'one container makes and shows its key')
+        check(len(shown.split()[-1]) == 46, 'one container makes and shows its key')
         wait_for('it is ready', 30, ready)
         check(podman('exec', 'antigravity-gateway', 'antigravity-gateway', 'healthcheck') == '', 'and healthy')
     finally:

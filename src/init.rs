@@ -13,7 +13,11 @@ use gateway::config::{API_KEY_FILE, GATEWAY_TOKEN_FILE};
 use secrecy::{ExposeSecret as _, SecretString};
 use token_service::Secrets;
 
-use crate::{failure::Failure, stack::Configs, terminal};
+use crate::{
+    failure::Failure,
+    stack::{self, Configs},
+    terminal,
+};
 
 /// What `init` takes.
 #[derive(Debug, clap::Args)]
@@ -63,7 +67,7 @@ pub(crate) fn run(environment: &Environment, arguments: &Arguments) -> Result<()
     let mut made = secrets.created;
     let mut api_key = None;
     if configs.own_api_key {
-        let file = secret::read_or_create(&folder.join(API_KEY_FILE), secret::generate)?;
+        let file = stack::api_key_file(folder)?;
         if file.created {
             made.push(file.path);
         }

@@ -104,13 +104,16 @@ fn what_is_linked_to_is_there() {
     }
     let mut seen = BTreeSet::new();
     for document in documents {
-        let folder = top.join(&document);
+        let place = top.join(&document);
         for link in shape(&read(&document)).links {
             if link.contains("://") {
                 continue;
             }
             let (file, anchor) = link.split_once('#').unwrap_or((&link, ""));
-            let path = folder.parent().unwrap().join(file);
+            let path = match file {
+                "" => place.clone(),
+                file => place.parent().unwrap().join(file),
+            };
             assert!(path.exists(), "{document} links to {link}");
             if !anchor.is_empty() {
                 let text = fs::read_to_string(&path).unwrap();
