@@ -36,7 +36,8 @@ while kill -0 "$nginx" 2>/dev/null; do
     if [ -n "$found" ] && [ "$found" != "$known" ]; then
         known=$found
         write "$known"
-        nginx -s reload
+        # When nginx is gone, the loop's condition says so.
+        nginx -s reload || true
     fi
 done
 wait "$nginx"
