@@ -327,6 +327,8 @@ def streams():
 def main():
     if podman('ps', '-a', '--filter', 'label=com.docker.compose.project=antigravity-gateway', '-q'):
         raise SystemExit('containers of this project run already: `podman-compose --profile demo down --remove-orphans` first')
+    if [name for name in podman('volume', 'ls', '-q').split() if name.startswith('antigravity-gateway')]:
+        raise SystemExit('there are volumes of this project: `podman volume rm` them first, if nothing in them matters')
     stranger()
     moved()
 
