@@ -27,6 +27,10 @@ serve *arguments:
 documents:
     UPDATE_DOCUMENTS=1 cargo test -p antigravity-gateway --test it documents
 
+# The images, their sizes and bills of materials; `just images gateway` for one.
+images *targets:
+    deploy/images {{targets}}
+
 # What the continuous integration runs.
 ci:
     .ci/run

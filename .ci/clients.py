@@ -13,13 +13,13 @@ import argparse, http.client, http.server, json, os, shutil, subprocess, sys, th
 from stack import API_KEY, Stack, clean_env, free_port, post
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'client_scripts')
-MODEL = 'gemini-3-flash'
+# On every upstream.
+MODEL = 'gemini-3.1-flash-lite'
 DUMMIES = ('skip_thought_signature_validator', 'context_engineering_is_the_way_to_go')
-# Where to find each client: the virtual environment or folder of packages that it is installed in.
+# Where each is installed: they do not agree on a version of openai.
 CLIENTS = {
-    'openai_sdk.py': 'python', 'pydantic_agent.py': 'python', 'llm_cli.py': 'python',
-    'litellm_client.py': 'litellm', 'llamaindex_agent.py': 'litellm',
-    'openai_sdk.mjs': 'node', 'vercel_ai.mjs': 'node',
+    'openai_sdk.py': 'venv', 'llm_cli.py': 'venv', 'pydantic_agent.py': 'clients', 'llamaindex_agent.py': 'clients',
+    'openai_sdk.mjs': 'clients', 'vercel_ai.mjs': 'clients', 'litellm_client.py': 'litellm',
 }
 
 
@@ -147,9 +147,10 @@ def dummies(google, url):
 
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument('--python', help='virtual environment of requirements-clients.txt')
-    options.add_argument('--litellm', help='virtual environment of requirements-litellm.txt')
-    options.add_argument('--node', help='folder where client_scripts/package.json is installed')
+    options.add_argument('venv', help='virtual environment of requirements.txt')
+    options.add_argument('clients', help='virtual environment of requirements-clients.txt and folder of package.json')
+    options.add_argument('litellm', help='virtual environment of requirements-litellm.txt')
+    options.add_argument('--upstream', choices=['antigravity', 'gemini', 'vertex'], default='antigravity')
     options.add_argument('--only', choices=CLIENTS, help='one client')
     options = options.parse_args()
     with Stack() as stack:
@@ -157,22 +158,20 @@ def main():
         base = f'http://127.0.0.1:{port}'
         fake = ['--listen', f'127.0.0.1:{port}', '--tokens-out', 'tokens.json', '--keep-requests', '10000', '--event-delay', '5']
         stack.start('fake-google', fake).wait_for(str(port))
-        tokens = stack.token_service(TOKENS_FILE='tokens.json')
-        balancer = Balancer(lambda: stack.gateway(tokens.address, ANTIGRAVITY_BASE_URLS=base))
+        tokens = stack.token_service(TOKENS_FILE='tokens.json', DEFAULT_UPSTREAM=options.upstream)
+        hosts = {'ANTIGRAVITY_BASE_URLS': base, 'GEMINI_BASE_URL': base, 'VERTEX_BASE_URL': base}
+        balancer = Balancer(lambda: stack.gateway(tokens.address, **hosts))
         stack.callback(balancer.close)
         google = Google(base)
-        for script, kind in CLIENTS.items():
+        for script, where in CLIENTS.items():
             if options.only not in (None, script):
                 continue
-            folder = getattr(options, kind)
-            if not folder:
-                raise SystemExit(f'{script} needs --{kind}')
-            folder = os.path.abspath(folder)
-            path = os.path.join(HERE, script)
-            program = os.path.join(folder, 'bin', 'python')
-            if kind == 'node':
+            folder = os.path.abspath(getattr(options, where))
+            program, path = os.path.join(folder, 'bin', 'python'), os.path.join(HERE, script)
+            if script.endswith('.mjs'):
                 # Node looks for packages beside the script.
                 program, path = 'node', shutil.copy(path, folder)
+                stack.callback(os.remove, path)
             home = os.path.join(stack.folder, 'home')
             os.makedirs(home, exist_ok=True)
             env = {**clean_env(), 'HOME': home, 'GATEWAY_URL': balancer.url, 'GATEWAY_KEY': API_KEY, 'MODEL': MODEL, 'OPENAI_API_KEY': API_KEY,
@@ -183,7 +182,7 @@ def main():
             counted, requests = judge(google)
             print(f'{ran.stdout.strip().splitlines()[-1]}: {requests} requests, {counted["issued"]} signatures issued on calls, all came back')
         dummies(google, balancer.url)
-        print(f'a dummy where history had none; {balancer.turn} requests over 2 gateways, {balancer.turn // 3} restarts')
+        print(f'a dummy where history had none; {balancer.turn} requests over 2 gateways, {balancer.turn // 3} restarts, {options.upstream}')
 
 
 if __name__ == '__main__':

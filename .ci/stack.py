@@ -1,5 +1,5 @@
 """Starts the real processes on loopback ports of their own, and ends them again."""
-import contextlib, json, os, re, signal, socket, subprocess, sys, tempfile, time, urllib.request
+import contextlib, json, os, re, signal, socket, subprocess, tempfile, time, urllib.request
 
 BIN = os.environ.get('BIN_DIR') or os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'target', 'release')
 API_KEY = 'sk-ci-0123456789abcdef'

@@ -22,8 +22,9 @@ use crate::{
 const MODEL: &str = "gemini-2.5-flash";
 const PROMPT: &str = "Which way did this message go? Client, gateway, token-service, Google; and \
                       the answer came back over the same gateway, one event at a time.";
-/// The port that the README's examples name.
+/// The ports that the README's examples name.
 const PORT: u16 = 8000;
+const TOKEN_SERVICE_PORT: u16 = 50051;
 
 /// What `demo` takes.
 #[derive(Debug, clap::Args)]
@@ -76,6 +77,8 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
             text_chunks: 40,
             first_event_delay: Duration::from_millis(150),
             event_delay: Duration::from_millis(25),
+            // So that whoever tries the commands can add projects that work.
+            any_refresh_token_with_prefix: Some("1//".to_owned()),
             ..fake_google::Config::with_accounts(3)
         },
         true,
@@ -83,7 +86,12 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     .await?;
     let folder = tempfile::tempdir()?;
     let api_key = format!("sk-demo-{}", secret::generate()?.expose_secret());
-    let environment = environment(&google, folder.path(), free_port(arguments.port).await?)?;
+    let port = match arguments.port {
+        Some(port) => port,
+        None => free_port(PORT).await,
+    };
+    let token_service_port = free_port(TOKEN_SERVICE_PORT).await;
+    let environment = environment(&google, folder.path(), port, token_service_port)?;
     let environment = Environment::of(
         environment
             .into_iter()
@@ -110,7 +118,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     if done.is_err() || arguments.once {
         shutdown.drain.cancel();
     } else if !shutdown.drain.is_cancelled() {
-        terminal::line(snippets(&base, &api_key));
+        terminal::line(snippets(&stack, &base, &api_key));
     }
     let served = stack.run().await;
     google.stop().await;
@@ -122,6 +130,7 @@ fn environment(
     google: &Running,
     folder: &Path,
     port: u16,
+    token_service_port: u16,
 ) -> Result<Vec<(&'static str, String)>, Failure> {
     let url = google.base_url();
     let write = |name: &str, text: &str| {
@@ -158,7 +167,12 @@ fn environment(
             "UPSTREAM_CA_FILE",
             write("ca.pem", google.ca_pem().unwrap_or_default())?,
         ),
-        ("TOKEN_SERVICE_LISTEN", "127.0.0.1:0".to_owned()),
+        (
+            "TOKEN_SERVICE_LISTEN",
+            format!("{}:{token_service_port}", Ipv4Addr::LOCALHOST),
+        ),
+        // Of every OAuth client, so that none is asked about at Google.
+        ("OAUTH_TOKEN_URL", format!("{url}/token")),
         ("ANTIGRAVITY_BASE_URLS", url.clone()),
         ("GEMINI_BASE_URL", url.clone()),
         ("VERTEX_BASE_URL", url),
@@ -168,16 +182,13 @@ fn environment(
     ])
 }
 
-/// The port that was asked for, else the usual one when nobody has it.
-async fn free_port(asked: Option<u16>) -> Result<u16, Failure> {
-    if let Some(port) = asked {
-        return Ok(port);
-    }
-    match TcpListener::bind((Ipv4Addr::LOCALHOST, PORT)).await {
-        Ok(_) => Ok(PORT),
+/// The usual port when nobody has it, else any.
+async fn free_port(usual: u16) -> u16 {
+    match TcpListener::bind((Ipv4Addr::LOCALHOST, usual)).await {
+        Ok(_) => usual,
         Err(_) => {
-            terminal::line(format!("Port {PORT} is taken; using another one."));
-            Ok(0)
+            terminal::line(format!("Port {usual} is taken; using another one."));
+            0
         }
     }
 }
@@ -291,9 +302,16 @@ fn texts(unread: &mut Vec<u8>) -> Result<Vec<String>, Failure> {
     Ok(texts)
 }
 
-fn snippets(base: &str, api_key: &str) -> String {
+fn snippets(stack: &Stack, base: &str, api_key: &str) -> String {
+    let token_service = stack.token_service.address;
+    let admin_token = stack.admin_token.expose_secret();
     format!(
         r#"Try it from another terminal:
+
+export OPENAI_BASE_URL={base}
+export OPENAI_API_KEY={api_key}
+export TOKEN_SERVICE_URL=http://{token_service}
+export ADMIN_TOKEN={admin_token}
 
 curl -N {base}/chat/completions \
   -H "Authorization: Bearer {api_key}" \
@@ -307,6 +325,7 @@ answer = client.chat.completions.create(
 )
 print(answer.choices[0].message.content)
 
+With the exports, every example of the README runs here as it stands.
 Ctrl-C ends it; nothing is left behind.
 "#
     )

@@ -26,9 +26,10 @@ Examples:
 `antigravity-gateway --help` lists every environment variable.";
 
 pub(crate) const DEMO: &str = "\
-Starts a fake Google, the token-service and the gateway on loopback ports, with three made-up
-projects, a database in memory and HTTPS between them; streams a chat through all of it; and
-serves on until Ctrl-C. Reads no configuration, needs no network, leaves nothing behind.
+Starts a fake Google, the token-service and the gateway on loopback ports (8000 and 50051 when
+they are free), with three made-up projects, a database in memory and HTTPS between them;
+streams a chat through all of it; and serves on until Ctrl-C. Reads no configuration, needs no
+network, leaves nothing behind.
 
 Examples:
   antigravity-gateway demo
@@ -62,6 +63,26 @@ Google Cloud console.
 Examples:
   antigravity-gateway oauth-clients put 123-abc.apps.googleusercontent.com --secret-file secret.txt
   antigravity-gateway oauth-clients list";
+
+pub(crate) const INIT: &str = "\
+What is there stays as it is. Containers run it once before the services; `serve` and
+token-service do the same for themselves.
+
+Examples:
+  antigravity-gateway init
+  antigravity-gateway init --gateway-folder /gateway --tokens-file /import/tokens.json \\
+    --owner 65532:65532";
+
+pub(crate) const SECRET: &str = "\
+Examples:
+  export OPENAI_API_KEY=$(antigravity-gateway secret api_key)
+  antigravity-gateway secret encryption_key > backup/encryption.key";
+
+pub(crate) const HEALTHCHECK: &str = "\
+Asks the addresses of HOST, PORT and TOKEN_SERVICE_LISTEN, as `serve` reads them.
+
+Examples:
+  antigravity-gateway healthcheck && echo healthy";
 
 /// Every variable of both services, each once.
 pub(crate) fn variables() -> String {

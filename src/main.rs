@@ -6,7 +6,9 @@ mod demo;
 mod failure;
 mod health;
 mod help;
+mod init;
 mod serve;
+mod show;
 mod stack;
 mod table;
 mod terminal;
@@ -50,7 +52,14 @@ enum Command {
     /// List, add and remove the OAuth clients that minted the refresh tokens.
     #[command(subcommand, after_help = help::OAUTH_CLIENTS)]
     OauthClients(admin::oauth_clients::Command),
+    /// Make what a first start would make, for services that run apart.
+    #[command(after_help = help::INIT)]
+    Init(init::Arguments),
+    /// Print a secret that was made at the first start.
+    #[command(after_help = help::SECRET)]
+    Secret(show::Arguments),
     /// Exit with 0 when both services on this machine are healthy, else with 1.
+    #[command(after_help = help::HEALTHCHECK)]
     Healthcheck,
 }
 
@@ -88,6 +97,8 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Export(export) => admin::export::run(&environment, export).await,
         Command::Projects(command) => admin::projects::run(&environment, command).await,
         Command::OauthClients(command) => admin::oauth_clients::run(&environment, command).await,
+        Command::Init(init) => init::run(&environment, &init),
+        Command::Secret(secret) => show::run(&environment, &secret),
         Command::Healthcheck => health::run(&environment).await,
     }
 }

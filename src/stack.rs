@@ -1,22 +1,27 @@
 //! The gateway and the token-service in one process: how they find each other, and in
 //! which order they start and end.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::Path,
+};
 
 use antigravity_runtime::{
     config::{ConfigError, Environment, Var},
-    secret::{self, SecretFile},
+    secret::{self, SecretFile, SecretFileError},
     shutdown::Shutdown,
 };
-use gateway::{api_keys::ApiKeys, config::Defaults};
-use secrecy::SecretString;
+use gateway::{
+    api_keys::ApiKeys,
+    config::{API_KEY_FILE, Defaults},
+};
+use secrecy::{ExposeSecret as _, SecretString};
 use token_service::{Secrets, config::Database};
 use tokio::{net::TcpListener, task::JoinHandle, time::Duration};
 
 use crate::failure::Failure;
 
-/// Where the gateway's first API key is kept, beside the database.
-const API_KEY: &str = "api_key";
 /// Between two looks at a token-service that is still starting.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -43,7 +48,7 @@ pub(crate) struct Configs {
     /// The token-service's.
     pub(crate) token_service: token_service::Config,
     /// Whether the gateway is to use a key of its own making, as none is configured.
-    own_api_key: bool,
+    pub(crate) own_api_key: bool,
 }
 
 impl Configs {
@@ -217,12 +222,13 @@ impl Stack {
         if own_api_key {
             let key = match config.database.folder() {
                 Some(folder) => {
-                    let file = secret::read_or_create(&folder.join(API_KEY), secret::generate)?;
+                    let file =
+                        secret::read_or_create(&folder.join(API_KEY_FILE), secret::generate)?;
                     let key = file.secret.clone();
                     api_key = Some(file);
                     key
                 }
-                None => secret::generate()?,
+                None => new_api_key()?,
             };
             gateway.api_keys = ApiKeys::single("default", key);
         }
@@ -268,6 +274,20 @@ impl Stack {
         let stopped = self.token_service.stop(&self.shutdown).await;
         served.and(stopped)
     }
+}
+
+/// The API key that is used while none is configured, in its file beside the database.
+///
+/// # Errors
+/// A file that cannot be read or made.
+pub(crate) fn api_key_file(folder: &Path) -> Result<SecretFile, SecretFileError> {
+    secret::read_or_create(&folder.join(API_KEY_FILE), new_api_key)
+}
+
+/// As OpenAI's look: some programs refuse others.
+fn new_api_key() -> io::Result<SecretString> {
+    let random = secret::generate()?;
+    Ok(format!("sk-{}", random.expose_secret()).into())
 }
 
 /// Opens a listener; `variables` set its address.

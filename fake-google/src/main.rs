@@ -39,6 +39,9 @@ struct Options {
     /// Where to write a tokens.json that names every account and this server's token endpoint.
     #[arg(long, value_name = "FILE")]
     tokens_out: Option<PathBuf>,
+    /// The URL that tokens.json names, when that is not where it listens: as others reach it.
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
     /// How many accounts there are, each with a project of its own (fake-project-1, …).
     #[arg(long, default_value_t = 3, value_name = "N")]
     projects: usize,
@@ -103,7 +106,8 @@ async fn main() -> anyhow::Result<()> {
     };
     let config = options.config();
     if let Some(file) = &options.tokens_out {
-        write(file, &tokens_file(&config, &url))?;
+        let reached = options.public_url.as_deref().unwrap_or(&url);
+        write(file, &tokens_file(&config, reached.trim_end_matches('/')))?;
     }
     println!("{url}");
     let shutdown = CancellationToken::new();

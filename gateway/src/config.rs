@@ -1,11 +1,16 @@
 //! Everything an operator can set on the gateway, read once.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use antigravity_runtime::{
     clock::Clock,
     config::{self, ConfigError, Environment, Var, parsed},
-    telemetry,
+    secret, telemetry,
+    variables::{CONNECT_TIMEOUT, GATEWAY_TOKEN, LOG_FORMAT, LOG_LEVEL, UPSTREAM_CA_FILE},
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::SecretString;
@@ -17,7 +22,7 @@ const API_KEYS: Var = Var {
     default: "",
     help: "The keys that clients may use: a JSON list, or comma-separated, each a key or name=key, \
            or [{\"name\": …, \"key\": …}]. Not set: antigravity-gateway makes one at its first \
-           start, in api_key beside the database.",
+           start, in api_key beside the database; a gateway on its own reads data/api_key.",
     secret: true,
 };
 const HOST: Var = Var {
@@ -37,12 +42,6 @@ const TOKEN_SERVICE_URL: Var = Var {
     default: "http://127.0.0.1:50051",
     help: "Where the token-service is; antigravity-gateway serve brings its own.",
     secret: false,
-};
-const GATEWAY_TOKEN: Var = Var {
-    name: "GATEWAY_TOKEN",
-    default: "",
-    help: "The bearer token that gateways show to the token-service.",
-    secret: true,
 };
 const ADMIN_LISTEN: Var = Var {
     name: "ADMIN_LISTEN",
@@ -74,12 +73,6 @@ const UPSTREAM_HEADERS: Var = Var {
     help: "Extra headers on every request to Google, as a JSON object of names and values.",
     secret: true,
 };
-const UPSTREAM_CA_FILE: Var = Var {
-    name: "UPSTREAM_CA_FILE",
-    default: "",
-    help: "A PEM file of certificate authorities to trust besides the system's.",
-    secret: false,
-};
 const DEFAULT_STREAM: Var = Var {
     name: "DEFAULT_STREAM",
     default: "false",
@@ -103,12 +96,6 @@ const SIGNATURE_ID_LIMIT: Var = Var {
     name: "SIGNATURE_ID_LIMIT",
     default: "4096",
     help: "Thought signatures ride in tool call ids of up to so many characters; 0: never.",
-    secret: false,
-};
-const CONNECT_TIMEOUT: Var = Var {
-    name: "CONNECT_TIMEOUT",
-    default: "10s",
-    help: "For a connection to Google, TLS included.",
     secret: false,
 };
 const FIRST_BYTE_TIMEOUT: Var = Var {
@@ -165,18 +152,6 @@ const SHUTDOWN_GRACE: Var = Var {
     name: "SHUTDOWN_GRACE",
     default: "300s",
     help: "Running requests may go on for so long after that.",
-    secret: false,
-};
-const LOG_FORMAT: Var = Var {
-    name: "LOG_FORMAT",
-    default: "text",
-    help: "text or json.",
-    secret: false,
-};
-const LOG_LEVEL: Var = Var {
-    name: "LOG_LEVEL",
-    default: "info",
-    help: "error, warn, info, debug, trace, or a filter such as info,gateway=debug.",
     secret: false,
 };
 
@@ -329,7 +304,7 @@ impl Logging {
     }
 }
 
-/// What the all-in-one binary knows without asking the operator.
+/// What is known without asking the operator.
 #[derive(Clone, Debug, Default)]
 pub struct Defaults {
     /// The key that was made at the first start.
@@ -338,6 +313,30 @@ pub struct Defaults {
     pub gateway_token: Option<SecretString>,
     /// Where the token-service of this process listens.
     pub token_service_url: Option<String>,
+}
+
+/// The file, beside the database, of the API key that is made at the first start.
+pub const API_KEY_FILE: &str = "api_key";
+/// The file, beside the database, of the gateways' token.
+pub const GATEWAY_TOKEN_FILE: &str = "gateway_token";
+
+impl Defaults {
+    /// Those of a gateway on its own: the secrets that a first start has left in `folder`,
+    /// and that are not set otherwise.
+    ///
+    /// # Errors
+    /// A file that is there and cannot be read, or is empty.
+    pub fn from_folder(environment: &Environment, folder: &Path) -> Result<Self, ConfigError> {
+        let kept = |var: &Var, file: &str| match environment.raw(var)? {
+            Some(_) => Ok(None),
+            None => Ok::<_, ConfigError>(secret::read(&folder.join(file))?),
+        };
+        Ok(Self {
+            api_key: kept(&API_KEYS, API_KEY_FILE)?,
+            gateway_token: kept(&GATEWAY_TOKEN, GATEWAY_TOKEN_FILE)?,
+            token_service_url: None,
+        })
+    }
 }
 
 impl Config {
@@ -361,7 +360,8 @@ impl Config {
                     return Err(ConfigError::Missing {
                         name: API_KEYS.name.to_owned(),
                         remedy: "set it, or API_KEYS_FILE, to the keys that clients may use, such \
-                                 as API_KEYS='[\"<a long random text>\"]'"
+                                 as API_KEYS='[\"<a long random text>\"]' (there is no \
+                                 data/api_key either)"
                             .to_owned(),
                     });
                 }
@@ -383,7 +383,7 @@ impl Config {
             None => defaults.gateway_token.ok_or_else(|| ConfigError::Missing {
                 name: GATEWAY_TOKEN.name.to_owned(),
                 remedy: "set it, or GATEWAY_TOKEN_FILE, to the token-service's (it keeps one in \
-                         data/gateway_token)"
+                         gateway_token beside its database; there is no data/gateway_token here)"
                     .to_owned(),
             })?,
         };

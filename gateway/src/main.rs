@@ -1,6 +1,9 @@
 //! The gateway as a process of its own.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use antigravity_runtime::{
     config::{self, Environment},
@@ -10,6 +13,16 @@ use antigravity_runtime::{
 use anyhow::Context as _;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use gateway::config::{Config, Defaults, Logging, VARS};
+
+/// Where a token-service in the same folder keeps its secrets by default.
+const FOLDER: &str = "data";
+const EXAMPLES: &str = "\
+Examples:
+  gateway                                            with data/api_key and data/gateway_token
+  TOKEN_SERVICE_URL=http://tokens:50051 HOST=0.0.0.0 gateway
+  gateway healthcheck
+
+Exit status: 0 done; 1 failed; 2 wrong configuration or usage.";
 
 /// Serves the OpenAI HTTP API and answers with Gemini.
 #[derive(Debug, Parser)]
@@ -33,7 +46,10 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let help = config::help("Environment variables:", VARS);
+    let help = format!(
+        "{EXAMPLES}\n\n{}",
+        config::help("Environment variables:", VARS)
+    );
     let command = Arguments::command().after_help(help);
     let arguments = match Arguments::from_arg_matches(&command.get_matches()) {
         Ok(arguments) => arguments,
@@ -52,7 +68,8 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let environment = Environment::load(arguments.env_file.as_deref())?;
     let logging = Logging::from_environment(&environment)?;
-    let config = Config::from_environment(&environment, Defaults::default())?;
+    let kept = Defaults::from_folder(&environment, Path::new(FOLDER))?;
+    let config = Config::from_environment(&environment, kept)?;
     if let Some(Command::Healthcheck) = arguments.command {
         return gateway::health::check(config.listen)
             .await

@@ -11,7 +11,7 @@ use std::{
 
 use secrecy::SecretString;
 
-use crate::dotenv;
+use crate::{dotenv, secret::SecretFileError};
 
 /// A variable that an operator can set.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +47,9 @@ pub enum ConfigError {
         /// What to do.
         remedy: String,
     },
+    /// The file of a secret that is not set otherwise.
+    #[error(transparent)]
+    SecretFile(#[from] SecretFileError),
     /// A `.env` file that cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     Unreadable {

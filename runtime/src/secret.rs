@@ -142,6 +142,30 @@ pub fn read_or_create(
     })
 }
 
+/// Makes `path` hold exactly `bytes`, readable by its owner alone (mode 0600). A reader
+/// sees the old file or the new one, never a part.
+///
+/// # Errors
+/// As the system says.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let draft = path.with_extension(format!("new-{}", std::process::id()));
+    // One that was left by a process of the same number may be readable by others.
+    match std::fs::remove_file(&draft) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = private_file(&draft)?;
+    let replaced = file
+        .write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .and_then(|()| std::fs::rename(&draft, path));
+    if replaced.is_err() {
+        // The failure to write is what is told.
+        let _ = std::fs::remove_file(&draft);
+    }
+    replaced
+}
+
 /// The secret that `path` keeps; `None` when there is no such file.
 ///
 /// # Errors
@@ -207,6 +231,27 @@ mod tests {
             assert_eq!(mode & 0o777, 0o600);
         }
         assert!(!format!("{first:?}").contains(first.secret.expose_secret()));
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole_and_private() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("tokens.json");
+        std::fs::write(&path, "old and open").expect("written");
+        replace(&path, b"new").expect("replaced");
+        assert_eq!(std::fs::read(&path).expect("read"), b"new");
+        assert_eq!(std::fs::read_dir(folder.path()).expect("read").count(), 1);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = std::fs::metadata(&path)
+                .expect("there")
+                .permissions()
+                .mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+        assert!(replace(folder.path(), b"x").is_err(), "a folder stays");
+        assert!(replace(&folder.path().join("no/such"), b"x").is_err());
     }
 
     #[test]

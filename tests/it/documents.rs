@@ -1,11 +1,13 @@
-//! README and .env.example tell every variable, and only those there are, in the words
-//! of `--help`. `UPDATE_DOCUMENTS=1 cargo test` rewrites them.
+//! The READMEs and .env.example tell every variable, and only those there are, in the
+//! words of `--help`. `UPDATE_DOCUMENTS=1 cargo test` rewrites them; what the Chinese
+//! README says of each is in variables.zh-CN.json, beside the English that it translates.
 
-use std::{fmt::Write as _, fs, path::PathBuf};
+use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf};
 
 use antigravity_runtime::config::Var;
+use serde::Deserialize;
 
-use crate::support::Folder;
+use crate::{help_table, support::Folder};
 
 const BEGIN: &str = "<!-- variables: begin -->\n";
 const END: &str = "<!-- variables: end -->\n";
@@ -34,21 +36,33 @@ fn name(var: &Var) -> String {
     }
 }
 
-fn table() -> String {
+fn table(titles: [&str; 3], default: &str, told: impl Fn(&Var) -> String) -> String {
     let mut text = String::new();
-    for (title, vars) in groups() {
-        let _ = writeln!(text, "| {title} | default | |\n| --- | --- | --- |");
+    for ((_, vars), title) in groups().iter().zip(titles) {
+        let _ = writeln!(text, "| {title} | {default} | |\n| --- | --- | --- |");
         for var in vars {
             let default = match var.default {
                 "" => String::new(),
                 default => format!("`{}`", default.replace(',', "`, `")),
             };
-            let help = var.help.replace('|', "\\|");
-            let _ = writeln!(text, "| {} | {default} | {help} |", name(&var));
+            let help = told(var).replace('|', "\\|");
+            let _ = writeln!(text, "| {} | {default} | {help} |", name(var));
         }
         text.push('\n');
     }
     text
+}
+
+/// What a variable's help is in Chinese.
+#[derive(Deserialize)]
+struct Translation {
+    /// The English that was translated.
+    of: String,
+    zh: String,
+}
+
+fn translations() -> BTreeMap<String, Translation> {
+    serde_json::from_str(include_str!("variables.zh-CN.json")).unwrap()
 }
 
 fn env_example() -> String {
@@ -86,16 +100,45 @@ fn hold(file: &str, expected: &str) {
     );
 }
 
-#[test]
-fn the_readme_tells_every_variable() {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("README.md");
+/// Holds the table between the marks of a README.
+#[track_caller]
+fn hold_table(file: &str, table: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file);
     let readme = fs::read_to_string(path).unwrap();
     let (before, rest) = readme.split_once(BEGIN).unwrap();
     let (_, after) = rest.split_once(END).unwrap();
-    hold(
-        "README.md",
-        &format!("{before}{BEGIN}{}{END}{after}", table()),
-    );
+    hold(file, &format!("{before}{BEGIN}{table}{END}{after}"));
+}
+
+#[test]
+fn the_readme_tells_every_variable() {
+    let titles = ["Gateway", "Token-service", "Both"];
+    let table = table(titles, "default", |var| var.help.to_owned());
+    hold_table("README.md", &table);
+}
+
+#[test]
+fn the_chinese_readme_tells_every_variable() {
+    let translations = translations();
+    let table = table(["gateway", "token-service", "两者"], "默认值", |var| {
+        let Some(translation) = translations.get(var.name) else {
+            panic!("{} is not translated in variables.zh-CN.json", var.name);
+        };
+        assert_eq!(
+            translation.of, var.help,
+            "the help of {} has changed since it was translated in variables.zh-CN.json",
+            var.name
+        );
+        translation.zh.clone()
+    });
+    hold_table("README.zh-CN.md", &table);
+    let known: Vec<_> = groups().into_iter().flat_map(|(_, vars)| vars).collect();
+    for name in translations.keys() {
+        assert!(
+            known.iter().any(|var| var.name == name),
+            "{name} is no variable"
+        );
+    }
 }
 
 #[test]
@@ -120,16 +163,15 @@ fn the_example_is_the_defaults() {
 }
 
 #[test]
-fn help_tells_every_variable_and_command() {
+fn the_table_is_what_help_tells() {
+    let help = Folder::new().run(&["--help"], &[]).exits_with(0);
+    help_table::hold(&help.stdout, &["Gateway", "Token-service", "Both"]);
+}
+
+#[test]
+fn each_command_helps() {
     let folder = Folder::new();
     let help = folder.run(&["--help"], &[]).exits_with(0);
-    for (_, vars) in groups() {
-        for var in vars {
-            let lines = help.stdout.lines();
-            let told = lines.filter(|line| line.split_whitespace().next() == Some(var.name));
-            assert_eq!(told.count(), 1, "{}", var.name);
-        }
-    }
     for command in [
         "serve",
         "demo",
@@ -137,10 +179,23 @@ fn help_tells_every_variable_and_command() {
         "export",
         "projects",
         "oauth-clients",
+        "init",
+        "secret",
+        "healthcheck",
     ] {
         help.says(&format!("\n  {command}"));
         let own = folder.run(&[command, "--help"], &[]).exits_with(0);
-        own.says("Examples:");
+        own.says("Examples:").says("Usage:");
+    }
+    for part in ["projects", "oauth-clients"] {
+        let own = folder.run(&[part, "--help"], &[]).exits_with(0);
+        let (_, commands) = own.stdout.split_once("Commands:\n").unwrap();
+        let commands = commands.lines().take_while(|line| !line.is_empty());
+        let names = commands.filter_map(|line| line.split_whitespace().next());
+        for command in names.filter(|name| *name != "help") {
+            let help = folder.run(&[part, command, "--help"], &[]).exits_with(0);
+            help.says("Usage:");
+        }
     }
     folder
         .run(&["--version"], &[])

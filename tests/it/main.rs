@@ -9,6 +9,9 @@
 mod admin;
 mod demo;
 mod documents;
+mod help_table;
+mod init;
+mod readmes;
 mod refusals;
 mod serve;
 mod support;

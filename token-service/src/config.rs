@@ -13,6 +13,7 @@ use antigravity_runtime::{
     clock::Clock,
     config::{ConfigError, Environment, Var, base_url, duration, parsed, positive_duration},
     secret, telemetry,
+    variables::{CONNECT_TIMEOUT, GATEWAY_TOKEN, LOG_FORMAT, LOG_LEVEL, UPSTREAM_CA_FILE},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -58,13 +59,6 @@ const TOKEN_SERVICE_LISTEN: Var = Var {
     help: "Address of the gRPC listener. Port 0: any free one, which the log names.",
     secret: false,
 };
-const GATEWAY_TOKEN: Var = Var {
-    name: "GATEWAY_TOKEN",
-    default: "",
-    help: "Bearer token of the gateways. Not set: gateway_token beside the database, made at \
-           the first start.",
-    secret: true,
-};
 const ADMIN_TOKEN: Var = Var {
     name: "ADMIN_TOKEN",
     default: "",
@@ -77,30 +71,6 @@ const OAUTH_TOKEN_URL: Var = Var {
     default: "",
     help: "Where access tokens are refreshed. Set, it overrides the token_url of every OAuth \
            client; otherwise a client without one uses https://oauth2.googleapis.com/token.",
-    secret: false,
-};
-const UPSTREAM_CA_FILE: Var = Var {
-    name: "UPSTREAM_CA_FILE",
-    default: "",
-    help: "Certificates (PEM) that are trusted beside the system's, for a proxy that opens TLS.",
-    secret: false,
-};
-const CONNECT_TIMEOUT: Var = Var {
-    name: "CONNECT_TIMEOUT",
-    default: "10s",
-    help: "How long a connection to Google may take.",
-    secret: false,
-};
-const LOG_FORMAT: Var = Var {
-    name: "LOG_FORMAT",
-    default: "text",
-    help: "Log lines on standard error: text or json.",
-    secret: false,
-};
-const LOG_LEVEL: Var = Var {
-    name: "LOG_LEVEL",
-    default: "info",
-    help: "trace, debug, info, warn, error or off; or a filter such as info,token_service=debug.",
     secret: false,
 };
 

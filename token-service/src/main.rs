@@ -11,6 +11,14 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use token_service::{Config, Error, config::VARS, healthcheck, serve};
 use tokio::net::TcpListener;
 
+const EXAMPLES: &str = "\
+Examples:
+  token-service                                      with data/tokens.db and data/tokens.json
+  TOKEN_SERVICE_LISTEN=0.0.0.0:50051 LOG_FORMAT=json token-service
+  token-service healthcheck
+
+Exit status: 0 done; 1 failed; 2 wrong configuration or usage.";
+
 /// Keeps Google projects and hands out fresh access tokens to gateways, over gRPC.
 #[derive(Debug, Parser)]
 #[command(name = "token-service", version)]
@@ -33,7 +41,10 @@ enum Command {
 
 fn main() -> ExitCode {
     let matches = Arguments::command()
-        .after_help(config::help("Environment variables:", VARS))
+        .after_help(format!(
+            "{EXAMPLES}\n\n{}",
+            config::help("Environment variables:", VARS)
+        ))
         .get_matches();
     let arguments = match Arguments::from_arg_matches(&matches) {
         Ok(arguments) => arguments,

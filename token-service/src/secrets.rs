@@ -57,10 +57,12 @@ pub enum SecretsError {
     Randomness(io::Error),
 }
 
-/// The file names, beside the database.
-const GATEWAY_TOKEN: &str = "gateway_token";
-const ADMIN_TOKEN: &str = "admin_token";
-const ENCRYPTION_KEY: &str = "encryption.key";
+/// The file of the gateways' token, beside the database.
+pub const GATEWAY_TOKEN: &str = "gateway_token";
+/// The file of the operators' token, beside the database.
+pub const ADMIN_TOKEN: &str = "admin_token";
+/// The file of the key that seals secrets, beside the database.
+pub const ENCRYPTION_KEY: &str = "encryption.key";
 
 impl Secrets {
     /// The secrets of the configuration; those that are not set are read from their

@@ -12,5 +12,6 @@ mod failover;
 mod outputs;
 mod pools;
 mod remote_media;
+mod process;
 mod support;
 mod token_service_away;

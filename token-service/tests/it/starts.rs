@@ -305,3 +305,16 @@ async fn a_bad_entry_does_not_keep_the_service_from_starting() {
     assert_eq!(ids(&mut admin).await, ["fake-project-1"]);
     service.stop().await;
 }
+
+#[path = "../../../tests/it/help_table.rs"]
+mod help_table;
+
+#[tokio::test]
+async fn the_readmes_table_is_what_help_tells() {
+    let google = google(1).await;
+    let done = binary(&Home::new(&google), &[], &["--help"]);
+    assert!(done.status.success());
+    let help = String::from_utf8(done.stdout).unwrap();
+    assert!(help.contains("Examples:") && help.contains("healthcheck"));
+    help_table::hold(&help, &["Token-service", "Both"]);
+}

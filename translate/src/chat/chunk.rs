@@ -1,20 +1,11 @@
-//! What stands around the deltas of a stream.
+//! What stands around the choices of an answer, and around the deltas of its chunks.
 
-use super::write::Ending;
-use crate::json::write_string;
-
-/// What every chunk of an answer, or the whole answer, begins with: up to the bracket that
-/// opens its choices.
-pub(super) fn prefix(object: &str, id: &str, created: i64, model: &str) -> Vec<u8> {
-    let mut prefix = Vec::with_capacity(160);
-    prefix.extend_from_slice(b"{\"id\":");
-    write_string(&mut prefix, id);
-    prefix.extend_from_slice(format!(",\"object\":\"{object}\"").as_bytes());
-    prefix.extend_from_slice(format!(",\"created\":{created},\"model\":").as_bytes());
-    write_string(&mut prefix, model);
-    prefix.extend_from_slice(b",\"choices\":[");
-    prefix
-}
+use super::{
+    choice::Frame,
+    reply::{Settings, Shape},
+    write::{self, Ending},
+};
+use crate::{gemini::usage::Usage, json::write_string};
 
 /// Writes a chunk of one choice.
 pub(super) struct Chunk<'c> {
@@ -50,6 +41,81 @@ impl Chunk<'_> {
             out.extend_from_slice(b",\"usage\":null");
         }
         out.extend_from_slice(b"}\n\n");
+    }
+}
+
+/// Puts together what the choices were told with, which were asked for one by one: the
+/// end of a stream whose chunks went out, or the whole answer.
+#[must_use]
+pub fn assemble(settings: &Settings, choices: &[Vec<u8>], usage: Option<Usage>) -> Vec<u8> {
+    let prefix = settings.prefix();
+    let mut out = Vec::new();
+    if settings.shape == Shape::Object {
+        out.extend_from_slice(&prefix);
+        out.extend_from_slice(&choices.join(&b','));
+    }
+    settings.finish(&prefix, usage, &mut out);
+    out
+}
+
+impl Settings {
+    /// What every chunk, or the object, begins with: up to the bracket that opens its
+    /// choices.
+    pub(super) fn prefix(&self) -> Vec<u8> {
+        let object = match self.shape {
+            Shape::Stream { .. } => "chat.completion.chunk",
+            Shape::Object => "chat.completion",
+        };
+        let mut prefix = Vec::with_capacity(160);
+        prefix.extend_from_slice(b"{\"id\":");
+        write_string(&mut prefix, &self.id);
+        prefix.extend_from_slice(format!(",\"object\":\"{object}\"").as_bytes());
+        prefix.extend_from_slice(format!(",\"created\":{},\"model\":", self.created).as_bytes());
+        write_string(&mut prefix, &self.model);
+        prefix.extend_from_slice(b",\"choices\":[");
+        prefix
+    }
+
+    /// Appends what comes behind the choices. Clients rely on there being counts, also when
+    /// Google told none.
+    pub(super) fn finish(&self, prefix: &[u8], usage: Option<Usage>, out: &mut Vec<u8>) {
+        let usage = usage.unwrap_or_default();
+        match self.shape {
+            Shape::Object => {
+                out.extend_from_slice(b"],\"usage\":");
+                write::usage(out, &usage);
+                out.push(b'}');
+            }
+            Shape::Stream { include_usage } => {
+                if include_usage {
+                    out.extend_from_slice(b"data: ");
+                    out.extend_from_slice(prefix);
+                    out.extend_from_slice(b"],\"usage\":");
+                    write::usage(out, &usage);
+                    out.extend_from_slice(b"}\n\n");
+                }
+                out.extend_from_slice(b"data: [DONE]\n\n");
+            }
+        }
+    }
+
+    pub(super) fn frame(&self) -> Frame<'_> {
+        Frame {
+            id: &self.id,
+            created: self.created,
+            audio: self.audio,
+        }
+    }
+
+    pub(super) fn chunk<'c>(&self, prefix: &'c [u8], index: u32) -> Chunk<'c> {
+        Chunk {
+            prefix,
+            counted: self.shape
+                == Shape::Stream {
+                    include_usage: true,
+                },
+            index,
+        }
     }
 }
 

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 
 use serde_json::value::RawValue;
 
+pub use super::chunk::assemble;
 use super::{
     audio::AudioFormat,
-    choice::{Choice, Choices, Delta, Frame},
-    chunk::{self, Chunk, null},
+    choice::{Choice, Choices, Delta},
+    chunk::null,
     names::Names,
     write::{self, Ending, Members, ToolCall},
 };
@@ -473,73 +474,6 @@ impl Reply {
                 out.push(b',');
             }
             choice.write(frame, out);
-        }
-    }
-}
-
-/// Puts together what the choices were told with, which were asked for one by one: the
-/// end of a stream whose chunks went out, or the whole answer.
-#[must_use]
-pub fn assemble(settings: &Settings, choices: &[Vec<u8>], usage: Option<Usage>) -> Vec<u8> {
-    let prefix = settings.prefix();
-    let mut out = Vec::new();
-    if settings.shape == Shape::Object {
-        out.extend_from_slice(&prefix);
-        out.extend_from_slice(&choices.join(&b','));
-    }
-    settings.finish(&prefix, usage, &mut out);
-    out
-}
-
-impl Settings {
-    /// What every chunk, or the object, begins with.
-    fn prefix(&self) -> Vec<u8> {
-        let object = match self.shape {
-            Shape::Stream { .. } => "chat.completion.chunk",
-            Shape::Object => "chat.completion",
-        };
-        chunk::prefix(object, &self.id, self.created, &self.model)
-    }
-
-    /// Appends what comes behind the choices. Clients rely on there being counts, also when
-    /// Google told none.
-    fn finish(&self, prefix: &[u8], usage: Option<Usage>, out: &mut Vec<u8>) {
-        let usage = usage.unwrap_or_default();
-        match self.shape {
-            Shape::Object => {
-                out.extend_from_slice(b"],\"usage\":");
-                write::usage(out, &usage);
-                out.push(b'}');
-            }
-            Shape::Stream { include_usage } => {
-                if include_usage {
-                    out.extend_from_slice(b"data: ");
-                    out.extend_from_slice(prefix);
-                    out.extend_from_slice(b"],\"usage\":");
-                    write::usage(out, &usage);
-                    out.extend_from_slice(b"}\n\n");
-                }
-                out.extend_from_slice(b"data: [DONE]\n\n");
-            }
-        }
-    }
-
-    fn frame(&self) -> Frame<'_> {
-        Frame {
-            id: &self.id,
-            created: self.created,
-            audio: self.audio,
-        }
-    }
-
-    fn chunk<'c>(&self, prefix: &'c [u8], index: u32) -> Chunk<'c> {
-        Chunk {
-            prefix,
-            counted: self.shape
-                == Shape::Stream {
-                    include_usage: true,
-                },
-            index,
         }
     }
 }

@@ -84,7 +84,7 @@ fn with(field: &str) -> Value {
             );
         }
         _ if field.starts_with("messages[].content[]") => {
-            body["messages"] = part(json!({"type": "text", "text": "x"}))
+            body["messages"] = part(json!({"type": "text", "text": "x"}));
         }
         _ if field.starts_with("messages[].audio") => {
             body["messages"] = after(
@@ -143,7 +143,7 @@ fn with(field: &str) -> Value {
             body["function_call"] = json!({"name": "f"});
         }
         _ if field.starts_with("tools[].custom") => {
-            body["tools"] = json!([{"type": "custom", "custom": {"name": "f"}}])
+            body["tools"] = json!([{"type": "custom", "custom": {"name": "f"}}]);
         }
         _ if top == "tools" || top == "tool_choice" => {
             body["tools"] = json!([{"type": "function", "function": function}]);
@@ -170,7 +170,7 @@ fn with(field: &str) -> Value {
             body["stream_options"] = json!({"include_usage": true});
         }
         "google.thinking_config" => {
-            body["google"] = json!({"thinking_config": {"thinking_level": "low"}})
+            body["google"] = json!({"thinking_config": {"thinking_level": "low"}});
         }
         "google.tools" => body["google"] = json!({"tools": [{"google_search": {}}]}),
         "google.cached_content" | "google.media_resolution" => {
@@ -178,10 +178,10 @@ fn with(field: &str) -> Value {
         }
         "google.safety_settings" => body["google"] = json!({"safety_settings": []}),
         _ if top == "google" => {
-            body["google"] = json!({field.trim_start_matches("google"): {}, "speech_config": {}, "image_config": {}, "labels": {}, "retrieval_config": {}})
+            body["google"] = json!({field.trim_start_matches("google"): {}, "speech_config": {}, "image_config": {}, "labels": {}, "retrieval_config": {}});
         }
         "extra_body" => {
-            body["extra_body"] = json!({"google": {"thinking_config": {"include_thoughts": true}}})
+            body["extra_body"] = json!({"google": {"thinking_config": {"include_thoughts": true}}});
         }
         "top_logprobs" => {
             body["logprobs"] = true.into();
@@ -194,11 +194,11 @@ fn with(field: &str) -> Value {
         "stop" => body[field] = "END".into(),
         "n" | "seed" | "top_k" | "max_tokens" | "max_completion_tokens" => body[field] = 2.into(),
         "temperature" | "top_p" | "frequency_penalty" | "presence_penalty" => {
-            body[field] = 0.5.into()
+            body[field] = 0.5.into();
         }
         "web_search_options" => body[field] = json!({}),
         "metadata" | "logit_bias" | "moderation" | "prediction" | "prompt_cache_options" => {
-            body[field] = json!({"a": "b"})
+            body[field] = json!({"a": "b"});
         }
         "prompt_cache_key"
         | "prompt_cache_retention"

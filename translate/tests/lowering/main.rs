@@ -4,6 +4,7 @@
 
 mod compatibility;
 mod golden;
+mod loops;
 mod requests;
 mod schemas;
 mod seeds;

@@ -1,0 +1,85 @@
+//! The gateway as a process of its own: what it finds by itself, what it refuses, and
+//! what it says of itself.
+
+#[path = "../../../tests/it/help_table.rs"]
+mod help_table;
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+fn gateway(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+    command
+        .env_clear()
+        .env("PORT", "0")
+        .env("LOG_FORMAT", "json")
+        .current_dir(folder);
+    command
+}
+
+fn refusal(folder: &Path) -> String {
+    let Output { status, stderr, .. } = gateway(folder).output().unwrap();
+    let said = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(2), "{said}");
+    said
+}
+
+#[test]
+fn it_finds_the_secrets_that_a_first_start_has_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    assert!(refusal(folder.path()).contains("API_KEYS is not set"));
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("api_key"), "sk-planted-0123456789\n").unwrap();
+    let said = refusal(folder.path());
+    assert!(said.contains("GATEWAY_TOKEN is not set"), "{said}");
+    fs::write(data.join("gateway_token"), "\n").unwrap();
+    let said = refusal(folder.path());
+    assert!(said.contains("data/gateway_token is empty"), "{said}");
+    fs::write(data.join("gateway_token"), "planted-gateway-token\n").unwrap();
+
+    let mut running = gateway(folder.path())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    for line in BufReader::new(running.stderr.take().unwrap()).lines() {
+        said.push_str(&line.unwrap());
+        if said.contains("listens") {
+            break;
+        }
+    }
+    running.kill().unwrap();
+    running.wait().unwrap();
+    assert!(said.contains("listens"), "{said}");
+    assert!(!said.contains("planted"), "{said}");
+}
+
+#[test]
+fn what_is_set_goes_before_what_was_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    fs::create_dir(&data).unwrap();
+    // Not read, so that it cannot be in the way.
+    fs::write(data.join("api_key"), "").unwrap();
+    let done = gateway(folder.path())
+        .env("API_KEYS", "sk-planted-0123456789")
+        .output()
+        .unwrap();
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert!(said.contains("GATEWAY_TOKEN is not set"), "{said}");
+}
+
+#[test]
+fn the_readmes_table_is_what_help_tells() {
+    let folder = tempfile::tempdir().unwrap();
+    let done = gateway(folder.path()).arg("--help").output().unwrap();
+    assert!(done.status.success());
+    let help = String::from_utf8(done.stdout).unwrap();
+    assert!(help.contains("Examples:") && help.contains("healthcheck"));
+    help_table::hold(&help, &["Gateway", "Both"]);
+}

@@ -1,0 +1,40 @@
+//! The variables that both services read, said once.
+
+use crate::config::Var;
+
+/// Bearer token of the gateways.
+pub const GATEWAY_TOKEN: Var = Var {
+    name: "GATEWAY_TOKEN",
+    default: "",
+    help: "Bearer token that gateways show to the token-service. Not set: gateway_token beside the \
+           database, made at the first start; a gateway on its own reads data/gateway_token.",
+    secret: true,
+};
+/// Further certificate authorities.
+pub const UPSTREAM_CA_FILE: Var = Var {
+    name: "UPSTREAM_CA_FILE",
+    default: "",
+    help: "Certificates (PEM) that are trusted beside the system's, for a proxy that opens TLS.",
+    secret: false,
+};
+/// How long a connection to Google may take.
+pub const CONNECT_TIMEOUT: Var = Var {
+    name: "CONNECT_TIMEOUT",
+    default: "10s",
+    help: "For a connection to Google, TLS included.",
+    secret: false,
+};
+/// How log lines look.
+pub const LOG_FORMAT: Var = Var {
+    name: "LOG_FORMAT",
+    default: "text",
+    help: "Log lines on standard error: text or json.",
+    secret: false,
+};
+/// Which log lines are written.
+pub const LOG_LEVEL: Var = Var {
+    name: "LOG_LEVEL",
+    default: "info",
+    help: "trace, debug, info, warn, error or off; or a filter such as info,gateway=debug.",
+    secret: false,
+};
