@@ -6,7 +6,10 @@
 //!   verbs that half of all tools begin with. Every tool that is meant is called, in parallel. Right after a function
 //!   response no tool is called, unless that turn also has such a text. `ANY` always calls: the tools that are meant,
 //!   else the first that is allowed. `NONE` never does.
-//! - Arguments and JSON answers are made from the declared schemas.
+//! - A function's response whose `output` or `result` says to call something is such a text too, so that agents
+//!   take several steps.
+//! - Arguments and JSON answers are made from the declared schemas, with what the text quotes and its first number.
+//!   Without a schema the object has the keys that a text quotes when it speaks of keys.
 //! - With `googleSearch` the words have sources, with `codeExecution` code goes before them, and with the modality
 //!   `AUDIO` speech, which is noise, stands in their place.
 
@@ -14,6 +17,7 @@ mod ask;
 mod instance;
 mod render;
 mod speech;
+mod subject;
 pub(crate) mod tokens;
 
 pub(crate) use ask::Ask;

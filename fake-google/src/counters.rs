@@ -37,7 +37,7 @@ pub struct Counters {
     pub oauth: OAuthCounters,
     /// Answers that the client did not wait for.
     pub aborted: u64,
-    /// Thought signatures that requests carried.
+    /// Thought signatures, issued and carried by requests.
     pub signatures: SignatureCounters,
     /// TCP connections.
     pub connections: ConnectionCounters,
@@ -74,6 +74,8 @@ pub struct RefreshCounters {
 /// Thought signatures by what they turned out to be.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct SignatureCounters {
+    /// Issued on function calls: those that have to come back.
+    pub issued: u64,
     /// Issued by a fake Google.
     pub real: u64,
     /// One of the two documented dummy values, raw or in base64.

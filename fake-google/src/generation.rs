@@ -225,6 +225,7 @@ fn generate(
         exchange.fake.config().text_chunks,
         streams,
     );
+    exchange.fake.tally().signatures.issued += events.iter().map(signed_calls).sum::<u64>();
     let mut response = if streams {
         let events: Vec<Json> = events.into_iter().map(envelope).collect();
         framing::stream(exchange, plan, &events, &model.id)
@@ -291,6 +292,18 @@ fn events(rendering: &Rendering<'_>, plan: &Plan, text_chunks: usize, streams: b
         _ => {}
     }
     events
+}
+
+/// The function calls of an event that are signed.
+fn signed_calls(event: &Json) -> u64 {
+    let candidates = event.get("candidates").map(Json::items).unwrap_or_default();
+    let parts = candidates
+        .iter()
+        .filter_map(|candidate| candidate.get("content")?.get("parts"));
+    parts
+        .flat_map(Json::items)
+        .filter(|part| part.get("functionCall").is_some() && part.get("thoughtSignature").is_some())
+        .count() as u64
 }
 
 fn unfinish(event: &mut Json) {

@@ -7,14 +7,28 @@ const FULL_DEPTH: usize = 3;
 /// Below this depth even that stops.
 const DEPTH_LIMIT: usize = 24;
 
-/// Makes a value for `schema`; strings without any rule of their own become `word`.
-pub(crate) fn instance(schema: &Json, word: &str) -> Json {
-    Maker { root: schema, word }.make(schema, "value", 0)
+/// What a value is about, where its schema leaves the choice.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Subject {
+    /// For strings; empty where nothing was said.
+    pub(crate) word: String,
+    pub(crate) number: Option<f64>,
+}
+
+/// Makes a value for `schema`; strings and numbers without any rule of their own are `subject`'s.
+pub(crate) fn instance(schema: &Json, subject: &Subject) -> Json {
+    Maker {
+        root: schema,
+        word: &subject.word,
+        number: subject.number,
+    }
+    .make(schema, "value", 0)
 }
 
 struct Maker<'a> {
     root: &'a Json,
     word: &'a str,
+    number: Option<f64>,
 }
 
 impl<'a> Maker<'a> {
@@ -63,8 +77,8 @@ impl<'a> Maker<'a> {
             Kind::Object => self.object(schema, depth),
             Kind::Array => self.array(schema, name, depth),
             Kind::String => self.string(schema, name).into(),
-            Kind::Integer => whole(number(schema, true)),
-            Kind::Number => Json::from(number(schema, false)),
+            Kind::Integer => whole(number(schema, true, self.number)),
+            Kind::Number => Json::from(number(schema, false, self.number)),
             Kind::Boolean => true.into(),
             Kind::Null => Json::Null,
         }
@@ -243,13 +257,13 @@ fn whole(number: f64) -> Json {
     Json::from(number as i64)
 }
 
-fn number(schema: &Json, whole: bool) -> f64 {
+fn number(schema: &Json, whole: bool, said: Option<f64>) -> f64 {
     let bound = |name| schema.get(name).and_then(Json::as_f64);
     let step = bound("multipleOf").filter(|step| *step > 0.0);
     let gap = if whole { 1.0 } else { step.unwrap_or(0.5) };
     let low = bound("minimum").or_else(|| bound("exclusiveMinimum").map(|low| low + gap));
     let high = bound("maximum").or_else(|| bound("exclusiveMaximum").map(|high| high - gap));
-    let wished: f64 = if whole { 7.0 } else { 7.5 };
+    let wished = said.unwrap_or(if whole { 7.0 } else { 7.5 });
     let made = wished
         .max(low.unwrap_or(f64::MIN))
         .min(high.unwrap_or(f64::MAX));
@@ -291,7 +305,14 @@ fn distinct(item: Json, nth: usize, schema: &Json) -> Json {
     }
 }
 
-/// What bare JSON mode answers.
-pub(crate) fn free_form(text: &str) -> Json {
-    object! { "answer": text }
+/// What bare JSON mode answers: `text` under each of `keys`, or under one of its own choice.
+pub(crate) fn free_form(text: &str, keys: &[&str]) -> Json {
+    if keys.is_empty() {
+        return object! { "answer": text };
+    }
+    let fields: Fields = keys
+        .iter()
+        .map(|key| ((*key).to_owned(), text.into()))
+        .collect();
+    fields.into()
 }

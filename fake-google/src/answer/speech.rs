@@ -2,6 +2,7 @@
 
 use super::ask::{Ask, Mode, Tool};
 use super::instance::{free_form, instance};
+use super::subject::{keys, next_step, squash, subject};
 use super::tokens;
 use crate::catalogue::{Family, Kind, Model, Upstream};
 use crate::counters::fingerprint;
@@ -182,7 +183,7 @@ fn stop(candidate: &mut Candidate, sequences: &[&str]) {
 }
 
 fn content(ask: &Ask<'_>, model: &Model, upstream: Upstream) -> Vec<Piece> {
-    let text = ask.last_text();
+    let text = next_step(ask).unwrap_or_else(|| ask.last_text());
     let calls = calls(ask, &text);
     if !calls.is_empty() {
         return calls
@@ -244,7 +245,7 @@ fn words(ask: &Ask<'_>, text: &str) -> String {
         format!("Here is what I found: {}.", told.join("; "))
     };
     if ask.response_mime_type() == "application/json" {
-        free_form(&said).to_line()
+        free_form(&said, &keys(text)).to_line()
     } else {
         said
     }
@@ -257,7 +258,8 @@ fn calls<'a>(ask: &Ask<'a>, text: &str) -> Vec<Tool<'a>> {
     if mode == Mode::None || tools.is_empty() {
         return Vec::new();
     }
-    let meant: Vec<Tool<'a>> = if ask.text_of_last_turn().is_empty() {
+    let silent = ask.text_of_last_turn().is_empty() && next_step(ask).is_none();
+    let meant: Vec<Tool<'a>> = if silent {
         Vec::new()
     } else {
         let said = squash(text);
@@ -282,23 +284,6 @@ fn calls<'a>(ask: &Ask<'a>, text: &str) -> Vec<Tool<'a>> {
     }
 }
 
-/// Lower case, with everything that is not a letter or digit as one blank.
-fn squash(text: &str) -> String {
-    let mut squashed = String::with_capacity(text.len());
-    let mut before = ' ';
-    for letter in text.chars() {
-        let hump = letter.is_uppercase() && before.is_lowercase();
-        if hump || (!letter.is_alphanumeric() && !squashed.ends_with(' ')) {
-            squashed.push(' ');
-        }
-        if letter.is_alphanumeric() {
-            squashed.extend(letter.to_lowercase());
-        }
-        before = letter;
-    }
-    squashed.trim().to_owned()
-}
-
 fn hinted(name: &str, said: &str) -> bool {
     let words: Vec<&str> = said.split(' ').collect();
     squash(name)
@@ -315,29 +300,6 @@ fn arguments(tool: &Tool<'_>, text: &str) -> Json {
             _ => object! {},
         },
     )
-}
-
-/// What a text is about: what it quotes, else its last word with a capital that does not begin it, else its last word.
-fn subject(text: &str) -> String {
-    let quoted = text
-        .split('"')
-        .nth(1)
-        .filter(|quoted| !quoted.is_empty() && text.matches('"').count() > 1);
-    let words = || {
-        text.split_whitespace()
-            .map(|word| word.trim_matches(|letter: char| !letter.is_alphanumeric()))
-    };
-    let proper = || {
-        words()
-            .skip(1)
-            .filter(|word| word.chars().next().is_some_and(char::is_uppercase))
-            .last()
-    };
-    let subject = quoted
-        .or_else(proper)
-        .or_else(|| words().rfind(|word| !word.is_empty()))
-        .unwrap_or_default();
-    subject.chars().take(200).collect()
 }
 
 /// The older models of the official APIs give calls no id.

@@ -219,6 +219,53 @@ async fn results_of_tools_are_told_and_not_asked_for_again() {
 }
 
 #[tokio::test]
+async fn a_result_can_ask_for_another_call() {
+    let google = Google::start(Config::default()).await;
+    let mut request = say("What is the weather in Paris?");
+    request["tools"] = weather_tool("parameters");
+    let contents = request["contents"].as_array_mut().unwrap();
+    contents.push(json!({ "role": "model", "parts": [{ "functionCall": { "name": "get_weather", "args": {} } }] }));
+    contents.push(json!({ "role": "user", "parts": [{ "functionResponse": { "name": "get_weather", "response": { "output": "Cloudy. Call list_files to see more." } } }] }));
+    let answer = google.gemini(FLASH, &request).await.json();
+    assert_eq!(parts(&answer)[0]["functionCall"]["name"], "list_files");
+}
+
+#[tokio::test]
+async fn arguments_are_what_the_text_says() {
+    let google = Google::start(Config::default()).await;
+    let ask = |said: &'static str| {
+        let google = &google;
+        async move {
+            let mut request = say(said);
+            request["tools"] = json!([{ "functionDeclarations": [{ "name": "greet", "description": "d", "parameters": {
+                "type": "object",
+                "properties": { "name": { "type": "string" }, "times": { "type": "integer" } },
+            } }] }]);
+            let answer = google.gemini(FLASH, &request).await.json();
+            parts(&answer)[0]["functionCall"]["args"].clone()
+        }
+    };
+    assert_eq!(
+        ask("Let's greet '\u{4f60}\u{597d}' (Hello) 3 times").await,
+        json!({ "name": "\u{4f60}\u{597d}", "times": 3 })
+    );
+    assert_eq!(
+        ask("It's time to greet Ann, isn't it?").await,
+        json!({ "name": "Ann", "times": 7 })
+    );
+    assert_eq!(
+        ask("greet(-12.)").await,
+        json!({ "name": "greet(-12", "times": -12 })
+    );
+    let mut request = say("A joke, please, with 'setup' and 'punchline' keys.");
+    request["generationConfig"] = json!({ "responseMimeType": "application/json" });
+    let answer = text(&google.gemini(FLASH, &request).await.json());
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    let keys: Vec<&String> = answer.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["setup", "punchline"]);
+}
+
+#[tokio::test]
 async fn json_answers_fit_their_schema() {
     let google = Google::start(Config::default()).await;
     let ask = |config: Value| {

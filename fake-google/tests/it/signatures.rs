@@ -87,6 +87,7 @@ async fn gemini_3_demands_the_signature_that_it_issued() {
         );
     }
     let seen = google.running.fake().counters().signatures;
+    assert_eq!(seen.issued, 1);
     assert_eq!(
         (seen.real, seen.dummy, seen.corrupt, seen.missing),
         (1, 3, 1, 1)
