@@ -31,6 +31,10 @@ documents:
 images *targets:
     deploy/images {{targets}}
 
+# An hour of fuzzing for each target.
+full-fuzz:
+    .ci/fuzz 3600
+
 # What the continuous integration runs.
 ci:
     .ci/run

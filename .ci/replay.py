@@ -3,19 +3,21 @@
 
   replay.py SHARED [--upstream antigravity,gemini,vertex] [--sample N] [--full]
 
-Exit status 0: no failure of class W in any run, and every request that went upstream is one that Google would take.
+Exit status 0: no failure of any class, and every request that went upstream is one that Google would take. Among the
+recorded requests are some that name files on the internet, which a gateway that fetches nothing refuses: where they are
+played, failures of class D are shown and do not count.
 """
 import argparse, os, subprocess, sys
 from stack import API_KEY, Stack, free_port
 
-# (modes, extra arguments); each run has services of its own, since an error may rest the only project.
+# (modes, extra arguments, the lowest class that counts); each run has services of its own, since an error may rest the only project.
 # Broken connections are tried twice: with one project the pauses between more tries would be all of the time.
 RUNS = [
-    ('stream,unary', ['--split', 'random']),
-    ('stream,unary', ['--split', 'byte', '--newline', 'lf']),
-    ('stream,unary', ['--split', 'random', '--real-requests']),
-    ('cut,end,fin,unary-cut,unary-end', ['--split', 'whole']),
-    ('live', ['--split', 'event']),
+    ('stream,unary', ['--split', 'random'], 'D'),
+    ('stream,unary', ['--split', 'byte', '--newline', 'lf'], 'D'),
+    ('stream,unary', ['--split', 'random', '--real-requests'], 'S'),
+    ('cut,end,fin,unary-cut,unary-end', ['--split', 'whole'], 'D'),
+    ('live', ['--split', 'event'], 'D'),
 ]
 
 
@@ -51,11 +53,10 @@ def main():
     parser.add_argument('--upstream', default='antigravity,gemini,vertex')
     parser.add_argument('--sample', type=int)
     parser.add_argument('--runs', help='numbers of the runs, from 0')
-    parser.add_argument('--fail-on', default='W')
     args = parser.parse_args()
     runs = [RUNS[int(n)] for n in args.runs.split(',')] if args.runs else RUNS
-    failed = [f'{upstream} {modes} {extra}' for upstream in args.upstream.split(',') for modes, extra in runs
-              if run(os.path.abspath(args.shared), upstream, modes, extra, args.sample, args.fail_on)]
+    failed = [f'{upstream} {modes} {extra}' for upstream in args.upstream.split(',') for modes, extra, fail_on in runs
+              if run(os.path.abspath(args.shared), upstream, modes, extra, args.sample, fail_on)]
     for name in failed:
         print('FAILED:', name)
     sys.exit(bool(failed))

@@ -19,8 +19,16 @@ struct Shape {
     blocks: Vec<String>,
     /// Of each row of a table: the cells that are code, which no language changes.
     rows: Vec<Vec<String>>,
-    /// How often something is linked to, other than the other README.
+    /// What is linked to, as often as it is.
     links: Vec<String>,
+}
+
+/// What a line links to, but for the other README.
+fn links(line: &str) -> Vec<String> {
+    let targets = line.split("](").skip(1);
+    let targets = targets.map(|rest| rest.split_once(')').unwrap().0);
+    let own = targets.filter(|target| ![ENGLISH, CHINESE].contains(target));
+    own.map(str::to_owned).collect()
 }
 
 fn shape(text: &str) -> Shape {
@@ -47,15 +55,9 @@ fn shape(text: &str) -> Shape {
             shape
                 .rows
                 .push(code.map(|cell| cell.replace('、', ", ")).collect());
-        } else {
-            let mut rest = line;
-            while let Some((_, after)) = rest.split_once("](") {
-                let (link, after) = after.split_once(')').unwrap();
-                if ![ENGLISH, CHINESE].contains(&link) {
-                    shape.links.push(link.to_owned());
-                }
-                rest = after;
-            }
+        }
+        if block.is_none() {
+            shape.links.extend(links(line));
         }
         before = if line.starts_with("<!-- run:") {
             line
