@@ -87,8 +87,15 @@ class Compose(contextlib.ExitStack):
             file.write(DOCKER)
         os.chmod(path, 0o755)
         self.env = {**clean_env(), 'CONTAINERS_CONF': os.environ['CONTAINERS_CONF'], 'PATH': f'{self.folder}:{os.environ["PATH"]}', 'CURL_HOME': self.folder}
-        self.callback(self.compose, '--profile', 'demo', 'down', '--volumes', '--remove-orphans', '-t', '2', check=False)
+        self.callback(self.gone)
         return self
+
+    def gone(self):
+        """Everything ended and forgotten; podman-compose leaves volumes behind that gateways beyond the first had."""
+        self.compose('--profile', 'demo', 'down', '--remove-orphans', '-t', '2', check=False)
+        names = [name for name in podman('volume', 'ls', '-q').split() if name.startswith('antigravity-gateway_')]
+        if names:
+            podman('volume', 'rm', *names)
 
     def compose(self, *args, check=True):
         done = subprocess.run(['podman-compose', *args], cwd=self.clone, env=self.env, capture_output=True, text=True, timeout=500)
@@ -139,7 +146,7 @@ def stranger():
         volumes(['antigravity-gateway_token-service', 'antigravity-gateway_gateway'])
         stack.block('containers-scale')
         wait_for('three gateways balance', 30, lambda: len(balanced()) == 3)
-        stack.compose('--profile', 'demo', 'down', '--volumes', '--remove-orphans', '-t', '2')
+        stack.gone()
         one_container(stack)
 
 
@@ -327,6 +334,8 @@ def streams():
 def main():
     if podman('ps', '-a', '--filter', 'label=com.docker.compose.project=antigravity-gateway', '-q'):
         raise SystemExit('containers of this project run already: `podman-compose --profile demo down --remove-orphans` first')
+    if [name for name in podman('volume', 'ls', '-q').split() if name.startswith('antigravity-gateway')]:
+        raise SystemExit('there are volumes of this project: `podman volume rm` them first, if nothing in them matters')
     stranger()
     moved()
 

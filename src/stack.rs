@@ -222,8 +222,7 @@ impl Stack {
         if own_api_key {
             let key = match config.database.folder() {
                 Some(folder) => {
-                    let file =
-                        secret::read_or_create(&folder.join(API_KEY_FILE), secret::generate)?;
+                    let file = api_key_file(folder)?;
                     let key = file.secret.clone();
                     api_key = Some(file);
                     key

@@ -5,6 +5,8 @@ set -eu
 name=${1:?usage: balance.sh NAME PORT}
 port=${2:?usage: balance.sh NAME PORT}
 list=/tmp/gateways.conf
+# A question that the name server loses is asked again soon.
+export RES_OPTIONS='timeout:1 attempts:2'
 
 addresses() {
     getent ahostsv4 "$name" | awk '{ print $1 }' | sort -u

@@ -29,6 +29,7 @@ fn init_makes_what_is_missing_once() {
         first.tells_no(folder.read(&format!("data/{name}")).trim());
         assert_eq!(mode(&folder, &format!("data/{name}")), 0o600);
     }
+    assert!(folder.read("data/api_key").starts_with("sk-"));
     // The gateways' folder holds what gateways need, and nothing else.
     let mut handed = fs::read_dir(folder.path().join("gateway")).unwrap();
     assert_eq!(handed.by_ref().count(), 2);

@@ -68,6 +68,7 @@ async fn a_first_start_needs_nothing_and_says_what_comes_next() {
     let folder = Folder::new();
     let serving = folder.serve(&[]);
     let key = folder.read("data/api_key");
+    assert!(key.starts_with("sk-"), "as OpenAI's look");
     let mode = std::fs::metadata(folder.path().join("data/api_key")).unwrap();
     assert_eq!(mode.permissions().mode() & 0o777, 0o600);
     let answer = chat(&serving.url("/v1/chat/completions"), key.trim(), false).await;
