@@ -6,9 +6,10 @@ Every request goes to another of two gateways, and every third one to a gateway 
 can rest on what a gateway remembers. After each client the offline Google is asked: every signature that it issued on
 a call came back, at its place, and no dummy, corrupt or missing one was seen.
 
-Each client is a program in client_scripts, run with GATEWAY_URL, GATEWAY_KEY and MODEL.
+Each client is a program in client_scripts, run with GATEWAY_URL, GATEWAY_KEY and MODEL. Two that keep fields which they
+do not know run once more, with EXTRA_CONTENT, on gateways that put no signatures into ids.
 """
-import argparse, http.client, http.server, json, os, shutil, subprocess, sys, threading, urllib.request
+import argparse, contextlib, http.client, http.server, json, os, shutil, subprocess, sys, threading, urllib.request
 
 from stack import API_KEY, Stack, clean_env, free_port, post
 
@@ -21,6 +22,7 @@ CLIENTS = {
     'openai_sdk.py': 'venv', 'llm_cli.py': 'venv', 'pydantic_agent.py': 'clients', 'llamaindex_agent.py': 'clients',
     'openai_sdk.mjs': 'clients', 'vercel_ai.mjs': 'clients', 'litellm_client.py': 'litellm',
 }
+KEEPERS = ['openai_sdk.py', 'vercel_ai.mjs']
 
 
 class Balancer:
@@ -114,22 +116,24 @@ class Google:
 
 
 def signatures(body):
-    """Of each model's turn with calls the signature of its first call; None where it has none."""
+    """Of each model's turn with calls the signature of its first call, None where it has none, and that call."""
     turns = [content['parts'] for content in body.get('request', body)['contents'] if content.get('role') == 'model']
     calls = [[part for part in parts if 'functionCall' in part] for parts in turns]
-    return [of_turn[0].get('thoughtSignature') for of_turn in calls if of_turn]
+    return [(of_turn[0].get('thoughtSignature'), json.dumps(of_turn[0]['functionCall'], sort_keys=True)) for of_turn in calls if of_turn]
 
 
 def judge(google):
     """What a client's loops have to look like from Google's side."""
     counted, bodies = google.news()
     returned = [signature for body in bodies for signature in signatures(body)]
-    assert all(returned), f'a call came back without its signature: {returned}'
+    assert all(signature for signature, _ in returned), f'a call came back without its signature: {returned}'
     wrong = {name: counted[name] for name in ('dummy', 'corrupt', 'missing', 'refused') if counted[name]}
     assert not wrong, f'{wrong}, refused: {bodies[-1]}'
     assert counted['issued'] >= 3, f'no loop was run: {counted}'
     # What is distinct and real was issued; so when the numbers are the same, nothing was lost.
-    assert len(set(returned)) == counted['issued'], f'{counted} but {len(set(returned))} came back'
+    distinct, places = {signature for signature, _ in returned}, set(returned)
+    assert len(distinct) == counted['issued'], f'{counted} but {len(distinct)} came back'
+    assert len(places) == len(distinct), f'a signature stood on several calls: {places}'
     return counted, len(bodies)
 
 
@@ -142,7 +146,7 @@ def dummies(google, url):
     status, _, body = post(f'{url}/chat/completions', {'model': MODEL, 'messages': messages, 'tools': [tool]})
     assert status == 200, body
     counted, bodies = google.news()
-    assert counted['dummy'] == 1 and not counted['missing'] and signatures(bodies[-1])[0] in DUMMIES, counted
+    assert counted['dummy'] == 1 and not counted['missing'] and signatures(bodies[-1])[0][0] in DUMMIES, counted
 
 
 def main():
@@ -160,29 +164,34 @@ def main():
         stack.start('fake-google', fake).wait_for(str(port))
         tokens = stack.token_service(TOKENS_FILE='tokens.json', DEFAULT_UPSTREAM=options.upstream)
         hosts = {'ANTIGRAVITY_BASE_URLS': base, 'GEMINI_BASE_URL': base, 'VERTEX_BASE_URL': base}
-        balancer = Balancer(lambda: stack.gateway(tokens.address, **hosts))
-        stack.callback(balancer.close)
         google = Google(base)
-        for script, where in CLIENTS.items():
-            if options.only not in (None, script):
-                continue
-            folder = os.path.abspath(getattr(options, where))
+
+        def run(script, balancer, **env):
+            folder = os.path.abspath(getattr(options, CLIENTS[script]))
             program, path = os.path.join(folder, 'bin', 'python'), os.path.join(HERE, script)
             if script.endswith('.mjs'):
                 # Node looks for packages beside the script.
                 program, path = 'node', shutil.copy(path, folder)
-                stack.callback(os.remove, path)
             home = os.path.join(stack.folder, 'home')
             os.makedirs(home, exist_ok=True)
             env = {**clean_env(), 'HOME': home, 'GATEWAY_URL': balancer.url, 'GATEWAY_KEY': API_KEY, 'MODEL': MODEL, 'OPENAI_API_KEY': API_KEY,
-                   'LITELLM_LOCAL_MODEL_COST_MAP': 'True', 'PYDANTIC_AI_GENAI_PRICES_UPDATE': '0', 'NO_PROXY': '127.0.0.1'}
+                   'LITELLM_LOCAL_MODEL_COST_MAP': 'True', 'NO_PROXY': '127.0.0.1', **env}
             ran = subprocess.run([program, path], env=env, capture_output=True, text=True, timeout=120)
+            if script.endswith('.mjs'):
+                os.remove(path)
             if ran.returncode:
                 raise SystemExit(f'{script} failed:\n{ran.stdout[-3000:]}\n{ran.stderr[-6000:]}')
             counted, requests = judge(google)
             print(f'{ran.stdout.strip().splitlines()[-1]}: {requests} requests, {counted["issued"]} signatures issued on calls, all came back')
-        dummies(google, balancer.url)
-        print(f'a dummy where history had none; {balancer.turn} requests over 2 gateways, {balancer.turn // 3} restarts, {options.upstream}')
+
+        chosen = [script for script in CLIENTS if options.only in (None, script)]
+        for limit, scripts, env in (('4096', chosen, {}), ('0', [script for script in KEEPERS if script in chosen], {'EXTRA_CONTENT': '1'})):
+            balancer = Balancer(lambda: stack.gateway(tokens.address, SIGNATURE_ID_LIMIT=limit, **hosts))
+            with contextlib.closing(balancer):
+                for script in scripts:
+                    run(script, balancer, **env)
+                dummies(google, balancer.url)
+            print(f'a dummy where history had none; {balancer.turn} requests over 2 gateways, {balancer.turn // 3} restarts, {options.upstream}')
 
 
 if __name__ == '__main__':

@@ -4,7 +4,7 @@
 Run as a program it starts the processes and has pytest collect this very file. Not named after the package, which
 it would stand in front of.
 """
-import base64, os, sys, types, zlib
+import argparse, base64, os, sys, types, zlib
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
@@ -33,7 +33,7 @@ def media_without_a_network(monkeypatch):
 
 class Suite(ChatModelIntegrationTests):
     """Every capability but pictures by address, which the gateway fetches only from public addresses."""
-    name, other, structured, extra = 'gemini-3-flash', 'gemini-2.5-flash', 'json_schema', {'stream_usage': True}
+    name, other, structured, extra = 'gemini-3.1-flash-lite', 'gemini-2.5-flash', 'json_schema', {'stream_usage': True}
 
     @property
     def chat_model_class(self):
@@ -91,24 +91,31 @@ class TestGemini3(Suite):
 
 class TestGemini25(Suite):
     """Structured output by function calls."""
-    name, other, structured = 'gemini-2.5-flash', 'gemini-3-flash', 'function_calling'
+    name, other, structured = 'gemini-2.5-flash', 'gemini-3.1-flash-lite', 'function_calling'
 
 
 class TestClaude(Suite):
-    """Another family, behind the same API; every call streams."""
+    """Another family, behind the same API; every call streams. Only one upstream has it."""
     name, other, extra = 'claude-sonnet-4-6', 'gemini-2.5-flash', {'streaming': True, 'stream_usage': True}
 
 
 def main():
     from stack import API_KEY, Stack, free_port
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument('--upstream', choices=['antigravity', 'gemini', 'vertex'], default='antigravity')
+    options, rest = options.parse_known_args()
+    if options.upstream != 'antigravity':
+        rest += ['-k', 'not TestClaude']
     with Stack() as stack:
         port = free_port()
+        base = f'http://127.0.0.1:{port}'
         stack.start('fake-google', ['--listen', f'127.0.0.1:{port}', '--tokens-out', 'tokens.json']).wait_for(str(port))
-        tokens = stack.token_service(TOKENS_FILE='tokens.json')
-        gateway = stack.gateway(tokens.address, ANTIGRAVITY_BASE_URLS=f'http://127.0.0.1:{port}')
+        tokens = stack.token_service(TOKENS_FILE='tokens.json', DEFAULT_UPSTREAM=options.upstream)
+        gateway = stack.gateway(tokens.address, ANTIGRAVITY_BASE_URLS=base, GEMINI_BASE_URL=base, VERTEX_BASE_URL=base)
         os.environ.update(GATEWAY_URL=f'http://{gateway.address}/v1', GATEWAY_KEY=API_KEY, LANGSMITH_TRACING='false')
-        # Strict about expected failures: a test that the suite marks so would pass unseen.
-        sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', '--rootdir', stack.folder, '-W', 'ignore', '-rsxX', '--asyncio-mode=auto', '-o', 'asyncio_default_test_loop_scope=session', *sys.argv[1:], __file__]))
+        # One event loop: ChatOpenAI keeps its connections for the next test.
+        sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', '--rootdir', stack.folder, '-W', 'ignore', '-rsxX', '--asyncio-mode=auto',
+                              '-o', 'asyncio_default_test_loop_scope=session', *rest, __file__]))
 
 
 if __name__ == '__main__':

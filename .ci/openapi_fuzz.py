@@ -2,7 +2,7 @@
 """Schemathesis on the chat endpoint, with OpenAI's published schema: no 5xx, no hang, every refusal in OpenAI's words,
 every answer of OpenAI's shape.
 
-    openapi_fuzz.py SCHEMA [--count N] [--seconds S]
+    openapi_fuzz.py SCHEMA [--count N] [--seconds S] [--upstream U]
 
 SCHEMA is OpenAI's published OpenAPI document, or the part of it that has components.schemas. `st` is looked for beside
 the Python that runs this. Not named after the package, which it would stand in front of.
@@ -12,7 +12,7 @@ import argparse, json, os, subprocess, sys, urllib.request
 from stack import API_KEY, Stack, clean_env, free_port, post
 
 # Where requests are as likely to be answered as refused.
-MODELS = ['gemini-3-flash', 'gemini-2.5-flash', 'gemini-3.1-flash-image', 'claude-sonnet-4-6', 'gpt-oss-120b-medium', 'gemini-nope']
+MODELS = ['gemini-3.1-flash-lite', 'gemini-2.5-flash', 'gemini-2.5-pro', 'gemini-3.1-flash-image', 'claude-sonnet-4-6', 'gpt-oss-120b-medium']
 ERROR = {
     'type': 'object', 'required': ['error'], 'additionalProperties': False,
     'properties': {'error': {
@@ -59,14 +59,16 @@ def main():
     options.add_argument('--count', type=int, default=200, help='examples of the fuzzing phase')
     options.add_argument('--seconds', type=int, default=60, help='when to stop in any case')
     options.add_argument('--seed', type=int, default=4)
+    options.add_argument('--upstream', choices=['antigravity', 'gemini', 'vertex'], default='antigravity')
     options = options.parse_args()
     with open(options.schema, encoding='utf8') as file:
         made = document(json.load(file))
     with Stack() as stack:
         port = free_port()
         stack.start('fake-google', ['--listen', f'127.0.0.1:{port}', '--tokens-out', 'tokens.json']).wait_for(str(port))
-        tokens = stack.token_service(TOKENS_FILE='tokens.json')
-        gateway = stack.gateway(tokens.address, ANTIGRAVITY_BASE_URLS=f'http://127.0.0.1:{port}')
+        tokens = stack.token_service(TOKENS_FILE='tokens.json', DEFAULT_UPSTREAM=options.upstream)
+        base = f'http://127.0.0.1:{port}'
+        gateway = stack.gateway(tokens.address, ANTIGRAVITY_BASE_URLS=base, GEMINI_BASE_URL=base, VERTEX_BASE_URL=base)
         path = os.path.join(stack.folder, 'openapi.json')
         with open(path, 'w', encoding='utf8') as file:
             json.dump(made, file)
@@ -80,7 +82,7 @@ def main():
         assert 'panicked' not in gateway.text(), gateway.text()[-3000:]
         status, _, body = post(f'http://{gateway.address}/v1/chat/completions', {'model': MODELS[0], 'messages': [{'role': 'user', 'content': 'Still there?'}]})
         assert status == 200, body
-        with urllib.request.urlopen(f'http://127.0.0.1:{port}/__fake/counters', timeout=30) as answer:
+        with urllib.request.urlopen(f'{base}/__fake/counters', timeout=30) as answer:
             statuses = json.load(answer)['statuses']
         print('what Google answered, by status:', statuses)
         assert statuses['200'] > 50, 'next to nothing came as far as Google'

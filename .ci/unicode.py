@@ -202,12 +202,27 @@ def turn(rng, mirror, url, envelope, large):
 
 def halves(mirror, url, envelope):
     """Half of a surrogate pair is no text: refused by its path in a request, replaced in an answer."""
-    body = b'{"model": "gemini-2.5-flash", "messages": [{"role": "user", "content": "a\\ud83dz"}]}'
-    status, _, heard = post(f'{url}/v1/chat/completions', body)
-    assert (status, json.loads(heard)['error']['param']) == (400, 'messages[0].content'), heard
-    mirror.pieces = [json.dumps(envelope({'candidates': [{'content': {'role': 'model', 'parts': [{'text': 'a\ud83dz'}]}, 'finishReason': 'STOP'}]})).encode()]
-    status, _, heard = post(f'{url}/v1/chat/completions', body.replace(b'\\ud83d', b''))
-    assert (status, json.loads(heard)['choices'][0]['message']['content']) == (200, 'a\ufffdz'), heard
+    half, fine = 'a\ud83dz', 'a\ufffdz'
+    ask = lambda prompt, arguments, result: {'model': 'gemini-2.5-flash', 'messages': [
+        {'role': 'user', 'content': [{'type': 'text', 'text': prompt}]},
+        {'role': 'assistant', 'tool_calls': [{'id': 'call_1', 'type': 'function', 'function': {'name': 'note', 'arguments': json.dumps(arguments)}}]},
+        {'role': 'tool', 'tool_call_id': 'call_1', 'content': result},
+    ]}
+    for place, body in (
+        ('messages[0].content[0].text', ask(half, {}, 'fine')),
+        ('messages[1].tool_calls[0].function.arguments', ask('fine', {'nested': [half]}, 'fine')),
+        ('messages[1].tool_calls[0].function.arguments', ask('fine', {half: 1}, 'fine')),
+        ('messages[2].content', ask('fine', {}, half)),
+    ):
+        status, _, heard = post(f'{url}/v1/chat/completions', body)
+        assert (status, json.loads(heard)['error']['param']) == (400, place), (place, heard)
+    said = {'thought': half, 'text': half, 'args': {half: [half]}}
+    for stream in (False, True):
+        answer = envelope(unary(said, lambda response: response))
+        mirror.pieces = [b'data: %s\n\n' % json.dumps(answer).encode() if stream else json.dumps(answer).encode()]
+        status, _, heard = post(f'{url}/v1/chat/completions', {**ask('fine', {}, 'fine'), 'stream': stream})
+        assert status == 200, heard
+        assert told(stream, heard) == {'thought': fine, 'text': fine, 'args': {fine: [fine]}}, heard
 
 
 def main():

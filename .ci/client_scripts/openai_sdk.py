@@ -17,8 +17,8 @@ def loop(ask):
     for question in ('Call get_weather and get_time for "Berlin".', 'Again, call get_weather for "Paris".'):
         messages.append({'role': 'user', 'content': question})
         while (message := ask(messages)).tool_calls:
-            # As an SDK would keep it that drops what it does not know.
-            calls = [{'id': call.id, 'type': 'function', 'function': {'name': call.function.name, 'arguments': call.function.arguments}} for call in message.tool_calls]
+            # All that came, or as an SDK would keep it that drops what it does not know.
+            calls = [call.to_dict() for call in message.tool_calls] if os.environ.get('EXTRA_CONTENT') else [{'id': call.id, 'type': 'function', 'function': {'name': call.function.name, 'arguments': call.function.arguments}} for call in message.tool_calls]
             steps.append([call['function']['name'] for call in calls])
             assert all(json.loads(call['function']['arguments'])['city'] for call in calls), calls
             messages.append({'role': 'assistant', 'content': message.content, 'tool_calls': calls})

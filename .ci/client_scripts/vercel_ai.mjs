@@ -8,9 +8,10 @@ import { z } from 'zod';
 
 const baseURL = process.env.GATEWAY_URL;
 const apiKey = process.env.GATEWAY_KEY;
+// The first drops fields that it does not know; the second keeps Google's when the provider has its name.
 const models = [
-    createOpenAI({ baseURL, apiKey }).chat(process.env.MODEL),
-    createOpenAICompatible({ name: 'ours', baseURL, apiKey, includeUsage: true, supportsStructuredOutputs: true })(process.env.MODEL),
+    ...process.env.EXTRA_CONTENT ? [] : [createOpenAI({ baseURL, apiKey }).chat(process.env.MODEL)],
+    createOpenAICompatible({ name: 'google', baseURL, apiKey, includeUsage: true, supportsStructuredOutputs: true })(process.env.MODEL),
 ];
 const results = { get_weather: 'sunny', get_time: 'Noon. Now call look_up.', look_up: 'nothing else' };
 const questions = ['Call get_weather and get_time for "Berlin".', 'Again, call get_weather for "Paris".'];
