@@ -81,6 +81,7 @@ impl Relay {
         reply: Reply,
         attempt: Attempt,
         patience: Duration,
+        deadline: Instant,
         clock: Clock,
     ) -> Self {
         Self {
@@ -92,7 +93,7 @@ impl Relay {
             reply,
             attempt: Some(attempt),
             patience,
-            deadline: Some(clock.instant() + patience),
+            deadline: Some(deadline),
             heard: clock.instant(),
             begun: false,
             clock,
