@@ -487,7 +487,6 @@ impl Upstream {
             framing,
             reply,
             attempt,
-            patience,
             deadline,
             self.clock.clone(),
         );

@@ -80,7 +80,6 @@ impl Relay {
         framing: Framing,
         reply: Reply,
         attempt: Attempt,
-        patience: Duration,
         deadline: Instant,
         clock: Clock,
     ) -> Self {
@@ -92,7 +91,8 @@ impl Relay {
             input: EventBuffer::new(framing),
             reply,
             attempt: Some(attempt),
-            patience,
+            // Until the answer begins, the deadline is what counts.
+            patience: Duration::MAX,
             deadline: Some(deadline),
             heard: clock.instant(),
             begun: false,
