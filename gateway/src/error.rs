@@ -124,6 +124,15 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
+    /// The model failed to answer.
+    #[error("The model did not produce a valid answer ({reason}).")]
+    Malformed {
+        /// Google's name for how.
+        reason: String,
+        /// Google's words on it. They repeat what the model wrote, so the client is told
+        /// them and no log is.
+        said: Option<String>,
+    },
     /// The gateway is ending.
     #[error("The gateway is shutting down. Try again.")]
     ShuttingDown,
@@ -167,9 +176,10 @@ impl Error {
                 500 | 503 | 504 => *status,
                 _ => StatusCode::BAD_GATEWAY,
             },
-            Self::ClientUnsupported { .. } | Self::Transport | Self::InvalidAnswer { .. } => {
-                StatusCode::BAD_GATEWAY
-            }
+            Self::ClientUnsupported { .. }
+            | Self::Transport
+            | Self::InvalidAnswer { .. }
+            | Self::Malformed { .. } => StatusCode::BAD_GATEWAY,
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -217,6 +227,7 @@ impl Error {
             | Self::Transport
             | Self::Timeout
             | Self::InvalidAnswer { .. }
+            | Self::Malformed { .. }
             | Self::ShuttingDown
             | Self::Internal => "server_error",
         }
@@ -247,7 +258,7 @@ impl Error {
             Self::Upstream { .. } => "upstream_error",
             Self::Transport => "upstream_unreachable",
             Self::Timeout => "upstream_timeout",
-            Self::InvalidAnswer { .. } => "upstream_invalid_response",
+            Self::InvalidAnswer { .. } | Self::Malformed { .. } => "upstream_invalid_response",
             Self::ShuttingDown => "shutting_down",
             Self::Internal => "internal_error",
         })
@@ -291,6 +302,12 @@ impl Error {
             code: Option<&'a str>,
         }
         let mut message = self.to_string();
+        if let Self::Malformed {
+            said: Some(said), ..
+        } = self
+        {
+            message = format!("{message} Google says: {said}");
+        }
         if self.status().is_server_error() {
             message = format!("{message} (request id {request_id})");
         }
@@ -311,4 +328,20 @@ impl Error {
 fn is_context_overflow(message: &str) -> bool {
     message.contains("exceeds the maximum number of tokens")
         || message.contains("prompt is too long")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_model_wrote_is_told_and_not_logged() {
+        let error = Error::Malformed {
+            reason: "MALFORMED_FUNCTION_CALL".to_owned(),
+            said: Some("Malformed function call: pay(secret)".to_owned()),
+        };
+        assert!(!error.to_string().contains("secret"));
+        let body = String::from_utf8(error.body("req_1")).expect("UTF-8");
+        assert!(body.contains("(MALFORMED_FUNCTION_CALL). Google says: Malformed function call: pay(secret) (request id req_1)"), "{body}");
+    }
 }

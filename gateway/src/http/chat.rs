@@ -1,6 +1,13 @@
 //! `POST /v1/chat/completions`: reads, opens, relays.
 
-use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use antigravity_runtime::clock::Clock;
 use axum::{
@@ -81,7 +88,7 @@ async fn answer(
             &request,
             body.clone().render(false),
         ),
-        one: body.render(true),
+        one: once(body.render(true)),
         choices: request.choices(),
     };
     let response = if stream {
@@ -188,6 +195,18 @@ fn call(
 }
 
 type Render = Arc<dyn Fn(Dialect) -> Bytes + Send + Sync>;
+
+/// Writes for each dialect only once, however many calls send it: a request may hold many
+/// megabytes of media.
+fn once(render: Render) -> Render {
+    let written = Mutex::new(HashMap::new());
+    Arc::new(move |dialect| {
+        // Nothing is half done in a map whose writer panicked.
+        let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);
+        let written: &mut Bytes = written.entry(dialect).or_insert_with(|| render(dialect));
+        written.clone()
+    })
+}
 
 /// A client's request as Gemini's. The body is read again for each, as what was read of it
 /// borrows from it and cannot wait for an upstream to be chosen.
@@ -354,5 +373,28 @@ impl Events {
     fn failed(&self, error: &Error) -> Bytes {
         tracing::warn!(request_id = self.request_id, code = error.code(), %error, "stream broke");
         Relay::error_event(error, &self.request_id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn calls_share_what_is_written_for_them() {
+        let times = Arc::new(AtomicUsize::new(0));
+        let render = once({
+            let times = Arc::clone(&times);
+            Arc::new(move |dialect| {
+                times.fetch_add(1, Ordering::Relaxed);
+                format!("{dialect:?}").into()
+            })
+        });
+        let first = render(Dialect::CodeAssist);
+        assert_eq!(render(Dialect::CodeAssist).as_ptr(), first.as_ptr());
+        assert_ne!(render(Dialect::Vertex), first);
+        assert_eq!(times.load(Ordering::Relaxed), 2);
     }
 }

@@ -462,6 +462,8 @@ impl Upstream {
         } else {
             left
         };
+        // The head and what follows it have this time together.
+        let deadline = self.clock.instant() + patience;
         let response = match tokio::time::timeout(patience, sent).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
@@ -485,7 +487,7 @@ impl Upstream {
             framing,
             reply,
             attempt,
-            patience,
+            deadline,
             self.clock.clone(),
         );
         self.first_piece(relay, about.stream).await

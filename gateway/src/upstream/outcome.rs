@@ -229,6 +229,15 @@ impl Failure {
         }
     }
 
+    /// Of an answer that the model failed to produce.
+    #[must_use]
+    pub fn of_malformed(reason: String, said: Option<String>) -> Self {
+        Self {
+            error: Error::Malformed { reason, said },
+            ..Self::of_invalid_answer(String::new())
+        }
+    }
+
     /// Of a 200 that is no answer.
     #[must_use]
     pub fn of_invalid_answer(message: String) -> Self {

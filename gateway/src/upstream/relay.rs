@@ -80,7 +80,7 @@ impl Relay {
         framing: Framing,
         reply: Reply,
         attempt: Attempt,
-        patience: Duration,
+        deadline: Instant,
         clock: Clock,
     ) -> Self {
         Self {
@@ -91,8 +91,9 @@ impl Relay {
             input: EventBuffer::new(framing),
             reply,
             attempt: Some(attempt),
-            patience,
-            deadline: Some(clock.instant() + patience),
+            // Until the answer begins, the deadline is what counts.
+            patience: Duration::MAX,
+            deadline: Some(deadline),
             heard: clock.instant(),
             begun: false,
             clock,
@@ -203,7 +204,7 @@ impl Relay {
         }
         let framed = self.input.framing() == Framing::Json;
         let verdict = self.reply.verdict(framed);
-        let message = match &verdict {
+        let message = match verdict {
             Verdict::Whole | Verdict::Empty => {
                 self.reply.finish(&mut output);
                 if let Some(attempt) = self.attempt.take() {
@@ -220,11 +221,7 @@ impl Relay {
             }
             Verdict::NoCandidate => "Google sent no candidate.".to_owned(),
             Verdict::Malformed { reason, message } => {
-                let mut told = format!("The model did not produce a valid answer ({reason}).");
-                if let Some(message) = message {
-                    told.extend([" Google says: ", message]);
-                }
-                told
+                return self.broken(output, Failure::of_malformed(reason, message));
             }
         };
         self.broken(output, Failure::of_invalid_answer(message))

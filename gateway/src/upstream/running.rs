@@ -175,7 +175,7 @@ pub async fn gathered(settings: &Settings, openings: Vec<Opening>) -> Result<Byt
     let mut choices = Vec::with_capacity(openings.len());
     for opened in try_join_all(openings).await? {
         usage += opened.usage.unwrap_or_default();
-        choices.push(opened.first.to_vec());
+        choices.push(opened.first);
     }
     Ok(reply::assemble(settings, &choices, Some(usage)).into())
 }

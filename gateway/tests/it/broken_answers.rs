@@ -227,3 +227,23 @@ async fn sources_are_told_with_places_in_characters() {
         );
     }
 }
+
+#[tokio::test]
+async fn the_head_of_an_answer_buys_no_time_for_the_rest() {
+    let setup = Setup {
+        environment: vec![
+            ("MAX_ATTEMPTS", "1".to_owned()),
+            ("FIRST_BYTE_TIMEOUT", "1s".to_owned()),
+        ],
+        ..Setup::projects(&[("p1", "gemini")])
+    };
+    let world = setup.start().await;
+    world.google.fake().script(Fault::once(Action::Delay {
+        before_commit_ms: 0,
+        before_headers_ms: 700,
+        before_first_event_ms: 700,
+        between_events_ms: 0,
+    }));
+    let answer = world.chat(&with(hello(), "stream", json!(true))).await;
+    assert_eq!(answer.status, 504, "{}", answer.body);
+}

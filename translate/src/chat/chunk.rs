@@ -1,5 +1,7 @@
 //! What stands around the choices of an answer, and around the deltas of its chunks.
 
+use bytes::Bytes;
+
 use super::{
     choice::Frame,
     reply::{Settings, Shape},
@@ -47,12 +49,17 @@ impl Chunk<'_> {
 /// Puts together what the choices were told with, which were asked for one by one: the
 /// end of a stream whose chunks went out, or the whole answer.
 #[must_use]
-pub fn assemble(settings: &Settings, choices: &[Vec<u8>], usage: Option<Usage>) -> Vec<u8> {
+pub fn assemble(settings: &Settings, choices: &[Bytes], usage: Option<Usage>) -> Vec<u8> {
     let prefix = settings.prefix();
     let mut out = Vec::new();
     if settings.shape == Shape::Object {
         out.extend_from_slice(&prefix);
-        out.extend_from_slice(&choices.join(&b','));
+        for (at, choice) in choices.iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(choice);
+        }
     }
     settings.finish(&prefix, usage, &mut out);
     out

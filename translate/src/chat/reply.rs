@@ -1,7 +1,7 @@
 //! Renders Gemini's events as a chat completion, streamed or whole. Both shapes go
 //! through the same deltas, so that folding the stream gives the whole answer.
 
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use serde_json::value::RawValue;
 
@@ -15,13 +15,16 @@ use super::{
 };
 use crate::{
     gemini::{
-        finish::Finish,
+        finish::{Finish, FinishReason},
         response::{Event, FunctionCall, NotAnAnswer, Response},
         usage::{Usage, UsageTally},
     },
     json::{self, JsonStr, mend_surrogates, write_string},
     signature,
 };
+
+/// What Google calls a block that it gives no reason for.
+const UNSPECIFIED_BLOCK: &str = "BLOCK_REASON_UNSPECIFIED";
 
 /// What a reply is made with.
 #[derive(Clone, Debug)]
@@ -84,6 +87,13 @@ pub enum Verdict {
     },
 }
 
+/// Why the prompt was refused, as far as Google says.
+#[derive(Debug)]
+struct Block {
+    reason: Option<String>,
+    message: Option<String>,
+}
+
 /// An answer in the making.
 #[derive(Debug)]
 pub struct Reply {
@@ -92,7 +102,7 @@ pub struct Reply {
     prefix: Vec<u8>,
     choices: Choices,
     usage: UsageTally,
-    blocked: Option<String>,
+    blocked: Option<Block>,
     /// Calls of all choices, for ids that are unique.
     calls: usize,
     seen_ids: BTreeSet<String>,
@@ -240,12 +250,13 @@ impl Reply {
             }
             Event::Usage(usage) => self.usage.add(usage),
             Event::Blocked { reason, message } => {
-                let why = match (message, reason) {
-                    (Some(message), _) => message.into_owned(),
-                    (None, Some(reason)) => reason.into_owned(),
-                    (None, None) => String::new(),
+                let told = |text: Option<Cow<'_, str>>| {
+                    text.filter(|text| !text.is_empty()).map(Cow::into_owned)
                 };
-                self.blocked = Some(why);
+                self.blocked = Some(Block {
+                    reason: told(reason),
+                    message: told(message),
+                });
             }
         }
     }
@@ -389,6 +400,8 @@ impl Reply {
                     };
                 }
                 Some(_) => {}
+                // Whoever looks at the prompt may be slower than the model.
+                None if self.blocked.is_some() => {}
                 // A whole answer is whole by its framing, unless there is nothing in it.
                 None if framed && !choice.is_empty() => {}
                 None => return Verdict::Unfinished,
@@ -407,6 +420,7 @@ impl Reply {
 
     /// Appends the end of a whole answer.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
+        self.end_blocked();
         let around = self.settings.choice.is_none();
         match self.settings.shape {
             Shape::Object => {
@@ -422,14 +436,28 @@ impl Reply {
         }
     }
 
+    /// A choice that stopped because the prompt was refused ended for that reason.
+    fn end_blocked(&mut self) {
+        let Some(block) = &self.blocked else { return };
+        let reason = block.reason.as_deref().unwrap_or(UNSPECIFIED_BLOCK);
+        let unfinished = |choice: &&mut Choice| choice.finish.is_none();
+        for choice in self.choices.all.iter_mut().filter(unfinished) {
+            choice.finish = Some(FinishReason {
+                finish: Finish::Filtered,
+                native: reason.to_owned().into(),
+            });
+            choice.finish_message.clone_from(&block.message);
+        }
+    }
+
     fn refusal(&self) -> Option<String> {
-        let why = self
+        let block = self
             .blocked
             .as_ref()
             .filter(|_| self.choices.all.is_empty())?;
-        Some(match why.as_str() {
-            "" => "The prompt was blocked by Gemini.".to_owned(),
-            why => format!("The prompt was blocked by Gemini: {why}"),
+        Some(match block.message.as_ref().or(block.reason.as_ref()) {
+            None => "The prompt was blocked by Gemini.".to_owned(),
+            Some(why) => format!("The prompt was blocked by Gemini: {why}"),
         })
     }
 

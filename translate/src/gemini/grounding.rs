@@ -139,7 +139,8 @@ pub fn grounded<'a>(metadata: &'a RawValue, mut each: impl FnMut(Citation<'a>)) 
             text: segment.text,
         };
         for &index in support.grounding_chunk_indices.iter().flatten() {
-            if let Some(Some(source)) = sources.get(offset(index)) {
+            let at = usize::try_from(index).ok();
+            if let Some(Some(source)) = at.and_then(|at| sources.get(at)) {
                 each(source.citation(Some(segment)));
             }
         }
@@ -188,4 +189,21 @@ impl<'a> Source<'a> {
 /// An offset that a negative number is none of.
 fn offset(number: i64) -> usize {
     usize::try_from(number).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_that_is_not_there_is_not_another() {
+        let metadata = serde_json::from_str(
+            r#"{"groundingChunks":[{"web":{"uri":"https://a"}}],
+                "groundingSupports":[{"segment":{"endIndex":3},"groundingChunkIndices":[-1,1,0]}]}"#,
+        )
+        .expect("JSON");
+        let mut told = 0;
+        grounded(metadata, |_| told += 1);
+        assert_eq!(told, 1);
+    }
 }

@@ -115,7 +115,7 @@ fn audio(details: Option<&Vec<ModalityCount>>) -> Option<u64> {
             .iter()
             .filter(|detail| detail.modality.as_ref().is_some_and(is_audio))
             .filter_map(|detail| detail.token_count)
-            .sum()
+            .fold(0, u64::saturating_add)
     })
 }
 
@@ -184,6 +184,17 @@ mod tests {
             (inside.completion_tokens(), inside.total_tokens()),
             (12, 22)
         );
+    }
+
+    #[test]
+    fn counts_beyond_measure_do_not_overflow() {
+        let most = u64::MAX;
+        let usage = tally(&[&format!(
+            r#"{{"promptTokenCount":{most},"candidatesTokenCount":{most},"totalTokenCount":1,
+                "promptTokensDetails":[{{"modality":"AUDIO","tokenCount":{most}}},{{"modality":"AUDIO","tokenCount":1}}]}}"#
+        )])
+        .expect("counted");
+        assert_eq!((usage.total_tokens(), usage.prompt_audio), (most, most));
     }
 
     #[test]
