@@ -11,7 +11,7 @@ mod evenness;
 mod failover;
 mod outputs;
 mod pools;
-mod remote_media;
 mod process;
+mod remote_media;
 mod support;
 mod token_service_away;

@@ -64,8 +64,10 @@ pub struct Request<'a> {
 pub struct Wanted {
     /// Where.
     pub url: String,
-    /// Where in the request it says so, for complaints.
+    /// Where in the request it says so first, for complaints.
     pub path: String,
+    /// How often it does: as often it stands in what is written.
+    pub times: usize,
 }
 
 impl Request<'_> {
