@@ -155,6 +155,10 @@ impl Fetcher {
         if !url.username().is_empty() || url.password().is_some() {
             return Err("it has a user's name or a password in it.".into());
         }
+        // What listens below is no server of the Web, and may take a request for its own words.
+        if !matches!(url.port_or_known_default(), Some(80 | 443 | 1024..)) {
+            return Err("its port is none of the Web's: 80, 443, or from 1024 on.".into());
+        }
         let host = url.host_str().unwrap_or_default();
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         match IpAddr::from_str(bare) {

@@ -59,6 +59,7 @@ async fn pictures() -> (String, Arc<AtomicUsize>) {
         .route("/moved", get(moved("/a.png")))
         .route("/circle", get(moved("/circle")))
         .route("/file", get(moved("file:///etc/passwd")))
+        .route("/mail", get(moved("http://8.8.8.8:25/")))
         .route(
             "/inside",
             get(moved("http://169.254.169.254/latest/meta-data")),
@@ -137,6 +138,7 @@ async fn what_is_no_picture_is_refused_with_its_reason() {
         ("/gone", "status 404"),
         ("/circle", "too often"),
         ("/file", "only http and https"),
+        ("/mail", "port"),
         ("/inside", "not a public one"),
         ("/endless", "larger than"),
     ] {

@@ -156,6 +156,38 @@ fn what_has_no_effect_beside_another_is_named() {
 }
 
 #[test]
+fn of_millions_of_unknown_names_a_few_are_told() {
+    let mut body = chat(json!([{"role": "user", "content": "x"}]));
+    for nth in 0..5_000 {
+        body["messages"][0][format!("x{nth}")] = 1.into();
+    }
+    let body = body.to_string();
+    let request = request::parse(&body, &Options::default()).unwrap();
+    assert_eq!(request.ignored.len(), 512);
+}
+
+#[test]
+fn a_cached_content_stands_alone() {
+    for more in [
+        json!({"messages": [{"role": "system", "content": "x"}]}),
+        json!({"web_search_options": {}}),
+        json!({"tools": [{"type": "function", "function": {"name": "f"}}]}),
+    ] {
+        let mut body = chat(json!([{"role": "user", "content": "x"}]));
+        body["extra_body"] = json!({"google": {"cached_content": "cachedContents/a"}});
+        assert!(request::parse(&body.to_string(), &Options::default()).is_ok());
+        body.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        let refused = request::parse(&body.to_string(), &Options::default()).unwrap_err();
+        assert_eq!(
+            refused.param.as_deref(),
+            Some("extra_body.google.cached_content")
+        );
+    }
+}
+
+#[test]
 fn an_address_counts_as_often_as_it_is_named() {
     let image = |url: &str| json!({"type": "image_url", "image_url": {"url": url}});
     let body = chat(json!([{"role": "user", "content": [
