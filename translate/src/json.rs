@@ -195,7 +195,16 @@ pub fn boolean(raw: &RawValue) -> Result<bool, WrongType> {
 /// # Errors
 /// When it is none.
 pub fn number(raw: &RawValue) -> Result<f64, WrongType> {
-    serde_json::from_str(raw.get()).map_err(|_| wrong(raw, "a number"))
+    serde_json::from_str(raw.get()).map_err(|_| match wrong(raw, "a number") {
+        // `1e400` is a number in JSON, and none of 64 bits.
+        WrongType {
+            found: "a number", ..
+        } => WrongType {
+            expected: "a number of 64 bits",
+            found: "a larger one",
+        },
+        wrong => wrong,
+    })
 }
 
 /// The token as an integer; `3.0` counts as one.
@@ -487,6 +496,8 @@ mod tests {
         assert!(integer(raw("3.5")).is_err());
         assert!(integer(raw("1e300")).is_err());
         assert!(number(raw("\"1\"")).is_err());
+        let large = number(raw("1e400")).expect_err("larger than any");
+        assert_ne!(large.expected, large.found);
     }
 
     #[test]

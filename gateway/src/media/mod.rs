@@ -96,7 +96,7 @@ impl Fetcher {
     }
 
     async fn wanted(&self, wanted: &Wanted, budget: &Semaphore) -> Result<Fetched, InvalidRequest> {
-        let fetched = tokio::time::timeout(TIMEOUT, self.one(&wanted.url, budget)).await;
+        let fetched = tokio::time::timeout(TIMEOUT, self.one(wanted, budget)).await;
         let fetched = fetched.unwrap_or_else(|_| Err("it took too long.".into()));
         fetched.map_err(|Refused(why)| {
             let why = format!("it could not be fetched: {why}");
@@ -104,10 +104,11 @@ impl Fetcher {
         })
     }
 
-    async fn one(&self, url: &str, budget: &Semaphore) -> Result<Fetched, Refused> {
+    async fn one(&self, wanted: &Wanted, budget: &Semaphore) -> Result<Fetched, Refused> {
         // Never closed.
         let _running = self.running.acquire().await;
-        let mut url = Url::parse(url).map_err(|_| Refused::from("it is not an address."))?;
+        let mut url =
+            Url::parse(&wanted.url).map_err(|_| Refused::from("it is not an address."))?;
         for _ in 0..=MAX_REDIRECTS {
             self.look_at(&url)?;
             let response = self
@@ -133,7 +134,11 @@ impl Fetcher {
                 )));
             }
             let mime = mime(response.headers(), &url)?;
-            let bytes = self.bytes(response, budget).await?;
+            let encoding = response.headers().get(header::CONTENT_ENCODING);
+            if encoding.is_some_and(|encoding| encoding != "identity") {
+                return Err("its server compresses it unasked.".into());
+            }
+            let bytes = self.bytes(response, wanted.times, budget).await?;
             return Ok(Fetched {
                 mime,
                 data: STANDARD.encode(bytes),
@@ -150,6 +155,10 @@ impl Fetcher {
         if !url.username().is_empty() || url.password().is_some() {
             return Err("it has a user's name or a password in it.".into());
         }
+        // What listens below is no server of the Web, and may take a request for its own words.
+        if !matches!(url.port_or_known_default(), Some(80 | 443 | 1024..)) {
+            return Err("its port is none of the Web's: 80, 443, or from 1024 on.".into());
+        }
         let host = url.host_str().unwrap_or_default();
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         match IpAddr::from_str(bare) {
@@ -161,6 +170,7 @@ impl Fetcher {
     async fn bytes(
         &self,
         mut response: reqwest::Response,
+        times: usize,
         budget: &Semaphore,
     ) -> Result<Vec<u8>, Refused> {
         let too_large = || {
@@ -175,7 +185,10 @@ impl Fetcher {
         }
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| refused_by(&error))? {
-            let size = u32::try_from(chunk.len()).map_err(|_| too_large())?;
+            // A request may name one address any number of times, and is written with as many
+            // copies of what is there.
+            let size = chunk.len().saturating_mul(times);
+            let size = u32::try_from(size).map_err(|_| too_large())?;
             // Spent for good: the whole request has one budget.
             budget
                 .try_acquire_many(size)

@@ -45,10 +45,21 @@ async fn pictures() -> (String, Arc<AtomicUsize>) {
         .route("/page", get(typed("application/x-sh", b"ABC".to_vec())))
         .route("/empty", get(typed("image/png", Vec::new())))
         .route("/named.pdf", get(bare))
+        .route(
+            "/zipped",
+            get(|| async {
+                let headers = [
+                    (header::CONTENT_TYPE, "image/png"),
+                    (header::CONTENT_ENCODING, "gzip"),
+                ];
+                (headers, "ABC")
+            }),
+        )
         .route("/unnamed", get(bare))
         .route("/moved", get(moved("/a.png")))
         .route("/circle", get(moved("/circle")))
         .route("/file", get(moved("file:///etc/passwd")))
+        .route("/mail", get(moved("http://8.8.8.8:25/")))
         .route(
             "/inside",
             get(moved("http://169.254.169.254/latest/meta-data")),
@@ -75,6 +86,7 @@ async fn fetched(fetcher: &Fetcher, url: String) -> Result<(String, String), Str
     let wanted = [Wanted {
         url,
         path: "messages[0].content[0].image_url.url".to_owned(),
+        times: 1,
     }];
     match fetcher.fetch(&wanted).await {
         Ok(mut all) => all
@@ -106,6 +118,7 @@ async fn pictures_are_fetched_with_their_types() {
         .map(|path| Wanted {
             url: format!("{base}{path}"),
             path: String::new(),
+            times: 1,
         })
         .collect();
     let all = fetcher.fetch(&wanted).await.unwrap();
@@ -120,10 +133,12 @@ async fn what_is_no_picture_is_refused_with_its_reason() {
     for (path, why) in [
         ("/page", "application/x-sh"),
         ("/empty", "empty"),
+        ("/zipped", "compresses"),
         ("/unnamed", "does not say what it is"),
         ("/gone", "status 404"),
         ("/circle", "too often"),
         ("/file", "only http and https"),
+        ("/mail", "port"),
         ("/inside", "not a public one"),
         ("/endless", "larger than"),
     ] {
@@ -131,6 +146,20 @@ async fn what_is_no_picture_is_refused_with_its_reason() {
             .await
             .unwrap_err();
         assert!(told.contains(why), "{path}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_named_often_counts_as_often() {
+    let (base, _) = pictures().await;
+    let fetcher = Fetcher::new(loopback_too, 10).unwrap();
+    for (times, fits) in [(3, true), (4, false), (usize::MAX, false)] {
+        let wanted = [Wanted {
+            url: format!("{base}/a.png"),
+            path: String::new(),
+            times,
+        }];
+        assert_eq!(fetcher.fetch(&wanted).await.is_ok(), fits, "{times}");
     }
 }
 

@@ -21,6 +21,8 @@ pub(super) struct Google<'a> {
     pub(super) thinking: Thinking,
     /// Where a level or a budget was given.
     pub(super) amount_at: Option<String>,
+    /// Where a cached content was given.
+    pub(super) cached_at: Option<String>,
     /// Members of the request.
     pub(super) request: Vec<Verbatim<'a>>,
     /// Members of `generationConfig`.
@@ -135,6 +137,9 @@ impl<'a> Google<'a> {
                         return Err(InvalidRequest::value(&path, "it is given twice."));
                     }
                     members.push((name, raw));
+                    if *name == "cachedContent" {
+                        self.cached_at = Some(path.to_string());
+                    }
                 }
             }
         }

@@ -30,18 +30,19 @@ pub(super) struct Conversation<'a> {
     pub(super) system: Vec<JsonStr<'a>>,
     pub(super) contents: Vec<Content<'a>>,
     /// Every call so far, in its order.
-    asked: Vec<Asked<'a>>,
-    /// Calls by their id without a signature.
+    asked: Vec<Asked>,
+    /// Calls without an answer by their id without a signature: the id stays when all of its
+    /// calls have one.
     by_id: HashMap<String, Vec<usize>>,
+    /// Calls by their function; some of them may have their answer.
+    by_name: HashMap<Cow<'a, str>, Vec<usize>>,
     /// Signatures that were sent: none is sent twice.
     signatures: HashSet<String>,
 }
 
 /// A call, and where its answer stands.
 #[derive(Debug)]
-struct Asked<'a> {
-    /// The function, by the client's name.
-    name: Cow<'a, str>,
+struct Asked {
     content: usize,
     part: usize,
     answered: bool,
@@ -298,8 +299,8 @@ impl<'a> Conversation<'a> {
             self.push(Role::User, Part::Answer(answer));
             let content = self.contents.len() - 1;
             self.by_id.entry(id).or_default().push(self.asked.len());
+            self.by_name.entry(name).or_default().push(self.asked.len());
             self.asked.push(Asked {
-                name,
                 content,
                 part: self.contents[content].parts.len() - 1,
                 answered: false,
@@ -317,7 +318,7 @@ impl<'a> Conversation<'a> {
         let id_path = path.key("tool_call_id");
         let id = member(message, &id_path, "tool_call_id", json::string)?.text();
         // Some clients trim the ids that they send back on results.
-        let known = self.by_id.get(signature::detach(&id).0);
+        let known = self.by_id.get_mut(signature::detach(&id).0);
         let known = known.ok_or_else(|| {
             InvalidRequest::value(
                 &id_path,
@@ -325,8 +326,7 @@ impl<'a> Conversation<'a> {
                  it; no such call has this id.",
             )
         })?;
-        let open = known.iter().rev().find(|at| !self.asked[**at].answered);
-        let open = *open.ok_or_else(|| {
+        let open = last_open(known, &self.asked).ok_or_else(|| {
             InvalidRequest::value(&id_path, "another message answers this call already.")
         })?;
         self.answer(open, message, path, reading)
@@ -340,10 +340,8 @@ impl<'a> Conversation<'a> {
         reading: &mut Reading<'_>,
     ) -> Result<(), InvalidRequest> {
         let name = function_name(message, path)?;
-        let open = self
-            .asked
-            .iter()
-            .rposition(|call| !call.answered && call.name == name);
+        let known = self.by_name.get_mut(&name);
+        let open = known.and_then(|known| last_open(known, &self.asked));
         let open = open.ok_or_else(|| {
             InvalidRequest::value(
                 &path.key("name"),
@@ -381,6 +379,17 @@ impl<'a> Conversation<'a> {
         }
         Ok(())
     }
+}
+
+/// The last of these calls that has no answer. Those behind it are forgotten: however many
+/// calls share an id, each is looked at once.
+fn last_open(calls: &mut Vec<usize>, asked: &[Asked]) -> Option<usize> {
+    while let Some(last) = calls.pop() {
+        if !asked[last].answered {
+            return Some(last);
+        }
+    }
+    None
 }
 
 /// Images that an earlier answer had, as our answers tell them.

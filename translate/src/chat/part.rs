@@ -257,6 +257,11 @@ fn file<'a>(
     );
     let hint = hint(&file, &path)?;
     if let Some(raw) = file.get("file_data") {
+        if file.get("file_id").is_some() {
+            reading
+                .ignored
+                .insert("messages[].content[].file.file_id".to_owned());
+        }
         let at = path.key("file_data");
         let data = text(raw, &at)?;
         if data.escaped().contains(':') {
@@ -340,6 +345,7 @@ impl Reading<'_> {
 
     fn want(&mut self, url: Cow<'_, str>, path: &Path<'_>) -> Result<usize, InvalidRequest> {
         if let Some(at) = self.wanted.iter().position(|wanted| wanted.url == url) {
+            self.wanted[at].times += 1;
             return Ok(at);
         }
         if self.wanted.len() >= Self::MAX_WANTED {
@@ -352,6 +358,7 @@ impl Reading<'_> {
         self.wanted.push(Wanted {
             url: url.into_owned(),
             path: path.to_string(),
+            times: 1,
         });
         Ok(self.wanted.len() - 1)
     }

@@ -64,8 +64,10 @@ pub struct Request<'a> {
 pub struct Wanted {
     /// Where.
     pub url: String,
-    /// Where in the request it says so, for complaints.
+    /// Where in the request it says so first, for complaints.
     pub path: String,
+    /// How often it does: as often it stands in what is written.
+    pub times: usize,
 }
 
 impl Request<'_> {
@@ -89,7 +91,19 @@ impl Request<'_> {
 }
 
 /// Names of ignored parameters, each once, `messages[].name` for what repeats.
-pub(super) type Ignored = BTreeSet<String>;
+#[derive(Debug, Default)]
+pub(super) struct Ignored(BTreeSet<String>);
+
+impl Ignored {
+    /// More than any header takes; a hostile body may have millions.
+    const MAX: usize = 512;
+
+    pub(super) fn insert(&mut self, name: String) {
+        if self.0.len() < Self::MAX {
+            self.0.insert(name);
+        }
+    }
+}
 
 /// What is known and what is gathered while the messages are read.
 pub(super) struct Reading<'r> {
@@ -243,13 +257,11 @@ pub fn parse<'a>(body: &'a str, options: &Options) -> Result<Request<'a>, Invali
         Some(raw) => !read(raw, &parallel, json::boolean)?,
         None => false,
     };
-    let is_cached = google
-        .request
-        .iter()
-        .any(|(name, _)| *name == "cachedContent");
-    if is_cached && !(conversation.system.is_empty() && functions.is_empty()) {
+    let is_cached_alone =
+        conversation.system.is_empty() && functions.is_empty() && google.tools.is_empty();
+    if let Some(at) = google.cached_at.filter(|_| !is_cached_alone) {
         return Err(InvalidRequest::value(
-            &Path::Root.key("cached_content"),
+            &Path::Root.key(&at),
             "a cached content holds the instructions and the tools; they cannot be given beside it.",
         ));
     }
@@ -260,7 +272,7 @@ pub fn parse<'a>(body: &'a str, options: &Options) -> Result<Request<'a>, Invali
         ));
     }
     if options.strict_params
-        && let Some(name) = ignored.first()
+        && let Some(name) = ignored.0.first()
     {
         return Err(InvalidRequest::unsupported(
             &Path::Root.key(name),
@@ -273,7 +285,7 @@ pub fn parse<'a>(body: &'a str, options: &Options) -> Result<Request<'a>, Invali
         first_call_only: first_call_only || legacy,
         legacy_functions: legacy,
         audio,
-        ignored: ignored.into_iter().collect(),
+        ignored: ignored.0.into_iter().collect(),
         wanted,
         gemini: gemini::Request {
             system: conversation.system,
@@ -291,13 +303,13 @@ pub fn parse<'a>(body: &'a str, options: &Options) -> Result<Request<'a>, Invali
 
 /// The fields that are ignored.
 fn ignored(object: &Object<'_>) -> Ignored {
-    object
-        .iter()
-        .filter(|(name, raw)| {
-            fields::policy(name) == Policy::Ignored && !fields::asks_nothing(name, raw.get())
-        })
-        .map(|(name, _)| name.to_owned())
-        .collect()
+    let mut ignored = Ignored::default();
+    for (name, raw) in object.iter() {
+        if fields::policy(name) == Policy::Ignored && !fields::asks_nothing(name, raw.get()) {
+            ignored.insert(name.to_owned());
+        }
+    }
+    ignored
 }
 
 /// The longest model name that is looked at; Google's have less than 100 characters.

@@ -75,7 +75,12 @@ pub(super) fn tools<'a>(
         })
         .collect();
     let chosen = match (object.get("tool_choice"), object.get("function_call")) {
-        (Some(choice), _) => Some(choose(choice, &names)?),
+        (Some(choice), older) => {
+            if older.is_some() {
+                ignored.insert("function_call".to_owned());
+            }
+            Some(choose(choice, &names)?)
+        }
         (None, Some(choice)) => Some(legacy_choice(choice, &names)?),
         (None, None) => None,
     };

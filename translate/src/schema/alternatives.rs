@@ -1,5 +1,7 @@
 //! Schemas that say one thing or another.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::{Map, Value, json};
 
 use super::words::kind_of_value;
@@ -16,36 +18,39 @@ pub(super) fn united(alternatives: &Value) -> Option<Value> {
         return None;
     }
     let mut properties: Map<String, Value> = Map::new();
+    // Of each name the schemas that differ; those of the first alternative that has it, first.
+    let mut kinds: HashMap<&str, Vec<&Value>> = HashMap::new();
+    let mut known: HashSet<(&str, &Value)> = HashSet::new();
     let mut forms = Vec::new();
     for object in &objects {
         let mut names = Vec::new();
         for (name, schema) in object["properties"].as_object()? {
             names.push(name.as_str());
-            match properties.get_mut(name) {
-                None => {
-                    properties.insert(name.clone(), schema.clone());
-                }
-                Some(mine) if mine != schema => {
-                    let mut either = match mine.get("anyOf") {
-                        Some(Value::Array(all)) => all.clone(),
-                        _ => vec![mine.clone()],
-                    };
-                    either.push(schema.clone());
-                    *mine = json!({ "anyOf": either });
-                }
-                Some(_) => {}
+            if known.insert((name, schema)) {
+                properties.entry(name.as_str()).or_insert(Value::Null);
+                kinds.entry(name).or_default().push(schema);
             }
         }
         forms.push(format!("{{{}}}", names.join(", ")));
     }
-    let is_required = |name: &&String| {
-        objects.iter().all(|object| {
-            object
-                .get("required")
-                .and_then(Value::as_array)
-                .is_some_and(|required| required.iter().any(|other| other == name.as_str()))
+    for (name, schema) in &mut properties {
+        *schema = match kinds.remove(name.as_str()).as_deref() {
+            Some([only]) => (*only).clone(),
+            several => json!({ "anyOf": several }),
+        };
+    }
+    let required: Vec<HashSet<&str>> = objects
+        .iter()
+        .map(|object| {
+            let listed = object.get("required").and_then(Value::as_array);
+            listed
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .collect()
         })
-    };
+        .collect();
+    let is_required = |name: &&String| required.iter().all(|those| those.contains(name.as_str()));
     let required: Vec<Value> = properties
         .keys()
         .filter(is_required)

@@ -3,10 +3,17 @@
 
 use std::{borrow::Cow, fmt};
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{
+    Deserialize,
+    de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
 use serde_json::{Value, value::RawValue};
 
-use super::{Schema, reference, words::type_name};
+use super::{
+    Schema,
+    reference::{self, Named},
+    words::type_name,
+};
 use crate::json;
 
 /// What is wrong with a schema.
@@ -44,24 +51,19 @@ pub fn checked(raw: &RawValue) -> Result<Schema<'_>, Fault> {
         is_standard: depth <= MAX_STANDARD_DEPTH,
         ..Checker::default()
     };
-    let mut deserializer = serde_json::Deserializer::from_str(raw.get());
-    let walked = Expect(&mut checker, Kind::Node).deserialize(&mut deserializer);
-    if let Some(found) = checker.fault {
-        return Err(found);
-    }
-    // Half of a surrogate pair in a name, which JSON's grammar does not see.
-    walked.map_err(|error| fault(format!("it cannot be read: {error}.")))?;
-    if !checker.references.is_empty() {
+    checker.walk(raw)?;
+    if checker.refers {
         let root: Value =
             serde_json::from_str(raw.get()).map_err(|error| fault(format!("{error}.")))?;
-        let named = reference::named(&root);
-        for (path, target) in checker.references {
-            if reference::resolve(&root, &named, &target).is_none() {
-                let why = format!("'{target}' refers to nothing in this schema.");
-                return Err(Fault { path, why });
-            }
-            checker.is_standard &= target == "#" || target.starts_with("#/");
-        }
+        // Once more, now that there is something to look references up in: to remember
+        // where each of them stands could take far more room than the schema does.
+        let mut second = Checker {
+            is_standard: checker.is_standard,
+            document: Some((&root, reference::named(&root))),
+            ..Checker::default()
+        };
+        second.walk(raw)?;
+        checker.is_standard = second.is_standard;
     }
     Ok(Schema {
         raw,
@@ -70,15 +72,44 @@ pub fn checked(raw: &RawValue) -> Result<Schema<'_>, Fault> {
 }
 
 #[derive(Default)]
-struct Checker {
+struct Checker<'v> {
     /// The names of where the walk is.
     path: Vec<String>,
     fault: Option<Fault>,
     is_standard: bool,
-    references: Vec<(String, String)>,
+    /// Whether there are references.
+    refers: bool,
+    /// What they are looked up in.
+    document: Option<(&'v Value, Named<'v>)>,
 }
 
-impl Checker {
+impl Checker<'_> {
+    fn walk(&mut self, raw: &RawValue) -> Result<(), Fault> {
+        let mut deserializer = serde_json::Deserializer::from_str(raw.get());
+        let walked = Expect(self, Kind::Node).deserialize(&mut deserializer);
+        if let Some(found) = self.fault.take() {
+            return Err(found);
+        }
+        // Half of a surrogate pair in a name, or a number that no computer holds, which
+        // JSON's grammar does not see.
+        walked.map_err(|error| Fault {
+            path: String::new(),
+            why: format!("it cannot be read: {error}."),
+        })
+    }
+
+    fn reference<E: serde::de::Error>(&mut self, target: &str) -> Result<(), E> {
+        self.refers = true;
+        let Some((root, named)) = &self.document else {
+            return Ok(());
+        };
+        if reference::resolve(root, named, target).is_none() {
+            return Err(self.fault(format!("'{target}' refers to nothing in this schema.")));
+        }
+        self.is_standard &= target == "#" || target.starts_with("#/");
+        Ok(())
+    }
+
     fn here(&self) -> String {
         self.path.concat()
     }
@@ -153,9 +184,60 @@ impl Kind {
     }
 }
 
-struct Expect<'c>(&'c mut Checker, Kind);
+/// Any value that a tree can hold: `1e400` is JSON, and no number.
+struct Whatever;
 
-impl Expect<'_> {
+impl<'de> Deserialize<'de> for Whatever {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Whatever {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self, A::Error> {
+        while list.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
+        while map.next_entry::<IgnoredAny, Self>()?.is_some() {}
+        Ok(self)
+    }
+}
+
+struct Expect<'c, 'v>(&'c mut Checker<'v>, Kind);
+
+impl Expect<'_, '_> {
     fn wrong<E: serde::de::Error>(self, found: &str) -> E {
         let expected = self.1.expected();
         self.0.fault(format!("{expected}, but got {found}."))
@@ -178,18 +260,14 @@ impl Expect<'_> {
                      'number', 'boolean' and 'null'."
                 ))),
             },
-            Kind::Reference => {
-                let path = self.0.here();
-                self.0.references.push((path, text.to_owned()));
-                Ok(())
-            }
+            Kind::Reference => self.0.reference(text),
             Kind::Names => Ok(()),
             _ => Err(self.wrong("a string")),
         }
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Expect<'_> {
+impl<'de> DeserializeSeed<'de> for Expect<'_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -197,7 +275,7 @@ impl<'de> DeserializeSeed<'de> for Expect<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Expect<'_> {
+impl<'de> Visitor<'de> for Expect<'_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -260,7 +338,7 @@ impl<'de> Visitor<'de> for Expect<'_> {
                     }
                     None => false,
                 },
-                None => list.next_element::<IgnoredAny>()?.is_some(),
+                None => list.next_element::<Whatever>()?.is_some(),
             };
             checker.path.pop();
             if !more {
@@ -292,7 +370,7 @@ impl<'de> Visitor<'de> for Expect<'_> {
                     checker.path.pop();
                 }
                 None => {
-                    map.next_value::<IgnoredAny>()?;
+                    map.next_value::<Whatever>()?;
                 }
             }
         }

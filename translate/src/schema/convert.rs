@@ -3,7 +3,7 @@
 //! `Schema` is a subset: what it cannot say is said in the description, where the model
 //! reads it. This is the one place that builds a tree of a request.
 
-use std::cell::Cell;
+use std::{cell::Cell, collections::HashSet};
 
 use serde_json::{Map, Value, json, value::RawValue};
 
@@ -22,6 +22,11 @@ const REFERENCE_DEPTH: usize = MAX_DEPTH / 4;
 /// How many nodes are written. References may multiply a few bytes into any number of
 /// them; what lies beyond is left open.
 const MAX_NODES: usize = 20_000;
+/// How many bytes may be written again because a reference or a merge repeats them, beyond
+/// so many times the schema's own length: a long description that is referred to often is
+/// few nodes and many bytes.
+const MAX_REPEATED: usize = 256 << 10;
+const REPEATED_PER_BYTE: usize = 8;
 
 /// The schema of a function's arguments, an object; `None` when it says nothing: Gemini
 /// refuses an object without properties at the root.
@@ -54,6 +59,7 @@ fn converted(schema: &RawValue, subset: Subset, must_be_object: bool) -> Option<
         named: reference::named(&root),
         root: &root,
         nodes: Cell::new(MAX_NODES),
+        repeated: Cell::new(MAX_REPEATED + REPEATED_PER_BYTE * schema.get().len()),
         subset,
     };
     let mut converted = converter.convert(&root, 0);
@@ -85,11 +91,46 @@ fn require_something(object: &mut Map<String, Value>) {
     object.remove("propertyOrdering");
 }
 
+/// Takes so many bytes from what is left, if there are as many.
+fn take(left: &mut usize, bytes: usize) -> bool {
+    match left.checked_sub(bytes) {
+        Some(rest) => {
+            *left = rest;
+            true
+        }
+        None => false,
+    }
+}
+
+/// Takes about as many bytes as a value is long.
+fn weigh(value: &Value, left: &mut usize) -> bool {
+    const NODE: usize = 8;
+    take(left, NODE)
+        && match value {
+            Value::String(text) => take(left, text.len()),
+            Value::Array(elements) => elements.iter().all(|value| weigh(value, left)),
+            Value::Object(members) => members
+                .iter()
+                .all(|(key, value)| take(left, key.len()) && weigh(value, left)),
+            _ => true,
+        }
+}
+
+/// A schema without one of its keywords.
+fn without(schema: &Map<String, Value>, keyword: &str) -> Map<String, Value> {
+    let others = schema.iter().filter(|(key, _)| *key != keyword);
+    others
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
+}
+
 struct Converter<'a> {
     root: &'a Value,
     named: Named<'a>,
     /// How many more may be written.
     nodes: Cell<usize>,
+    /// How many bytes more may be written again.
+    repeated: Cell<usize>,
     subset: Subset,
 }
 
@@ -99,6 +140,17 @@ impl<'a> Converter<'a> {
         let left = self.nodes.get();
         self.nodes.set(left.saturating_sub(nodes));
         left >= nodes
+    }
+
+    /// Whether a schema may be written again.
+    fn repeat<'v>(&self, members: impl Iterator<Item = (&'v String, &'v Value)>) -> bool {
+        let mut left = self.repeated.get();
+        let may = members
+            .into_iter()
+            .all(|(key, value)| take(&mut left, key.len()) && weigh(value, &mut left));
+        // Once it is too much it stays so: what is left is not weighed again and again.
+        self.repeated.set(if may { left } else { 0 });
+        may
     }
 
     fn resolve(&self, schema: &Map<String, Value>) -> Option<&'a Map<String, Value>> {
@@ -118,14 +170,17 @@ impl<'a> Converter<'a> {
             return self.cut(schema);
         }
         if schema.contains_key("$ref") {
-            let mut resolved = self.resolve(schema).cloned().unwrap_or_default();
+            let target = self.resolve(schema);
+            if !self.repeat(target.into_iter().flatten()) {
+                return any();
+            }
+            let mut resolved = target.cloned().unwrap_or_default();
             let siblings = schema.iter().filter(|(key, _)| *key != "$ref");
             resolved.extend(siblings.map(|(key, value)| (key.clone(), value.clone())));
             return self.convert(&Value::Object(resolved), depth + REFERENCE_DEPTH);
         }
         if let Some(Value::Array(all)) = schema.get("allOf") {
-            let mut merged = schema.clone();
-            merged.remove("allOf");
+            let mut merged = without(schema, "allOf");
             for part in all {
                 self.merge(&mut merged, part);
             }
@@ -168,8 +223,7 @@ impl<'a> Converter<'a> {
         alternatives: &[Value],
         depth: usize,
     ) -> Value {
-        let mut around = schema.clone();
-        around.remove(key);
+        let mut around = without(schema, key);
         let is_null = |one: &&Value| {
             one["type"] == "null" || one["const"] == Value::Null && one.get("const").is_some()
         };
@@ -196,7 +250,7 @@ impl<'a> Converter<'a> {
             let one = match one {
                 Value::Object(one) if !around.is_empty() => {
                     let mut merged = one.clone();
-                    if !self.spend(around.len()) {
+                    if !self.spend(around.len()) || !self.repeat(around.iter()) {
                         continue;
                     }
                     self.merge(&mut merged, &Value::Object(around.clone()));
@@ -429,9 +483,10 @@ impl<'a> Converter<'a> {
             (Some(places), _) => {
                 // One place after the other: each may hold what any of them holds.
                 let mut each: Vec<Value> = Vec::new();
+                let mut known: HashSet<Value> = HashSet::new();
                 for place in places {
                     let place = self.convert(place, depth + 1);
-                    if !each.contains(&place) {
+                    if known.insert(place.clone()) {
                         each.push(place);
                     }
                 }
@@ -483,14 +538,15 @@ impl<'a> Converter<'a> {
             out.insert("properties".into(), Value::Object(converted));
             let listed = schema.get("required").and_then(Value::as_array);
             let mut required: Vec<Value> = Vec::new();
+            let mut known: HashSet<&str> = HashSet::new();
             for name in listed.into_iter().flatten().filter_map(Value::as_str) {
-                if properties.contains_key(name) && !required.iter().any(|other| other == name) {
+                if properties.contains_key(name) && known.insert(name) {
                     required.push(name.into());
                 }
             }
             // As drafts before the fourth have it, on the property itself.
             for (name, schema) in properties {
-                if schema.get("required") == Some(&Value::Bool(true)) {
+                if schema.get("required") == Some(&Value::Bool(true)) && known.insert(name) {
                     required.push(name.as_str().into());
                 }
             }
@@ -512,7 +568,11 @@ impl<'a> Converter<'a> {
         let Value::Object(part) = part else { return };
         let resolved;
         let part = if part.contains_key("$ref") {
-            let mut target = self.resolve(part).cloned().unwrap_or_default();
+            let target = self.resolve(part);
+            if !self.repeat(target.into_iter().flatten()) {
+                return;
+            }
+            let mut target = target.cloned().unwrap_or_default();
             let siblings = part.iter().filter(|(key, _)| *key != "$ref");
             target.extend(siblings.map(|(key, value)| (key.clone(), value.clone())));
             resolved = target;
@@ -533,11 +593,9 @@ impl<'a> Converter<'a> {
                     }
                 }
                 ("required", Some(Value::Array(mine)), Value::Array(theirs)) => {
-                    for name in theirs {
-                        if !mine.contains(name) {
-                            mine.push(name.clone());
-                        }
-                    }
+                    let mut known: HashSet<Value> = mine.iter().cloned().collect();
+                    let new = theirs.iter().filter(|name| known.insert((*name).clone()));
+                    mine.extend(new.cloned());
                 }
                 ("allOf", Some(Value::Array(mine)), Value::Array(theirs)) => {
                     mine.extend(theirs.iter().cloned());

@@ -109,6 +109,112 @@ fn results_come_in_the_order_of_the_calls_and_stand_alone() {
 }
 
 #[test]
+fn of_calls_with_one_id_the_last_open_one_is_answered() {
+    let call = json!({"role": "assistant", "tool_calls": [{"id": "x", "function": {"name": "f"}}]});
+    let older = json!({"role": "assistant", "function_call": {"name": "f", "arguments": ""}});
+    let result = |text: &str| json!({"role": "tool", "tool_call_id": "x", "content": text});
+    let function = |text: &str| json!({"role": "function", "name": "f", "content": text});
+    let body = chat(json!([
+        {"role": "user", "content": "go"},
+        call, call, older, older,
+        result("2"), function("4"), result("1"), function("3"),
+    ]));
+    let told: Vec<String> = lowered(&body, Dialect::Vertex)["contents"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|content| &content["parts"][0]["functionResponse"]["response"]["output"])
+        .filter_map(|output| Some(output.as_str()?.to_owned()))
+        .collect();
+    assert_eq!(told, ["1", "2", "3", "4"]);
+    // Each is looked at once, however many there are.
+    let mut messages = vec![json!({"role": "user", "content": "go"})];
+    messages.extend(std::iter::repeat_n(call.clone(), 20_000));
+    messages.extend(std::iter::repeat_n(result("x"), 20_000));
+    let body = chat(messages.into()).to_string();
+    assert!(request::parse(&body, &Options::default()).is_ok());
+    let again = chat(json!([call, result("1"), result("2")])).to_string();
+    let refused = request::parse(&again, &Options::default()).unwrap_err();
+    assert!(refused.message.contains("already"), "{refused}");
+}
+
+#[test]
+fn what_has_no_effect_beside_another_is_named() {
+    let mut body = chat(
+        json!([{"role": "user", "content": [{"type": "file", "file": {
+        "file_data": "data:application/pdf;base64,QUJD", "file_id": "gs://a/b.pdf"}}]}]),
+    );
+    body["tools"] = json!([{"type": "function", "function": {"name": "f"}}]);
+    body["tool_choice"] = "auto".into();
+    body["function_call"] = "none".into();
+    let body = body.to_string();
+    let request = request::parse(&body, &Options::default()).unwrap();
+    assert_eq!(
+        request.ignored,
+        ["function_call", "messages[].content[].file.file_id"]
+    );
+}
+
+#[test]
+fn of_millions_of_unknown_names_a_few_are_told() {
+    let mut body = chat(json!([{"role": "user", "content": "x"}]));
+    for nth in 0..5_000 {
+        body["messages"][0][format!("x{nth}")] = 1.into();
+    }
+    let body = body.to_string();
+    let request = request::parse(&body, &Options::default()).unwrap();
+    assert_eq!(request.ignored.len(), 512);
+}
+
+#[test]
+fn a_cached_content_stands_alone() {
+    for more in [
+        json!({"messages": [{"role": "system", "content": "x"}]}),
+        json!({"web_search_options": {}}),
+        json!({"tools": [{"type": "function", "function": {"name": "f"}}]}),
+    ] {
+        let mut body = chat(json!([{"role": "user", "content": "x"}]));
+        body["extra_body"] = json!({"google": {"cached_content": "cachedContents/a"}});
+        assert!(request::parse(&body.to_string(), &Options::default()).is_ok());
+        body.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        let refused = request::parse(&body.to_string(), &Options::default()).unwrap_err();
+        assert_eq!(
+            refused.param.as_deref(),
+            Some("extra_body.google.cached_content")
+        );
+    }
+}
+
+#[test]
+fn an_address_counts_as_often_as_it_is_named() {
+    let image = |url: &str| json!({"type": "image_url", "image_url": {"url": url}});
+    let body = chat(json!([{"role": "user", "content": [
+        image("https://a.test/1"), image("https://a.test/2"), image("https://a.test/1")]}]));
+    let body = body.to_string();
+    let options = Options {
+        fetch_remote_media: true,
+        ..Options::default()
+    };
+    let request = request::parse(&body, &options).unwrap();
+    let times: Vec<usize> = request.wanted.iter().map(|wanted| wanted.times).collect();
+    assert_eq!(times, [2, 1]);
+}
+
+#[test]
+fn a_number_beyond_all_bounds_is_named_as_one() {
+    for name in ["temperature", "top_p", "max_tokens", "seed"] {
+        let body = format!(
+            r#"{{"model":"gemini-3-flash","messages":[{{"role":"user","content":"x"}}],"{name}":1e400}}"#
+        );
+        let refused = request::parse(&body, &Options::default()).unwrap_err();
+        assert_eq!(refused.param.as_deref(), Some(name));
+        assert!(!refused.message.contains("surrogate"), "{refused}");
+    }
+}
+
+#[test]
 fn signatures_come_back_by_every_way() {
     let call = |extra: Value| {
         let mut call =

@@ -95,6 +95,72 @@ fn a_few_bytes_stay_a_few_bytes() {
 }
 
 #[test]
+fn a_long_text_is_not_repeated_without_end() {
+    // Few nodes, each of them long: 2,000 references to one text.
+    let all: Map<String, Value> = (0..2_000)
+        .map(|nth| (format!("p{nth}"), json!({"$ref": "#/$defs/long"})))
+        .collect();
+    let long = "long ".repeat(20_000);
+    let schema = json!({
+        "type": "object",
+        "properties": all,
+        "$defs": {"long": {"type": "string", "description": long}},
+    });
+    let raw = raw(&schema);
+    schema::checked(&raw).unwrap();
+    let out = schema::arguments(&raw, Subset::Gemini).unwrap();
+    assert!(
+        out.len() < 10 * raw.get().len() + (512 << 10),
+        "{}",
+        out.len()
+    );
+    let out: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(out["properties"]["p0"]["description"], long.as_str());
+    assert_eq!(out["properties"].as_object().unwrap().len(), 2_000);
+}
+
+#[test]
+fn where_references_stand_takes_no_more_room_than_the_schema() {
+    // A long name above many references, each of which would have it in its path.
+    let refer: Map<String, Value> = (0..20_000)
+        .map(|nth| (format!("p{nth}"), json!({"$ref": "#"})))
+        .collect();
+    let schema = json!({"properties": {"n".repeat(1 << 20): {"properties": refer}}});
+    assert!(schema::checked(&raw(&schema)).unwrap().is_standard);
+}
+
+#[test]
+fn a_number_that_nobody_holds_is_refused_and_not_a_schema_lost() {
+    for schema in [
+        r#"{"properties":{"a":{"type":"number","maximum":1e400}}}"#,
+        r#"{"enum":[1e400]}"#,
+        r#"{"default":{"a":[1e400]}}"#,
+    ] {
+        let raw: Box<RawValue> = serde_json::from_str(schema).unwrap();
+        let fault = schema::checked(&raw).unwrap_err();
+        assert!(fault.why.contains("out of range"), "{}", fault.why);
+    }
+}
+
+#[test]
+fn one_name_in_many_alternatives() {
+    let one = |nth: usize| {
+        json!({"type": "object", "required": ["a"], "properties":
+        {"a": {"anyOf": [{"type": "string"}, {"type": "integer"}], "description": format!("{nth}")}}})
+    };
+    let schema = json!({"anyOf": [one(1), one(2), one(1)]});
+    let out = arguments(&schema, Subset::Gemini);
+    let told: Vec<&Value> = out["properties"]["a"]["anyOf"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| &one["description"])
+        .collect();
+    assert_eq!(told, ["1", "2"], "{out}");
+    assert_eq!(out["required"], json!(["a"]));
+}
+
+#[test]
 fn alternatives_at_the_root() {
     let schema = json!({"anyOf": [{"type": "object", "properties": {"a": {"type": "string"}}}, {"type": "array", "items": {"type": "string"}}]});
     assert_eq!(converted(&schema)["anyOf"][1]["type"], "ARRAY");
