@@ -8,8 +8,8 @@ use std::{
     str::FromStr,
 };
 
-use antigravity_runtime::{config::Environment, secret};
-use gateway::config::{API_KEY_FILE, GATEWAY_TOKEN_FILE};
+use antigravity_runtime::{config::Environment, secret, variables::GATEWAY_TOKEN_FILE};
+use gateway::config::API_KEY_FILE;
 use secrecy::{ExposeSecret as _, SecretString};
 use token_service::Secrets;
 

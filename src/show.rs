@@ -1,7 +1,7 @@
 //! `secret`: prints one of the secrets that were made at the first start, for people
 //! and scripts that cannot read its file, as in a container without a shell.
 
-use antigravity_runtime::{config::Environment, secret};
+use antigravity_runtime::{config::Environment, secret, variables::GATEWAY_TOKEN_FILE};
 use gateway::config::API_KEY_FILE;
 use secrecy::{ExposeSecret as _, SecretString};
 use token_service::{Config, secrets};
@@ -36,7 +36,7 @@ impl Name {
         match self {
             Self::ApiKey => ("API_KEYS", API_KEY_FILE),
             Self::AdminToken => ("ADMIN_TOKEN", secrets::ADMIN_TOKEN),
-            Self::GatewayToken => ("GATEWAY_TOKEN", secrets::GATEWAY_TOKEN),
+            Self::GatewayToken => ("GATEWAY_TOKEN", GATEWAY_TOKEN_FILE),
             Self::EncryptionKey => ("ENCRYPTION_KEY", secrets::ENCRYPTION_KEY),
         }
     }

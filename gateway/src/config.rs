@@ -10,7 +10,9 @@ use antigravity_runtime::{
     clock::Clock,
     config::{self, ConfigError, Environment, Var, parsed},
     secret, telemetry,
-    variables::{CONNECT_TIMEOUT, GATEWAY_TOKEN, LOG_FORMAT, LOG_LEVEL, UPSTREAM_CA_FILE},
+    variables::{
+        CONNECT_TIMEOUT, GATEWAY_TOKEN, GATEWAY_TOKEN_FILE, LOG_FORMAT, LOG_LEVEL, UPSTREAM_CA_FILE,
+    },
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::SecretString;
@@ -317,8 +319,6 @@ pub struct Defaults {
 
 /// The file, beside the database, of the API key that is made at the first start.
 pub const API_KEY_FILE: &str = "api_key";
-/// The file, beside the database, of the gateways' token.
-pub const GATEWAY_TOKEN_FILE: &str = "gateway_token";
 
 impl Defaults {
     /// Those of a gateway on its own: the secrets that a first start has left in `folder`,

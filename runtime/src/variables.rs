@@ -10,6 +10,9 @@ pub const GATEWAY_TOKEN: Var = Var {
            database, made at the first start; a gateway on its own reads data/gateway_token.",
     secret: true,
 };
+/// The file that keeps it while it is not set: the token-service makes it beside its
+/// database, and a gateway reads it.
+pub const GATEWAY_TOKEN_FILE: &str = "gateway_token";
 /// Further certificate authorities.
 pub const UPSTREAM_CA_FILE: Var = Var {
     name: "UPSTREAM_CA_FILE",

@@ -3,7 +3,10 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
-use antigravity_runtime::secret::{self, SecretFileError};
+use antigravity_runtime::{
+    secret::{self, SecretFileError},
+    variables::GATEWAY_TOKEN_FILE,
+};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
@@ -57,8 +60,6 @@ pub enum SecretsError {
     Randomness(io::Error),
 }
 
-/// The file of the gateways' token, beside the database.
-pub const GATEWAY_TOKEN: &str = "gateway_token";
 /// The file of the operators' token, beside the database.
 pub const ADMIN_TOKEN: &str = "admin_token";
 /// The file of the key that seals secrets, beside the database.
@@ -84,7 +85,7 @@ impl Secrets {
             None => own_secret(config, name, &mut created),
         };
         Ok(Self {
-            gateway_token: token(&config.gateway_token, GATEWAY_TOKEN)?,
+            gateway_token: token(&config.gateway_token, GATEWAY_TOKEN_FILE)?,
             admin_token: token(&config.admin_token, ADMIN_TOKEN)?,
             encryption_keys,
             encryption_keys_origin,
