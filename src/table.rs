@@ -29,7 +29,7 @@ pub(crate) fn print(table: &Table) {
 pub(crate) fn state(name: &str) -> Cell {
     let colour = match name {
         "active" | "created" | "updated" => Color::Green,
-        "cooling_down" | "disabled" => Color::Yellow,
+        "cooling_down" | "denied" | "disabled" => Color::Yellow,
         "needs_login" | "needs_validation" | "suspended" | "rejected" | "refused" => Color::Red,
         _ => Color::Reset,
     };

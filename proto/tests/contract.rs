@@ -81,6 +81,7 @@ fn the_token_service_sees_no_prompt() {
         "returned_turns",
         "rejected",
         "gateway_id",
+        "tokens",
         "project_id",
         "fingerprint",
         "reports",

@@ -379,6 +379,14 @@ pub fn base_url(text: &str) -> Result<String, String> {
     Ok(text.trim_end_matches('/').to_owned())
 }
 
+/// Reads comma-separated URLs, each as [`base_url`] does.
+///
+/// # Errors
+/// As [`base_url`].
+pub fn base_urls(text: &str) -> Result<Vec<String>, String> {
+    text.split(',').map(|url| base_url(url.trim())).collect()
+}
+
 /// The variables as a table for `--help`.
 #[must_use]
 pub fn help(title: &str, vars: &[Var]) -> String {

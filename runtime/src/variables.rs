@@ -13,6 +13,13 @@ pub const GATEWAY_TOKEN: Var = Var {
 /// The file that keeps it while it is not set: the token-service makes it beside its
 /// database, and a gateway reads it.
 pub const GATEWAY_TOKEN_FILE: &str = "gateway_token";
+/// Where Code Assist is.
+pub const ANTIGRAVITY_BASE_URLS: Var = Var {
+    name: "ANTIGRAVITY_BASE_URLS",
+    default: "https://daily-cloudcode-pa.googleapis.com,https://cloudcode-pa.googleapis.com",
+    help: "Hosts of the Cloud Code API, comma-separated, tried in this order.",
+    secret: false,
+};
 /// Further certificate authorities.
 pub const UPSTREAM_CA_FILE: Var = Var {
     name: "UPSTREAM_CA_FILE",

@@ -28,7 +28,9 @@ pub(crate) enum Command {
         /// "oauth_client_id", "display_name", "disabled", "state", "state_reason",
         /// "action_url", "cooldowns": [{"model_group", "until"}], "token_expires_at",
         /// "token_fingerprint", "refreshed_at", "refresh_error", "created_at",
-        /// "updated_at", "last_dealt_at"}.
+        /// "updated_at", "last_dealt_at", "requests_last_hour", "errors_last_hour",
+        /// "quotas": [{"model_group", "window", "remaining_fraction", "reset_at",
+        /// "observed_at"}]}.
         #[arg(long)]
         json: bool,
     },
@@ -164,6 +166,8 @@ async fn list(environment: &Environment, json: bool) -> Result<(), Failure> {
         "UPSTREAM",
         "STATE",
         "TOKEN ENDS",
+        "LAST HOUR",
+        "QUOTA LEFT",
         "COOLDOWNS",
     ]);
     for project in &list.projects {
@@ -173,6 +177,8 @@ async fn list(environment: &Environment, json: bool) -> Result<(), Failure> {
             Cell::new(project.upstream),
             table::state(project.state),
             Cell::new(since(project.token_expires_at, now)),
+            Cell::new(last_hour(project)),
+            Cell::new(least_quotas(project)),
             Cell::new(cooldowns(project, now)),
         ]);
     }
@@ -306,6 +312,8 @@ fn show(project: v1::Project, json: bool) -> Result<(), Failure> {
         ("Refreshed", Cell::new(since(project.refreshed_at, now))),
         ("Last refresh failed", text(&project.refresh_error)),
         ("Last dealt", Cell::new(since(project.last_dealt_at, now))),
+        ("Last hour", Cell::new(last_hour(&project))),
+        ("Quotas", Cell::new(quotas(&project, now))),
         ("Added", Cell::new(since(project.created_at, now))),
         ("Changed", Cell::new(since(project.updated_at, now))),
     ];
@@ -321,10 +329,59 @@ fn since(time: Option<Timestamp>, now: Timestamp) -> String {
 }
 
 fn cooldowns(project: &view::Project, now: Timestamp) -> String {
-    let each = project.cooldowns.iter().map(|cooldown| {
+    listed(project.cooldowns.iter().map(|cooldown| {
         let group = cooldown.model_group.as_deref().unwrap_or("all models");
         format!("{group} {}", since(cooldown.until, now))
-    });
+    }))
+}
+
+fn last_hour(project: &view::Project) -> String {
+    match (project.requests_last_hour, project.errors_last_hour) {
+        (0, _) => "-".to_owned(),
+        (requests, 0) => requests.to_string(),
+        (requests, errors) => format!("{requests}, {errors} failed"),
+    }
+}
+
+/// What is left of the scarcest window of each group.
+fn least_quotas(project: &view::Project) -> String {
+    let mut least: Vec<(&str, f64)> = Vec::new();
+    for quota in &project.quotas {
+        let left = quota.remaining_fraction;
+        match least
+            .iter_mut()
+            .find(|(group, _)| *group == quota.model_group)
+        {
+            Some((_, least)) => *least = least.min(left),
+            None => least.push((&quota.model_group, left)),
+        }
+    }
+    listed(
+        least
+            .iter()
+            .map(|(group, left)| format!("{group} {}", percent(*left))),
+    )
+}
+
+fn quotas(project: &view::Project, now: Timestamp) -> String {
+    listed(project.quotas.iter().map(|quota| {
+        let reset = quota.reset_at.map_or_else(String::new, |reset| {
+            format!(", anew {}", table::distance(reset, now))
+        });
+        format!(
+            "{} {} {}{reset}",
+            quota.model_group,
+            quota.window,
+            percent(quota.remaining_fraction)
+        )
+    }))
+}
+
+fn percent(fraction: f64) -> String {
+    format!("{:.0} %", fraction * 100.0)
+}
+
+fn listed(each: impl Iterator<Item = String>) -> String {
     match each.collect::<Vec<_>>() {
         none if none.is_empty() => "-".to_owned(),
         some => some.join(", "),

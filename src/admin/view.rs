@@ -29,6 +29,20 @@ pub(crate) struct Project {
     pub(crate) created_at: Option<Timestamp>,
     pub(crate) updated_at: Option<Timestamp>,
     pub(crate) last_dealt_at: Option<Timestamp>,
+    pub(crate) requests_last_hour: u64,
+    pub(crate) errors_last_hour: u64,
+    pub(crate) quotas: Vec<Quota>,
+}
+
+/// What is left of a quota.
+#[derive(Debug, Serialize)]
+pub(crate) struct Quota {
+    pub(crate) model_group: String,
+    pub(crate) window: String,
+    /// From 0 to 1.
+    pub(crate) remaining_fraction: f64,
+    pub(crate) reset_at: Option<Timestamp>,
+    pub(crate) observed_at: Option<Timestamp>,
 }
 
 /// A rest that Google asked for.
@@ -68,6 +82,19 @@ impl From<v1::Project> for Project {
             created_at: time(project.created_at),
             updated_at: time(project.updated_at),
             last_dealt_at: time(project.last_dealt_at),
+            requests_last_hour: project.requests_last_hour,
+            errors_last_hour: project.errors_last_hour,
+            quotas: project
+                .quotas
+                .into_iter()
+                .map(|quota| Quota {
+                    model_group: quota.model_group,
+                    window: quota.window,
+                    remaining_fraction: quota.remaining_fraction,
+                    reset_at: time(quota.reset_at),
+                    observed_at: time(quota.observed_at),
+                })
+                .collect(),
         }
     }
 }
@@ -132,6 +159,7 @@ fn state_name(state: State) -> &'static str {
         State::NeedsValidation => "needs_validation",
         State::Suspended => "suspended",
         State::Disabled => "disabled",
+        State::Denied => "denied",
     }
 }
 

@@ -116,7 +116,8 @@ impl Pool {
     }
 
     /// Deals, and starts the refreshes that are due. Projects whose token Google refuses
-    /// again and again, or whose refresh hangs, are dealt only when there is no other.
+    /// again and again, that it denies its service, or whose refresh hangs, are dealt only
+    /// when there is no other.
     fn deal(
         self: &Arc<Self>,
         wanted: &Wanted,
@@ -128,13 +129,16 @@ impl Pool {
         let state = &mut *guard;
         let mut rotation = std::mem::take(&mut state.rotation);
         let mut dealt = self.deal_where(state, &mut rotation, wanted, count, |state, member| {
-            !given_up.contains(&member.record.project.id) && state.can_serve(member, now)
+            !given_up.contains(&member.record.project.id)
+                && !member.is_denied(now)
+                && state.can_serve(member, now)
         });
         if dealt.is_empty() {
-            dealt = self.deal_where(state, &mut rotation, wanted, count, |_, member| {
+            dealt = self.deal_where(state, &mut rotation, wanted, count, |state, member| {
                 let token = member.record.token.as_ref();
                 let refused = member.refused && token.is_some_and(|t| t.expires_at > now);
-                let last_resort = refused || member.is_in_flight();
+                let denied = member.is_denied(now) && state.can_serve(member, now);
+                let last_resort = refused || denied || member.is_in_flight();
                 last_resort && !given_up.contains(&member.record.project.id)
             });
         }
@@ -210,8 +214,31 @@ impl Pool {
                     .upstreams
                     .contains(&member.record.project.upstream)
                 && candidates.may_serve(member, now).is_ok()
+                && !member.is_denied(now)
                 && state.can_serve(member, now)
         })
+    }
+
+    /// The tokens of up to `limit` projects that could be dealt now, those that have
+    /// waited longest first. Deals nothing and refreshes nothing.
+    pub(crate) fn tokens(&self, limit: usize, wanted: &Wanted) -> Vec<Grant> {
+        let now = self.now();
+        let guard = self.state();
+        let state = &*guard;
+        let candidates = Candidates::of(wanted);
+        let ready = |id: &ProjectId| {
+            let member = state.projects.get(id)?;
+            let serves = candidates.may_serve(member, now).is_ok() && !member.is_denied(now);
+            match state.readiness(member, now, self.refresh_margin) {
+                Readiness::Ready(grant) if serves => Some(grant),
+                Readiness::Due { fallback } if serves => fallback,
+                _ => None,
+            }
+        };
+        let waiting = state
+            .rotation
+            .waiting(limit, candidates.upstreams, |id| ready(id).is_some());
+        waiting.iter().filter_map(ready).collect()
     }
 
     fn is_dealt(&self, project: &ProjectId) -> bool {

@@ -81,6 +81,7 @@ impl Pool {
     ) -> Result<T, AdminError> {
         let done = self.tasks.spawn(change).await;
         self.changed.notify_one();
+        self.restated.notify_one();
         done.unwrap_or(Err(AdminError::BrokenOff))
     }
 
@@ -189,7 +190,10 @@ impl Pool {
             let _writes = this.writes.lock().await;
             let project = {
                 let mut state = this.state();
-                let member = state.projects.get_mut(&grant.project);
+                let mut member = state.projects.get_mut(&grant.project);
+                if let Some(member) = &mut member {
+                    member.denial = None;
+                }
                 let Some(member) = member.filter(|m| m.record.project.status != Status::Active)
                 else {
                     return Ok(());
@@ -301,7 +305,10 @@ impl State {
         let credential_changed = member.record.credential != record.credential;
         if credential_changed || client_changed {
             member.failure = None;
+            member.unstored = None;
         }
+        // Whatever the operator changed may have mended it.
+        member.denial = None;
         let token = record.token.clone();
         let from = member.record.project.upstream;
         let to = record.project.upstream;

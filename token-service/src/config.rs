@@ -11,9 +11,14 @@ use std::{
 
 use antigravity_runtime::{
     clock::Clock,
-    config::{ConfigError, Environment, Var, base_url, duration, parsed, positive_duration},
+    config::{
+        ConfigError, Environment, Var, base_url, base_urls, duration, parsed, positive_duration,
+    },
     secret, telemetry,
-    variables::{CONNECT_TIMEOUT, GATEWAY_TOKEN, LOG_FORMAT, LOG_LEVEL, UPSTREAM_CA_FILE},
+    variables::{
+        ANTIGRAVITY_BASE_URLS, CONNECT_TIMEOUT, GATEWAY_TOKEN, LOG_FORMAT, LOG_LEVEL,
+        UPSTREAM_CA_FILE,
+    },
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -66,6 +71,13 @@ const ADMIN_TOKEN: Var = Var {
            first start.",
     secret: true,
 };
+const QUOTA_INTERVAL: Var = Var {
+    name: "QUOTA_INTERVAL",
+    default: "10m",
+    help: "How often Google is asked, at most, what is left of the quotas of each antigravity \
+           project in use; projects list shows it. 0: never.",
+    secret: false,
+};
 const OAUTH_TOKEN_URL: Var = Var {
     name: "OAUTH_TOKEN_URL",
     default: "",
@@ -85,6 +97,8 @@ pub const VARS: &[Var] = &[
     GATEWAY_TOKEN,
     ADMIN_TOKEN,
     OAUTH_TOKEN_URL,
+    ANTIGRAVITY_BASE_URLS,
+    QUOTA_INTERVAL,
     UPSTREAM_CA_FILE,
     CONNECT_TIMEOUT,
     LOG_FORMAT,
@@ -107,6 +121,10 @@ pub struct Config {
     pub refresh_margin: Duration,
     /// Overrides the token URL of every OAuth client.
     pub oauth_token_url: Option<String>,
+    /// Hosts of the Cloud Code API, in the order of trying.
+    pub antigravity_hosts: Vec<String>,
+    /// How often a project's quotas are asked for; zero: never.
+    pub quota_interval: Duration,
     /// Certificates that are trusted beside the system's.
     pub upstream_ca_file: Option<PathBuf>,
     /// How long a connection to Google may take.
@@ -232,6 +250,8 @@ impl Config {
             )?,
             refresh_margin: environment.required(&REFRESH_MARGIN, margin)?,
             oauth_token_url: environment.read(&OAUTH_TOKEN_URL, base_url)?,
+            antigravity_hosts: environment.required(&ANTIGRAVITY_BASE_URLS, base_urls)?,
+            quota_interval: environment.required(&QUOTA_INTERVAL, duration)?,
             upstream_ca_file: environment.read(&UPSTREAM_CA_FILE, |path| Ok(path.into()))?,
             connect_timeout: environment.required(&CONNECT_TIMEOUT, positive_duration)?,
             gateway_token: bearer(environment, &GATEWAY_TOKEN)?,

@@ -17,15 +17,18 @@ mod error;
 mod export;
 mod healthcheck;
 mod import;
+mod last_hour;
 mod limits;
 mod oauth;
 mod outcomes;
 mod pool;
+mod quota;
 mod refresh;
 mod rotation;
 mod rpc;
 mod serve;
 mod store;
+mod transitions;
 
 pub use self::{
     config::Config,

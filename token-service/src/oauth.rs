@@ -87,6 +87,11 @@ impl OAuth {
         })
     }
 
+    /// The connections to Google that this client has.
+    pub(crate) fn http(&self) -> reqwest::Client {
+        self.http.clone()
+    }
+
     /// Asks for a new access token.
     pub(crate) async fn refresh(
         &self,

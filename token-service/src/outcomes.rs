@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::{
     pool::Pool,
-    project::{Answer, ProjectId},
+    project::{Answer, Denial, ProjectId},
 };
 
 /// Reports that are remembered, to count a repeated one once. Gateways repeat within
@@ -26,6 +26,8 @@ pub(crate) struct Report {
     pub(crate) answer: Answer,
     pub(crate) model: String,
     pub(crate) started_at: Option<Timestamp>,
+    /// No answer came of it, and the client had not gone away.
+    pub(crate) failed: bool,
 }
 
 /// How many reports of a batch were counted.
@@ -66,6 +68,12 @@ impl Pool {
         let mut counted = Counted::default();
         let changed = {
             let now = self.now();
+            if reports
+                .iter()
+                .any(|report| report.answer.is_about_project())
+            {
+                self.restated.notify_one();
+            }
             let mut changed = HashSet::new();
             let mut state = self.state();
             for report in reports {
@@ -86,6 +94,7 @@ impl Pool {
         if !changed.is_empty() {
             let this = Arc::clone(self);
             let kept = self.tasks.spawn(async move {
+                let _writes = this.writes.lock().await;
                 for project in changed {
                     this.keep_state(&project).await;
                 }
@@ -96,18 +105,54 @@ impl Pool {
         counted
     }
 
-    async fn keep_state(&self, id: &ProjectId) {
-        let _writes = self.writes.lock().await;
+    /// Stores what is known of a project; what cannot be stored now is tried again by
+    /// [`Pool::keep_states`]. The caller holds `writes`.
+    pub(crate) async fn keep_state(&self, id: &ProjectId) {
         let project = {
-            let state = self.state();
+            let mut state = self.state();
             let Some(member) = state.projects.get(id) else {
+                state.unkept.remove(id);
                 return;
             };
             member.record.project.clone()
         };
-        if let Err(error) = self.store.commit_state(&project).await {
-            tracing::error!(project = &**id, %error, "cannot store what a gateway reported");
+        let stored = self.store.commit_state(&project).await;
+        let mut state = self.state();
+        match stored {
+            Ok(()) => {
+                state.unkept.remove(id);
+            }
+            Err(error) => {
+                if state.unkept.is_empty() {
+                    tracing::error!(
+                        project = &**id,
+                        %error,
+                        "cannot store the state of a project; it is tried again every second"
+                    );
+                }
+                state.unkept.insert(Arc::clone(id));
+            }
         }
+    }
+
+    /// Stores what could not be stored when it came.
+    pub(crate) async fn keep_states(&self) {
+        let unkept: Vec<_> = self.state().unkept.iter().cloned().collect();
+        if unkept.is_empty() {
+            return;
+        }
+        let _writes = self.writes.lock().await;
+        for project in &unkept {
+            self.keep_state(project).await;
+            if self.state().unkept.contains(project) {
+                // The cause has not gone away: the others would fail as well.
+                return;
+            }
+        }
+        tracing::info!(
+            projects = unkept.len(),
+            "stored the states of projects that could not be stored before"
+        );
     }
 }
 
@@ -124,11 +169,25 @@ impl crate::pool::State {
         if about_another {
             return None;
         }
+        member.last_hour.count(report.failed, now);
+        match &report.answer {
+            Answer::Denied { reason, url } => {
+                let denial = Denial::next(member.denial.as_ref(), reason.clone(), url.clone(), now);
+                member.denial = Some(denial);
+                self.rotation.drop_returned(&id);
+            }
+            // What was sent before the denial says nothing about it.
+            Answer::Ok => {
+                let mended = |denial: &Denial| report.started_at.is_none_or(|at| at > denial.at);
+                member.denial.take_if(|denial| mended(denial));
+            }
+            _ => {}
+        }
         let project = &mut member.record.project;
         if !project.apply(&report.answer, &report.model, now) {
             return None;
         }
-        tracing::info!(
+        tracing::debug!(
             project = &*id,
             model = report.model,
             answer = report.answer.name(),

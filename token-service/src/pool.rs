@@ -3,7 +3,7 @@
 //! that a crash would lose.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -17,10 +17,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     config::Config,
+    last_hour::LastHour,
     oauth::OAuth,
     outcomes::SeenOutcomes,
-    project::{ProjectId, Upstream},
-    refresh::{Failure, Flight},
+    project::{Denial, ProjectId, Status, Upstream},
+    quota::{self, Quota},
+    refresh::{Failure, Flight, Unstored},
     rotation::Rotation,
     store::{
         ClientImportRecord, ClientRecord, ImportRecord, ProjectRecord, Store, StoreError,
@@ -43,6 +45,8 @@ pub(crate) struct Pool {
     pub(crate) tasks: TaskTracker,
     /// Something changed that may be due for a refresh.
     pub(crate) changed: Notify,
+    /// Some project may be in another state.
+    pub(crate) restated: Notify,
     /// Tells this process's turns from those of others.
     pub(crate) instance: String,
 }
@@ -55,6 +59,8 @@ pub(crate) struct State {
     pub(crate) client_imports: Vec<ClientImportRecord>,
     pub(crate) rotation: Rotation,
     pub(crate) seen: SeenOutcomes,
+    /// Projects whose state in the store is behind the one in memory.
+    pub(crate) unkept: HashSet<ProjectId>,
     /// How many projects each upstream has, by [`Upstream::index`].
     population: [usize; 3],
 }
@@ -75,6 +81,40 @@ pub(crate) struct Member {
     pub(crate) dealt_at: Option<Timestamp>,
     /// When this process last set its refresh token: older reports are about another.
     pub(crate) credential_at: Option<Timestamp>,
+    /// What Google returned to a refresh, as long as it could not be stored.
+    pub(crate) unstored: Option<Unstored>,
+    pub(crate) denial: Option<Denial>,
+    pub(crate) last_hour: LastHour,
+    /// What Google last said of its quotas.
+    pub(crate) quotas: Vec<Quota>,
+    pub(crate) quota_asked: quota::Asked,
+}
+
+/// Whether a project is dealt, as operators see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Active,
+    CoolingDown,
+    Denied,
+    NeedsLogin,
+    NeedsValidation,
+    Suspended,
+    Disabled,
+}
+
+impl Standing {
+    /// For logs.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::CoolingDown => "cooling_down",
+            Self::Denied => "denied",
+            Self::NeedsLogin => "needs_login",
+            Self::NeedsValidation => "needs_validation",
+            Self::Suspended => "suspended",
+            Self::Disabled => "disabled",
+        }
+    }
 }
 
 /// An OAuth client and whether Google refuses it.
@@ -117,6 +157,7 @@ impl Pool {
             client_imports: everything.client_imports,
             rotation: Rotation::default(),
             seen: SeenOutcomes::default(),
+            unkept: HashSet::new(),
             population: [0; 3],
         };
         for record in everything.clients {
@@ -140,6 +181,7 @@ impl Pool {
             default_upstream: config.default_upstream,
             tasks: TaskTracker::new(),
             changed: Notify::new(),
+            restated: Notify::new(),
             instance,
         })
     }
@@ -183,6 +225,11 @@ impl State {
             forced_at: None,
             dealt_at: None,
             credential_at: None,
+            unstored: None,
+            denial: None,
+            last_hour: LastHour::default(),
+            quotas: Vec::new(),
+            quota_asked: quota::Asked::default(),
             record,
         };
         member.name_token();
@@ -273,6 +320,41 @@ impl Member {
             .as_ref()
             .map(|token| fingerprint(token.secret.expose_secret()))
             .unwrap_or_default();
+    }
+
+    /// Whether it is dealt, and if not, why.
+    pub(crate) fn state(&self, now: Timestamp) -> Standing {
+        let project = &self.record.project;
+        match &project.status {
+            _ if project.disabled => Standing::Disabled,
+            Status::NeedsLogin { .. } => Standing::NeedsLogin,
+            Status::NeedsValidation { .. } => Standing::NeedsValidation,
+            Status::Suspended { .. } => Standing::Suspended,
+            Status::Active if self.is_denied(now) => Standing::Denied,
+            Status::Active if project.is_cooling_wholly(now) => Standing::CoolingDown,
+            Status::Active => Standing::Active,
+        }
+    }
+
+    /// What led to its state, and the link to open.
+    pub(crate) fn why(&self, now: Timestamp) -> (String, String) {
+        match (&self.record.project.status, &self.denial) {
+            (Status::Active, Some(denial)) if denial.until > now => (
+                format!("Google denies its service ({})", denial.reason),
+                denial.url.clone(),
+            ),
+            (status, _) => {
+                let (reason, url) = status.explanation();
+                (reason.to_owned(), url.to_owned())
+            }
+        }
+    }
+
+    /// Whether Google has denied its service a moment ago.
+    pub(crate) fn is_denied(&self, now: Timestamp) -> bool {
+        self.denial
+            .as_ref()
+            .is_some_and(|denial| denial.until > now)
     }
 
     /// The token to hand out. `None` when there is none.

@@ -113,6 +113,52 @@ pub(crate) struct Cooldown {
     pub(crate) strikes: u32,
 }
 
+/// Google's refusal to serve a project for a stated reason, such as an API that is not
+/// enabled: nothing that a login would mend, and maybe mended meanwhile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Denial {
+    pub(crate) reason: String,
+    /// Where it is to be mended; empty: not told.
+    pub(crate) url: String,
+    /// When it was last said.
+    pub(crate) at: Timestamp,
+    /// Until then the project is dealt only when nobody else can serve.
+    pub(crate) until: Timestamp,
+    strikes: u32,
+}
+
+impl Denial {
+    /// After another denial; those of requests that ran side by side are one.
+    pub(crate) fn next(before: Option<&Self>, reason: String, url: String, now: Timestamp) -> Self {
+        let strikes = match before {
+            Some(before) if before.until > now => {
+                return Self {
+                    reason,
+                    url,
+                    at: now,
+                    ..before.clone()
+                };
+            }
+            Some(before) => before.strikes.saturating_add(1),
+            None => 0,
+        };
+        Self {
+            reason,
+            url,
+            at: now,
+            until: now.saturating_add(rest(strikes)).unwrap_or(Timestamp::MAX),
+            strikes,
+        }
+    }
+}
+
+/// The rest after so many limits or denials without a stated end.
+fn rest(strikes: u32) -> Duration {
+    FIRST_REST
+        .saturating_mul(1 << strikes.min(10))
+        .min(MAX_REST)
+}
+
 /// A project, without its secrets.
 #[derive(Clone, Debug)]
 pub(crate) struct Project {
@@ -149,11 +195,21 @@ pub(crate) enum Answer {
         reason: String,
         url: String,
     },
+    /// 403 for another stated reason.
+    Denied {
+        reason: String,
+        url: String,
+    },
     /// Says nothing about the project.
     Neutral,
 }
 
 impl Answer {
+    /// Whether it may put its project into another state.
+    pub(crate) fn is_about_project(&self) -> bool {
+        !matches!(self, Self::Neutral)
+    }
+
     /// For logs. Without the link, which may be good for whoever reads it.
     pub(crate) fn name(&self) -> &'static str {
         match self {
@@ -161,6 +217,7 @@ impl Answer {
             Self::Limited { .. } => "limited",
             Self::ValidationRequired { .. } => "validation required",
             Self::Suspended { .. } => "suspended",
+            Self::Denied { .. } => "denied",
             Self::Neutral => "neutral",
         }
     }
@@ -218,7 +275,8 @@ impl Project {
                 reason: reason.clone(),
                 url: url.clone(),
             }),
-            Answer::Neutral => false,
+            // A denial is not kept over a restart: the project may be mended meanwhile.
+            Answer::Denied { .. } | Answer::Neutral => false,
         }
     }
 
@@ -233,9 +291,7 @@ impl Project {
             // The answers of requests that ran side by side tell of one limit.
             None if cooldown.until > now => return false,
             None => {
-                let rest = FIRST_REST
-                    .saturating_mul(1 << cooldown.strikes.min(10))
-                    .min(MAX_REST);
+                let rest = rest(cooldown.strikes);
                 cooldown.strikes = cooldown.strikes.saturating_add(1);
                 now.saturating_add(rest).unwrap_or(Timestamp::MAX)
             }

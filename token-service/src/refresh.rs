@@ -27,6 +27,8 @@ const FORCED_PAUSE: Duration = Duration::from_secs(60);
 const TRANSIENT_REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 const CONFIGURATION_REST: (Duration, Duration) =
     (Duration::from_secs(30), Duration::from_secs(600));
+/// A disk that was full is written to again soon after there is room.
+const STORE_REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 /// How long callers wait for a refresh while another project could serve them, or the
 /// old token still can.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
@@ -37,6 +39,15 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
 /// A refresh that runs, and how it ended once it did.
 pub(crate) type Flight = watch::Receiver<Option<Result<Grant, RefreshFailed>>>;
+
+/// What Google returned, and could not be stored: asking again could not bring a rotated
+/// refresh token back.
+#[derive(Clone)]
+pub(crate) struct Unstored {
+    credential: i64,
+    token: StoredToken,
+    rotated: Option<SecretString>,
+}
 
 /// How a refresh failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -244,32 +255,14 @@ impl Pool {
         refresh_token: SecretString,
     ) -> Result<Grant, RefreshFailed> {
         let began = self.now();
-        let answer = self.oauth.refresh(&client, &refresh_token).await;
+        let unstored = self.take_unstored(id, credential);
+        let answer = match unstored {
+            Some(unstored) => Ok(unstored),
+            None => self.ask_google(credential, &client, &refresh_token).await,
+        };
         let _writes = self.writes.lock().await;
         let result = match answer {
-            Ok(refreshed) => {
-                let token = StoredToken {
-                    expires_at: began
-                        .saturating_add(refreshed.lifetime)
-                        .unwrap_or(Timestamp::MAX),
-                    secret: refreshed.access_token,
-                    lifetime: Some(refreshed.lifetime),
-                    refreshed_at: Some(self.now()),
-                };
-                let rotated = refreshed.refresh_token;
-                let kept = self
-                    .store
-                    .commit_refresh(id, credential, &token, rotated.as_ref())
-                    .await;
-                match kept {
-                    Ok(true) => self.take_in(id, token, rotated),
-                    Ok(false) => Err(RefreshFailed::Superseded),
-                    Err(error) => {
-                        tracing::error!(project = &**id, %error, "cannot store a new access token");
-                        Err(RefreshFailed::NotStored)
-                    }
-                }
-            }
+            Ok(unstored) => self.store_and_take_in(id, unstored).await,
             Err(error) => Err(RefreshFailed::Refused(error)),
         };
         if let Err(failed) = &result {
@@ -280,7 +273,68 @@ impl Pool {
             member.flight = None;
         }
         self.changed.notify_one();
+        self.restated.notify_one();
         result
+    }
+
+    fn take_unstored(&self, id: &ProjectId, credential: i64) -> Option<Unstored> {
+        let mut state = self.state();
+        let unstored = state.projects.get_mut(id)?.unstored.take();
+        unstored.filter(|unstored| unstored.credential == credential)
+    }
+
+    async fn ask_google(
+        &self,
+        credential: i64,
+        client: &Credentials,
+        refresh_token: &SecretString,
+    ) -> Result<Unstored, RefreshError> {
+        let began = self.now();
+        let refreshed = self.oauth.refresh(client, refresh_token).await?;
+        Ok(Unstored {
+            credential,
+            token: StoredToken {
+                expires_at: began
+                    .saturating_add(refreshed.lifetime)
+                    .unwrap_or(Timestamp::MAX),
+                secret: refreshed.access_token,
+                lifetime: Some(refreshed.lifetime),
+                refreshed_at: Some(self.now()),
+            },
+            rotated: refreshed.refresh_token,
+        })
+    }
+
+    /// Stores what Google returned, and hands it out. The caller holds `writes`.
+    async fn store_and_take_in(
+        &self,
+        id: &ProjectId,
+        unstored: Unstored,
+    ) -> Result<Grant, RefreshFailed> {
+        let Unstored {
+            credential,
+            token,
+            rotated,
+        } = &unstored;
+        let kept = self
+            .store
+            .commit_refresh(id, *credential, token, rotated.as_ref())
+            .await;
+        match kept {
+            Ok(true) => self.take_in(id, unstored.token, unstored.rotated),
+            Ok(false) => Err(RefreshFailed::Superseded),
+            Err(error) => {
+                tracing::error!(
+                    project = &**id,
+                    %error,
+                    "cannot store a new access token; it is kept in memory, and tried again"
+                );
+                if let Some(member) = self.state().projects.get_mut(id) {
+                    member.unstored = Some(unstored);
+                }
+                Err(RefreshFailed::NotStored)
+            }
+        }
     }
 
     fn take_in(
@@ -335,6 +389,7 @@ impl Pool {
             let rest = match failed {
                 RefreshFailed::Superseded => return,
                 RefreshFailed::Refused(RefreshError::ClientMismatch(_)) => CONFIGURATION_REST,
+                RefreshFailed::NotStored => STORE_REST,
                 _ => TRANSIENT_REST,
             };
             // It did not replace the refused token: the failure's own rest is enough.
@@ -346,9 +401,8 @@ impl Pool {
                     member.record.project.status = Status::NeedsLogin {
                         reason: reason.clone(),
                     };
-                    let project = member.record.project.clone();
                     state.refit(id);
-                    Some(project)
+                    true
                 }
                 RefreshFailed::Refused(RefreshError::ClientRefused(_)) => {
                     if let Some(client) = state.clients.get_mut(client_id) {
@@ -367,15 +421,13 @@ impl Pool {
                         let since = before.map_or(now, |refusal| refusal.since);
                         client.refusal = Some(Refusal { since, failure });
                     }
-                    None
+                    false
                 }
-                _ => None,
+                _ => false,
             }
         };
-        if let Some(project) = revoked
-            && let Err(error) = self.store.commit_state(&project).await
-        {
-            tracing::error!(project = &**id, %error, "cannot store that a project needs a login");
+        if revoked {
+            self.keep_state(id).await;
         }
     }
 

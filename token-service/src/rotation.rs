@@ -133,6 +133,17 @@ impl Rotation {
         dealt
     }
 
+    /// Up to `limit` projects of `upstreams` that are `eligible`, those that have waited
+    /// longest first. Nobody moves.
+    pub(crate) fn waiting(
+        &self,
+        limit: usize,
+        upstreams: &[Upstream],
+        mut eligible: impl FnMut(&ProjectId) -> bool,
+    ) -> Vec<ProjectId> {
+        self.longest_waiting(limit, upstreams, &mut eligible)
+    }
+
     /// A turn that was not used: it is dealt again first. The project keeps its place,
     /// so that in sum every round still has one turn for everyone.
     pub(crate) fn give_back(&mut self, turn: u64) {

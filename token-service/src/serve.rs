@@ -17,10 +17,12 @@ use crate::{
     import,
     oauth::OAuth,
     pool::Pool,
+    quota,
     rpc::{Guard, Projects, Tokens},
     secrets::Secrets,
     store::Store,
     tokens_file::{self, TokensFile},
+    transitions,
 };
 
 /// What runs when the shutdown begins may go on for as long.
@@ -64,11 +66,21 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     let ahead = config
         .refresh_ahead
         .then(|| tokio::spawn(Arc::clone(&pool).refresh_ahead(shutdown.drain.clone())));
+    let quotas = tokio::spawn(quota::watch(
+        Arc::clone(&pool),
+        quota::Source {
+            http: pool.oauth.http(),
+            hosts: config.antigravity_hosts.clone(),
+            interval: config.quota_interval,
+        },
+        shutdown.drain.clone(),
+    ));
     let saving = tokio::spawn(save_places(Arc::clone(&pool), shutdown.clone()));
+    let telling = tokio::spawn(transitions::tell(Arc::clone(&pool), shutdown.drain.clone()));
     let served = run(&pool, &secrets, listener, &shutdown).await;
     // Ends the two tasks also when the listener broke.
     shutdown.drain.cancel();
-    for task in ahead.into_iter().chain([saving]) {
+    for task in ahead.into_iter().chain([saving, telling, quotas]) {
         if let Err(error) = task.await {
             tracing::error!(%error, "a background task broke off");
         }
@@ -82,6 +94,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
         () = shutdown.abort.cancelled() => {}
     }
     pool.save_places().await;
+    pool.keep_states().await;
     match Arc::try_unwrap(pool) {
         Ok(pool) => pool.store.close().await?,
         // A refresh still holds it; every commit is in the write-ahead log already.
@@ -124,7 +137,10 @@ fn instance() -> Result<String, Error> {
 async fn save_places(pool: Arc<Pool>, shutdown: Shutdown) {
     loop {
         tokio::select! {
-            () = tokio::time::sleep(SAVE_INTERVAL) => pool.save_places().await,
+            () = tokio::time::sleep(SAVE_INTERVAL) => {
+                pool.save_places().await;
+                pool.keep_states().await;
+            }
             () = shutdown.drain.cancelled() => return,
         }
     }

@@ -55,6 +55,12 @@ impl TokenService for Tokens {
             request.exclude_project_ids.len(),
             MAX_LISTED,
         );
+        if request.tokens > MAX_COUNT {
+            check.wrong(
+                "tokens",
+                format!("is {}; at most {MAX_COUNT} are told", request.tokens),
+            );
+        }
         check.at_most("returned_turns", request.returned_turns.len(), MAX_LISTED);
         check.at_most("rejected", request.rejected.len(), MAX_LISTED);
         text(&mut check, "model", &request.model);
@@ -77,6 +83,7 @@ impl TokenService for Tokens {
             exclude: request.exclude_project_ids.into_iter().collect(),
             prefer: (!prefer.is_empty()).then_some(prefer),
         };
+        let limit = usize::try_from(request.tokens).unwrap_or(usize::MAX);
         let replacements = self.replace_refused(&request.rejected);
         let (refreshed, turns) = tokio::join!(landed(replacements), self.pool.acquire(&wanted));
         // A caller that named rejected tokens gets their successors even without a turn.
@@ -84,6 +91,20 @@ impl TokenService for Tokens {
             Ok(turns) => turns,
             Err(error) if refreshed.is_empty() => return Err(status(&error)),
             Err(_) => Vec::new(),
+        };
+        let ahead = match limit {
+            0 => Vec::new(),
+            limit => {
+                let grants = self.pool.tokens(limit, &wanted);
+                grants.iter().map(view::access_token).collect()
+            }
+        };
+        let pool_upstreams = {
+            let state = self.pool.state();
+            let upstreams = state.upstreams();
+            upstreams
+                .map(|upstream| view::upstream(upstream).into())
+                .collect()
         };
         tracing::debug!(
             gateway = request.gateway_id,
@@ -100,12 +121,8 @@ impl TokenService for Tokens {
                 })
                 .collect(),
             refreshed,
-            pool_upstreams: self
-                .pool
-                .state()
-                .upstreams()
-                .map(|upstream| view::upstream(upstream).into())
-                .collect(),
+            pool_upstreams,
+            tokens: ahead,
         }))
     }
 
@@ -179,7 +196,9 @@ impl Tokens {
         }
         let reset_at = check.time(&field("reset_at"), report.reset_at);
         let started_at = check.time(&field("started_at"), report.started_at);
-        let answer = match Outcome::try_from(report.outcome) {
+        let outcome = Outcome::try_from(report.outcome);
+        let failed = !matches!(outcome, Ok(Outcome::Ok | Outcome::Cancelled));
+        let answer = match outcome {
             Ok(Outcome::Ok) => Answer::Ok,
             Ok(Outcome::RateLimited | Outcome::QuotaExhausted) => Answer::Limited { reset_at },
             Ok(Outcome::ValidationRequired) => Answer::ValidationRequired {
@@ -187,6 +206,10 @@ impl Tokens {
                 url: report.url,
             },
             Ok(Outcome::Suspended) => Answer::Suspended {
+                reason: report.reason,
+                url: report.url,
+            },
+            Ok(Outcome::PermissionDenied) => Answer::Denied {
                 reason: report.reason,
                 url: report.url,
             },
@@ -200,6 +223,7 @@ impl Tokens {
             answer,
             model: report.model,
             started_at,
+            failed,
         }
     }
 }

@@ -5,8 +5,9 @@ use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 
 use crate::{
-    pool::{Client, Grant, Member, State},
-    project::{Status, Upstream},
+    pool::{Client, Grant, Member, Standing, State},
+    project::Upstream,
+    quota::Quota,
 };
 
 pub(super) fn upstream(upstream: Upstream) -> v1::Upstream {
@@ -42,27 +43,36 @@ pub(super) fn access_token(grant: &Grant) -> v1::AccessToken {
 pub(super) fn project(member: &Member, now: Timestamp) -> v1::Project {
     use v1::project::State as Shown;
     let project = &member.record.project;
-    let shown = match &project.status {
-        _ if project.disabled => Shown::Disabled,
-        Status::NeedsLogin { .. } => Shown::NeedsLogin,
-        Status::NeedsValidation { .. } => Shown::NeedsValidation,
-        Status::Suspended { .. } => Shown::Suspended,
-        Status::Active if project.is_cooling_wholly(now) => Shown::CoolingDown,
-        Status::Active => Shown::Active,
-    };
-    let (reason, action_url) = project.status.explanation();
-    let advice = match &project.status {
-        Status::Active => "",
-        Status::NeedsLogin { .. } => {
+    let standing = member.state(now);
+    let (reason, action_url) = member.why(now);
+    let (shown, advice) = match standing {
+        Standing::Active => (Shown::Active, ""),
+        Standing::CoolingDown => (
+            Shown::CoolingDown,
+            "nothing to do: it comes back by itself when its cooldowns end",
+        ),
+        Standing::Denied => (
+            Shown::Denied,
+            "mend it in the Google Cloud console (action_url, if there is one); it is tried \
+             again by itself, or at once after a refresh",
+        ),
+        Standing::NeedsLogin => (
+            Shown::NeedsLogin,
             "log in again and set the new refresh token (edit the tokens file and import it, or \
-             UpdateProject)"
-        }
-        Status::NeedsValidation { .. } => {
-            "open action_url as the account's owner, then refresh the project"
-        }
-        Status::Suspended { .. } => "appeal to Google; refresh the project once it is lifted",
+             UpdateProject)",
+        ),
+        Standing::NeedsValidation => (
+            Shown::NeedsValidation,
+            "open action_url as the account's owner, then refresh the project",
+        ),
+        Standing::Suspended => (
+            Shown::Suspended,
+            "appeal to Google; refresh the project once it is lifted",
+        ),
+        Standing::Disabled => (Shown::Disabled, ""),
     };
-    let state_reason = [reason, advice]
+    let counts = member.last_hour.sum(now);
+    let state_reason = [reason.as_str(), advice]
         .into_iter()
         .filter(|part| !part.is_empty())
         .collect::<Vec<_>>()
@@ -78,7 +88,7 @@ pub(super) fn project(member: &Member, now: Timestamp) -> v1::Project {
         disabled: project.disabled,
         state: shown.into(),
         state_reason,
-        action_url: action_url.to_owned(),
+        action_url,
         cooldowns: project
             .cooldowns
             .iter()
@@ -99,6 +109,19 @@ pub(super) fn project(member: &Member, now: Timestamp) -> v1::Project {
         created_at: Some(time(project.created_at)),
         updated_at: Some(time(project.updated_at)),
         last_dealt_at: member.dealt_at.map(time),
+        requests_last_hour: counts.requests.into(),
+        errors_last_hour: counts.errors.into(),
+        quotas: member.quotas.iter().map(quota).collect(),
+    }
+}
+
+fn quota(quota: &Quota) -> v1::Quota {
+    v1::Quota {
+        model_group: quota.group.clone(),
+        window: quota.window.clone(),
+        remaining_fraction: quota.remaining,
+        reset_at: quota.reset_at.map(time),
+        observed_at: Some(time(quota.observed_at)),
     }
 }
 

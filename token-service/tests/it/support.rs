@@ -126,6 +126,10 @@ impl Home {
             ("GATEWAY_TOKEN", GATEWAY_TOKEN.to_owned()),
             ("ADMIN_TOKEN", ADMIN_TOKEN.to_owned()),
             ("OAUTH_TOKEN_URL", self.token_url.clone()),
+            (
+                "ANTIGRAVITY_BASE_URLS",
+                self.token_url.trim_end_matches("/token").to_owned(),
+            ),
             ("TOKEN_SERVICE_LISTEN", "127.0.0.1:0".to_owned()),
         ]
     }
