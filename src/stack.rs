@@ -232,7 +232,7 @@ impl Stack {
             gateway.api_keys = ApiKeys::single("default", key);
         }
         gateway.gateway_token = gateway_token;
-        gateway.token_service_url = format!("http://{}", token_service.address);
+        gateway.token_service_urls = vec![format!("http://{}", token_service.address)];
         let gateway_shutdown = Shutdown {
             drain: shutdown.drain.child_token(),
             abort: shutdown.abort.child_token(),

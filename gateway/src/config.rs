@@ -11,7 +11,8 @@ use antigravity_runtime::{
     config::{self, ConfigError, Environment, Var, parsed},
     secret, telemetry,
     variables::{
-        CONNECT_TIMEOUT, GATEWAY_TOKEN, GATEWAY_TOKEN_FILE, LOG_FORMAT, LOG_LEVEL, UPSTREAM_CA_FILE,
+        ANTIGRAVITY_BASE_URLS, CONNECT_TIMEOUT, GATEWAY_TOKEN, GATEWAY_TOKEN_FILE, LOG_FORMAT,
+        LOG_LEVEL, UPSTREAM_CA_FILE,
     },
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -42,19 +43,15 @@ const PORT: Var = Var {
 const TOKEN_SERVICE_URL: Var = Var {
     name: "TOKEN_SERVICE_URL",
     default: "http://127.0.0.1:50051",
-    help: "Where the token-service is; antigravity-gateway serve brings its own.",
+    help: "Where the token-service is; several addresses, comma-separated, share the calls, and so \
+           do all that a name has. antigravity-gateway serve brings its own.",
     secret: false,
 };
 const ADMIN_LISTEN: Var = Var {
     name: "ADMIN_LISTEN",
     default: "",
-    help: "An address for /livez and /readyz apart from the clients' port, such as 127.0.0.1:9090.",
-    secret: false,
-};
-const ANTIGRAVITY_BASE_URLS: Var = Var {
-    name: "ANTIGRAVITY_BASE_URLS",
-    default: "https://daily-cloudcode-pa.googleapis.com,https://cloudcode-pa.googleapis.com",
-    help: "Hosts of the Cloud Code API, comma-separated, tried in this order.",
+    help: "An address for /livez, /readyz and /metrics apart from the clients' port, such as \
+           127.0.0.1:9090.",
     secret: false,
 };
 const GEMINI_BASE_URL: Var = Var {
@@ -98,6 +95,14 @@ const SIGNATURE_ID_LIMIT: Var = Var {
     name: "SIGNATURE_ID_LIMIT",
     default: "4096",
     help: "Thought signatures ride in tool call ids of up to so many characters; 0: never.",
+    secret: false,
+};
+const AFFINITY: Var = Var {
+    name: "AFFINITY",
+    default: "false",
+    help: "Send a conversation to the same project again while that can be used, as Google caches \
+           prompts by project. A conversation goes by its prompt_cache_key, else by API key, \
+           system text and first user message. Shares are then no longer exactly even.",
     secret: false,
 };
 const FIRST_BYTE_TIMEOUT: Var = Var {
@@ -174,6 +179,7 @@ pub const VARS: &[Var] = &[
     STRICT_PARAMS,
     FETCH_REMOTE_MEDIA,
     SIGNATURE_ID_LIMIT,
+    AFFINITY,
     CONNECT_TIMEOUT,
     FIRST_BYTE_TIMEOUT,
     IDLE_TIMEOUT,
@@ -198,7 +204,7 @@ pub struct Config {
     /// Where `/livez` and `/readyz` are besides.
     pub admin_listen: Option<SocketAddr>,
     /// Where the token-service is.
-    pub token_service_url: String,
+    pub token_service_urls: Vec<String>,
     /// What the token-service asks of gateways.
     pub gateway_token: SecretString,
     /// Where Google is.
@@ -209,6 +215,8 @@ pub struct Config {
     pub media_guard: media::Guard,
     /// The longest tool call id that carries a thought signature, in characters.
     pub signature_id_limit: usize,
+    /// Whether a conversation stays with its project.
+    pub affinity: bool,
     /// How long things may take.
     pub timeouts: Timeouts,
     /// Requests to Google for one request of a client, at most.
@@ -387,12 +395,12 @@ impl Config {
                     .to_owned(),
             })?,
         };
-        let token_service_url = match (
+        let token_service_urls = match (
             environment.raw(&TOKEN_SERVICE_URL)?,
             defaults.token_service_url,
         ) {
-            (None, Some(url)) => url,
-            _ => environment.required(&TOKEN_SERVICE_URL, plain_url)?,
+            (None, Some(url)) => vec![url],
+            _ => environment.required(&TOKEN_SERVICE_URL, plain_urls)?,
         };
         let duration = |var| environment.required(var, config::duration);
         let limit = |var| environment.required(var, config::positive_duration);
@@ -401,10 +409,10 @@ impl Config {
             listen,
             admin_listen: environment
                 .read(&ADMIN_LISTEN, parsed("an address such as 127.0.0.1:9090"))?,
-            token_service_url,
+            token_service_urls,
             gateway_token,
             upstreams: Upstreams {
-                antigravity: environment.required(&ANTIGRAVITY_BASE_URLS, base_urls)?,
+                antigravity: environment.required(&ANTIGRAVITY_BASE_URLS, config::base_urls)?,
                 gemini: environment.required(&GEMINI_BASE_URL, config::base_url)?,
                 vertex: environment.read(&VERTEX_BASE_URL, config::base_url)?,
                 headers: environment
@@ -420,6 +428,7 @@ impl Config {
             media_guard: media::is_public,
             signature_id_limit: environment
                 .required(&SIGNATURE_ID_LIMIT, parsed("a number of characters"))?,
+            affinity: environment.required(&AFFINITY, config::boolean)?,
             timeouts: Timeouts {
                 connect: limit(&CONNECT_TIMEOUT)?,
                 first_byte: limit(&FIRST_BYTE_TIMEOUT)?,
@@ -448,12 +457,12 @@ fn resolve(host: &str, port: u16) -> Result<SocketAddr, String> {
 }
 
 /// The token-service speaks no TLS yet: it belongs on this machine or on a private network.
-fn plain_url(text: &str) -> Result<String, String> {
-    let url = config::base_url(text)?;
-    if url.starts_with("https://") {
+fn plain_urls(text: &str) -> Result<Vec<String>, String> {
+    let urls = config::base_urls(text)?;
+    if urls.iter().any(|url| url.starts_with("https://")) {
         return Err("asks for TLS, which the token-service does not speak; use http://".to_owned());
     }
-    Ok(url)
+    Ok(urls)
 }
 
 fn body_limit(text: &str) -> Result<usize, String> {
@@ -468,12 +477,6 @@ fn attempts(text: &str) -> Result<usize, String> {
         Ok(attempts @ 1..=100) => Ok(attempts),
         _ => Err("is not a number from 1 to 100".to_owned()),
     }
-}
-
-fn base_urls(text: &str) -> Result<Vec<String>, String> {
-    text.split(',')
-        .map(|url| config::base_url(url.trim()))
-        .collect()
 }
 
 fn header_map(text: &str) -> Result<HeaderMap, String> {

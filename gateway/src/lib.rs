@@ -2,7 +2,8 @@
 //!
 //! In reading order: [`config`] and [`api_keys`], [`http`] the edge, [`tokens`] the
 //! rotation's near side, [`media`] the rest of the Web, [`upstream`] Google, [`models`] who knows what, [`outcomes`]
-//! what the token-service is told, [`error`] how failures become HTTP.
+//! what the token-service is told, [`metrics`] what is counted, [`error`] how failures
+//! become HTTP.
 
 pub mod api_keys;
 pub mod config;
@@ -10,6 +11,7 @@ pub mod error;
 pub mod health;
 pub mod http;
 pub mod media;
+pub mod metrics;
 pub mod models;
 pub mod outcomes;
 pub mod tokens;
@@ -28,6 +30,7 @@ use crate::{
     config::Config,
     http::Gateway,
     media::Fetcher,
+    metrics::Metrics,
     models::Models,
     outcomes::Outcomes,
     tokens::{Client, Tokens},
@@ -72,7 +75,12 @@ pub async fn serve(
     listener: TcpListener,
     shutdown: Shutdown,
 ) -> Result<(), ServeError> {
-    let client = Client::new(&config.token_service_url, &config.gateway_token)?;
+    let metrics = Metrics::default();
+    let client = Client::new(
+        &config.token_service_urls,
+        &config.gateway_token,
+        metrics.clone(),
+    )?;
     let http_client = HttpClient::new(&config.upstreams, &config.timeouts)?;
     let tokens = Arc::new(Tokens::new(client.clone(), config.clock.clone()));
     let models = Arc::new(Models::new(
@@ -81,7 +89,7 @@ pub async fn serve(
         config.upstreams.clone(),
         config.clock.clone(),
     ));
-    let (outcomes, reports) = Outcomes::new();
+    let (outcomes, reports) = Outcomes::new(metrics.clone());
     let upstream = Upstream::new(
         http_client,
         &config,
@@ -104,6 +112,7 @@ pub async fn serve(
         ),
         None => None,
     };
+    let affinity = config.affinity;
     let media = config
         .requests
         .fetch_remote_media
@@ -116,12 +125,19 @@ pub async fn serve(
         tokens: Arc::clone(&tokens),
         models,
         upstream,
+        metrics,
         shutdown: shutdown.clone(),
     });
 
     let background = TaskTracker::new();
     let ended = CancellationToken::new();
     background.spawn(outcomes::run(client, reports, ended.clone()));
+    background.spawn({
+        let (tokens, ended) = (Arc::clone(&tokens), ended.clone());
+        // Conversations find their projects among those in hand.
+        let every = affinity.then_some(Duration::from_secs(60));
+        async move { tokens.keep_in_hand(every, ended).await }
+    });
     if let Some(admin) = admin {
         tracing::info!(address = %admin.local_addr()?, "the admin listener is open");
         let router = http::admin_router(Arc::clone(&gateway));

@@ -1,26 +1,23 @@
 //! Reports what Google answered to the token-service: queued without waiting, sent at
 //! least every second, never on a request's path.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use antigravity_proto::v1::{OutcomeReport, ReportOutcomesRequest};
-use tokio::sync::mpsc;
+use antigravity_proto::v1::{Outcome, OutcomeReport, ReportOutcomesRequest};
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
-use crate::tokens::Client;
+use crate::{metrics::Metrics, tokens::Client};
 
 /// Reports that wait at most; what comes beyond is dropped and counted.
 const QUEUE: usize = 16_384;
 /// Reports in one call, as the contract limits it.
 const BATCH: usize = 500;
 const INTERVAL: Duration = Duration::from_secs(1);
+/// What takes a project out of the rotation is told after this: nobody else is to run
+/// into it.
+const AT_ONCE: Duration = Duration::from_millis(20);
 /// After being asked to end, for so long.
 const LAST_CALL: Duration = Duration::from_secs(5);
 
@@ -28,25 +25,55 @@ const LAST_CALL: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Outcomes {
     queue: mpsc::Sender<OutcomeReport>,
-    dropped: Arc<AtomicU64>,
+    urgent: Arc<Notify>,
+    metrics: Metrics,
+}
+
+/// The other end of the queue, for [`run`].
+#[derive(Debug)]
+pub struct Reports {
+    queue: mpsc::Receiver<OutcomeReport>,
+    urgent: Arc<Notify>,
+    metrics: Metrics,
 }
 
 impl Outcomes {
     /// The queue, and its other end for [`run`].
     #[must_use]
-    pub fn new() -> (Self, mpsc::Receiver<OutcomeReport>) {
+    pub fn new(metrics: Metrics) -> (Self, Reports) {
         let (queue, reports) = mpsc::channel(QUEUE);
+        let urgent = Arc::<Notify>::default();
+        let reports = Reports {
+            queue: reports,
+            urgent: Arc::clone(&urgent),
+            metrics: metrics.clone(),
+        };
         let outcomes = Self {
             queue,
-            dropped: Arc::default(),
+            urgent,
+            metrics,
         };
         (outcomes, reports)
     }
 
     /// Hands a report in. Never waits.
     pub fn report(&self, report: OutcomeReport) {
-        if self.queue.try_send(report).is_err() {
-            let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
+        let outcome = report.outcome();
+        self.metrics.attempt(outcome);
+        let is_urgent = matches!(
+            outcome,
+            Outcome::RateLimited
+                | Outcome::QuotaExhausted
+                | Outcome::ValidationRequired
+                | Outcome::Suspended
+                | Outcome::PermissionDenied
+        );
+        if self.queue.try_send(report).is_ok() {
+            if is_urgent {
+                self.urgent.notify_one();
+            }
+        } else {
+            let dropped = self.metrics.outcome_dropped();
             if dropped.is_power_of_two() {
                 tracing::warn!(
                     dropped,
@@ -58,11 +85,12 @@ impl Outcomes {
 }
 
 /// Sends reports until `ended`, and then what is left.
-pub async fn run(
-    client: Client,
-    mut reports: mpsc::Receiver<OutcomeReport>,
-    ended: CancellationToken,
-) {
+pub async fn run(client: Client, reports: Reports, ended: CancellationToken) {
+    let Reports {
+        queue: mut reports,
+        urgent,
+        metrics,
+    } = reports;
     let mut batch = Vec::with_capacity(BATCH);
     loop {
         let collect = async {
@@ -77,8 +105,15 @@ pub async fn run(
         tokio::select! {
             () = collect => {}
             () = tokio::time::sleep(INTERVAL) => {}
+            () = urgent.notified() => tokio::time::sleep(AT_ONCE).await,
             () = ended.cancelled() => break,
         }
+        while batch.len() < BATCH
+            && let Ok(report) = reports.try_recv()
+        {
+            batch.push(report);
+        }
+        metrics.outcomes_queued(batch.len() + reports.len());
         if !batch.is_empty() && !send(&client, &mut batch).await {
             tokio::select! {
                 () = tokio::time::sleep(INTERVAL) => {}

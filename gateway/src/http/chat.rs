@@ -176,6 +176,7 @@ fn call(
             surface: "chat",
             stream: request.stream,
             model: model.clone(),
+            conversation: None,
         },
         reply: Settings {
             id: format!("chatcmpl-{}", uuid::Uuid::new_v4().simple()),

@@ -5,10 +5,20 @@ use std::sync::Arc;
 use axum::{
     body::Body,
     extract::State,
-    http::{Response, StatusCode},
+    http::{HeaderValue, Response, StatusCode, header},
 };
 
 use super::{Gateway, respond};
+use crate::metrics;
+
+/// What is counted, for Prometheus.
+pub(super) async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response<Body> {
+    let text = gateway.metrics.text(gateway.tokens.in_hand());
+    let mut response = Response::new(text.into());
+    let kind = HeaderValue::from_static(metrics::CONTENT_TYPE);
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
 
 /// For older clients: the process answers.
 pub(super) async fn health() -> Response<Body> {

@@ -17,7 +17,7 @@ use super::{
     respond::{self, RequestId},
 };
 use crate::{
-    config::Config, error::Error, media::Fetcher, models::Models, tokens::Tokens,
+    config::Config, error::Error, media::Fetcher, metrics::Metrics, models::Models, tokens::Tokens,
     upstream::Upstream,
 };
 
@@ -34,6 +34,8 @@ pub struct Gateway {
     pub media: Option<Fetcher>,
     /// Google.
     pub upstream: Upstream,
+    /// What is counted.
+    pub metrics: Metrics,
     /// How the process ends.
     pub shutdown: antigravity_runtime::shutdown::Shutdown,
 }
@@ -62,6 +64,7 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
 /// What the admin listener has.
 pub fn admin_router(gateway: Arc<Gateway>) -> Router {
     health_routes()
+        .route("/metrics", get(health::metrics))
         .fallback(unknown_path)
         .layer(middleware::from_fn(respond::with_request_id))
         .with_state(gateway)

@@ -5,20 +5,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use antigravity_proto::v1::{
-    AcquireTokensRequest, AcquireTokensResponse, ReportOutcomesRequest,
-    token_service_client::TokenServiceClient,
-};
+use antigravity_proto::v1::{AcquireTokensRequest, AcquireTokensResponse, ReportOutcomesRequest};
 use parking_lot::Mutex;
 use secrecy::{ExposeSecret as _, SecretString};
 use tonic::{
     Code, Request, Status,
     metadata::{Ascii, MetadataValue},
-    transport::{Channel, Endpoint},
 };
 use tonic_types::StatusExt as _;
 
-use crate::error::Error;
+use super::endpoints::Endpoints;
+use crate::{error::Error, metrics::Metrics};
 
 /// Longer than a refresh at the OAuth endpoint may take, which a call may wait for.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(40);
@@ -28,7 +25,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Why there can be no client.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The address is none.
+    /// An address is none.
     #[error("TOKEN_SERVICE_URL {url:?} is not an address such as http://127.0.0.1:50051")]
     Url {
         /// What was given.
@@ -57,7 +54,8 @@ impl Refusal {
 /// Calls the token-service; connects by itself, again and again.
 #[derive(Clone, Debug)]
 pub struct Client {
-    channel: Channel,
+    endpoints: Arc<Endpoints>,
+    metrics: Metrics,
     bearer: MetadataValue<Ascii>,
     gateway_id: String,
     /// When it was last asked whether it answers, and whether it did.
@@ -65,33 +63,32 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of the service at `url`; does not connect yet.
+    /// A client of the service at `urls`; does not connect yet.
     ///
     /// # Errors
     /// An address or a token that cannot be used.
-    pub fn new(url: &str, token: &SecretString) -> Result<Self, ClientError> {
-        let endpoint = Endpoint::from_shared(url.to_owned())
-            .map_err(|_| ClientError::Url {
-                url: url.to_owned(),
-            })?
-            .connect_timeout(Duration::from_secs(2))
-            .http2_keep_alive_interval(Duration::from_secs(10))
-            .keep_alive_timeout(Duration::from_secs(5))
-            .tcp_nodelay(true);
+    pub fn new(
+        urls: &[String],
+        token: &SecretString,
+        metrics: Metrics,
+    ) -> Result<Self, ClientError> {
+        let endpoints =
+            Endpoints::new(urls, metrics.clone()).map_err(|url| ClientError::Url { url })?;
         let mut bearer: MetadataValue<Ascii> = format!("Bearer {}", token.expose_secret())
             .parse()
             .map_err(|_| ClientError::Token)?;
         bearer.set_sensitive(true);
         Ok(Self {
-            channel: endpoint.connect_lazy(),
+            endpoints: Arc::new(endpoints),
+            metrics,
             bearer,
             gateway_id: uuid::Uuid::new_v4().to_string(),
             probed: Arc::default(),
         })
     }
 
-    fn request<T>(&self, message: T, timeout: Duration) -> Request<T> {
-        let mut request = Request::new(message);
+    fn request<T: Clone>(&self, message: &T, timeout: Duration) -> Request<T> {
+        let mut request = Request::new(message.clone());
         request
             .metadata_mut()
             .insert("authorization", self.bearer.clone());
@@ -104,14 +101,17 @@ impl Client {
         mut request: AcquireTokensRequest,
     ) -> Result<AcquireTokensResponse, Refusal> {
         request.gateway_id.clone_from(&self.gateway_id);
-        let call = self.request(request, ACQUIRE_TIMEOUT);
-        match TokenServiceClient::new(self.channel.clone())
-            .acquire_tokens(call)
-            .await
-        {
-            Ok(response) => Ok(response.into_inner()),
-            Err(status) => Err(refusal(&status)),
-        }
+        let answer = self
+            .endpoints
+            .call(|mut client| {
+                let call = self.request(&request, ACQUIRE_TIMEOUT);
+                async move { client.acquire_tokens(call).await }
+            })
+            .await;
+        let answer = answer.map_err(|status| refusal(&status));
+        let answered = !matches!(&answer, Err(refusal) if refusal.is_away());
+        self.metrics.token_service_call("AcquireTokens", answered);
+        answer
     }
 
     /// Hands reports in.
@@ -120,11 +120,16 @@ impl Client {
     /// As the service says; a transport failure is `UNAVAILABLE`.
     pub async fn report(&self, mut request: ReportOutcomesRequest) -> Result<(), Status> {
         request.gateway_id.clone_from(&self.gateway_id);
-        let call = self.request(request, REPORT_TIMEOUT);
-        TokenServiceClient::new(self.channel.clone())
-            .report_outcomes(call)
-            .await
-            .map(|_| ())
+        let answer = self
+            .endpoints
+            .call(|mut client| {
+                let call = self.request(&request, REPORT_TIMEOUT);
+                async move { client.report_outcomes(call).await }
+            })
+            .await;
+        self.metrics
+            .token_service_call("ReportOutcomes", answer.is_ok());
+        answer.map(|_| ())
     }
 
     pub(super) async fn is_reachable(&self) -> bool {
@@ -134,18 +139,19 @@ impl Client {
             return answered;
         }
         // No turn, nothing refreshed: the answer costs nothing.
-        let call = self.request(
-            AcquireTokensRequest {
-                count: Some(0),
-                gateway_id: self.gateway_id.clone(),
-                ..Default::default()
-            },
-            PROBE_TIMEOUT,
-        );
-        let answered = match TokenServiceClient::new(self.channel.clone())
-            .acquire_tokens(call)
-            .await
-        {
+        let request = AcquireTokensRequest {
+            count: Some(0),
+            gateway_id: self.gateway_id.clone(),
+            ..Default::default()
+        };
+        let answer = self
+            .endpoints
+            .call(|mut client| {
+                let call = self.request(&request, PROBE_TIMEOUT);
+                async move { client.acquire_tokens(call).await }
+            })
+            .await;
+        let answered = match answer {
             Ok(_) => true,
             // An empty pool answers too.
             Err(status) => matches!(
@@ -189,7 +195,7 @@ fn refusal(status: &Status) -> Refusal {
             Error::TokenServiceAway
         }
         code => {
-            tracing::warn!(%code, message = status.message(), "the token-service does not answer");
+            tracing::debug!(%code, message = status.message(), "the token-service does not answer");
             Error::TokenServiceAway
         }
     };

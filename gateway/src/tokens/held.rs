@@ -2,36 +2,31 @@
 //! refused. No I/O; the time is passed in.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet},
     fmt,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use antigravity_proto::{
-    model_group,
-    v1::{self, Upstream},
-};
+use antigravity_proto::v1::{self, Upstream};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 
-/// A token is not used in its last seconds: it has to live until Google looks at it.
+use super::{
+    queue::{HeldTurn, Key, Queue, STALE},
+    rest::Rests,
+};
+
+/// A token is not used in its last seconds: it has to live until Google looks at it. A
+/// quarter of what was left when it came, for those that live short.
 const EXPIRY_MARGIN: SignedDuration = SignedDuration::from_secs(30);
-/// Turns older than this go back with the next call.
-const STALE: Duration = Duration::from_secs(5);
-/// Turns are drawn for so long ahead, at the present rate.
-const AHEAD: Duration = Duration::from_millis(500);
-/// Turns drawn at least, so that a small pool is known from the first draw on.
-const MIN_SLICE: u32 = 4;
-/// Turns drawn at most.
-const MAX_SLICE: u32 = 128;
 /// While the token-service answers, a project that it has not dealt for so long is not
 /// used without a turn: it may have been taken out of the rotation.
 const KNOWN: Duration = Duration::from_secs(30);
-/// A refused token is tried again after this, at the earliest.
-const REFUSED: Duration = Duration::from_secs(60);
 /// Queues that nobody asked for so long are given up.
 const FORGOTTEN: Duration = Duration::from_secs(60);
+/// A token that a token-service that is away cannot follow up with is used to its end.
+const LAST_SECOND: SignedDuration = SignedDuration::from_secs(1);
 
 /// The time, both ways.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +52,8 @@ pub struct Token {
     pub expires_at: Timestamp,
     /// Names the token in reports.
     pub fingerprint: Arc<str>,
+    /// Until when it is used while there may be a newer one.
+    usable_until: Timestamp,
 }
 
 impl fmt::Debug for Token {
@@ -67,12 +64,6 @@ impl fmt::Debug for Token {
             .field("expires_at", &self.expires_at)
             .field("fingerprint", &self.fingerprint)
             .finish_non_exhaustive()
-    }
-}
-
-impl Token {
-    fn is_usable(&self, now: Timestamp) -> bool {
-        self.expires_at.duration_since(now) > EXPIRY_MARGIN
     }
 }
 
@@ -94,82 +85,6 @@ pub(super) enum Trust {
     Any,
 }
 
-/// For whom turns are held: a set of upstreams and a quota group.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key {
-    /// Empty: any.
-    pub(super) upstreams: Vec<Upstream>,
-    group: String,
-}
-
-impl Key {
-    pub(super) fn of(upstreams: &[Upstream], model: &str, pool: &[Upstream]) -> Self {
-        let mut upstreams = upstreams.to_vec();
-        upstreams.sort_unstable();
-        let effective = if upstreams.is_empty() {
-            pool
-        } else {
-            &upstreams
-        };
-        let group = match effective {
-            [only] => model_group(*only, model),
-            _ => model,
-        };
-        Self {
-            group: group.to_owned(),
-            upstreams,
-        }
-    }
-
-    /// Whatever upstream.
-    pub(super) fn any() -> Self {
-        Self {
-            upstreams: Vec::new(),
-            group: String::new(),
-        }
-    }
-
-    fn has(&self, upstream: Upstream) -> bool {
-        self.upstreams.is_empty() || self.upstreams.contains(&upstream)
-    }
-}
-
-#[derive(Debug)]
-struct HeldTurn {
-    id: String,
-    project: Arc<str>,
-    drawn: Instant,
-}
-
-#[derive(Debug)]
-struct Queue {
-    turns: VecDeque<HeldTurn>,
-    /// Requests that went without a turn, by project: the next turns settle them.
-    owed: HashMap<Arc<str>, u32>,
-    refilling: bool,
-    slice: u32,
-    asked: Instant,
-    /// Since when requests are counted, and how many came.
-    counting: (Instant, u32),
-}
-
-impl Queue {
-    fn new(now: Instant) -> Self {
-        Self {
-            turns: VecDeque::new(),
-            owed: HashMap::new(),
-            refilling: false,
-            slice: MIN_SLICE,
-            asked: now,
-            counting: (now, 0),
-        }
-    }
-
-    fn is_low(&self) -> bool {
-        self.turns.len() * 2 <= self.slice as usize
-    }
-}
-
 /// Everything in hand.
 #[derive(Debug, Default)]
 pub(super) struct Held {
@@ -179,25 +94,37 @@ pub(super) struct Held {
     used: HashMap<Arc<str>, u64>,
     uses: u64,
     queues: HashMap<Key, Queue>,
-    /// By project and group.
-    cooling: HashMap<(Arc<str>, String), Timestamp>,
-    /// Fingerprints that Google refused, by project.
-    refused: HashMap<Arc<str>, (Arc<str>, Instant)>,
+    pub(super) rests: Rests,
     returns: Vec<String>,
     away: bool,
     pub(super) pool_upstreams: Vec<Upstream>,
 }
 
 impl Held {
+    /// Whether a token is in hand that has not ended.
     pub(super) fn has_usable(&self, now: Timestamp) -> bool {
-        self.tokens.values().any(|token| token.is_usable(now))
+        self.tokens.values().any(|token| self.lives(token, now))
+    }
+
+    /// How many tokens in hand have not ended.
+    pub(super) fn count(&self, now: Timestamp) -> usize {
+        let lives = |token: &&Arc<Token>| self.lives(token, now);
+        self.tokens.values().filter(lives).count()
+    }
+
+    fn lives(&self, token: &Token, now: Timestamp) -> bool {
+        if self.away {
+            token.expires_at.duration_since(now) > LAST_SECOND
+        } else {
+            token.usable_until > now
+        }
     }
 
     pub(super) fn any_of(&self, upstream: Upstream, now: Timestamp) -> Option<Arc<Token>> {
         self.tokens
             .values()
-            .filter(|token| token.upstream == upstream && token.is_usable(now))
-            .filter(|token| !self.is_refused(token))
+            .filter(|token| token.upstream == upstream && self.lives(token, now))
+            .filter(|token| !self.rests.is_refused(token))
             .max_by_key(|token| token.expires_at)
             .cloned()
     }
@@ -230,32 +157,16 @@ impl Held {
         }
     }
 
-    fn is_refused(&self, token: &Token) -> bool {
-        self.refused
-            .get(&token.project)
-            .is_some_and(|(fingerprint, _)| *fingerprint == token.fingerprint)
-    }
-
-    fn rests(&self, token: &Token, model: &str, now: Timestamp) -> bool {
-        let group = model_group(token.upstream, model).to_owned();
-        self.cooling
-            .get(&(Arc::clone(&token.project), group))
-            .is_some_and(|until| *until > now)
-    }
-
     /// The token of a project if it can be used for this model now.
     fn usable(&self, project: &Arc<str>, model: &str, now: Timestamp) -> Option<&Arc<Token>> {
         self.tokens
             .get(project)
-            .filter(|token| token.is_usable(now))
-            .filter(|token| !self.is_refused(token) && !self.rests(token, model, now))
+            .filter(|token| self.lives(token, now) && !self.rests.bar(token, model, now))
     }
 
     /// Projects that the service would deal and that cannot be used here.
     pub(super) fn unusable(&mut self, key: &Key, model: &str, now: Now) -> HashSet<Arc<str>> {
-        self.refused
-            .retain(|_, (_, since)| now.instant.duration_since(*since) < REFUSED);
-        self.cooling.retain(|_, until| *until > now.wall);
+        self.rests.expire(now, self.away);
         self.tokens.retain(|_, token| token.expires_at > now.wall);
         let tokens = &self.tokens;
         self.dealt.retain(|project, _| tokens.contains_key(project));
@@ -263,8 +174,10 @@ impl Held {
         self.tokens
             .values()
             .filter(|token| key.has(token.upstream))
-            .filter(|token| self.is_refused(token) || self.rests(token, model, now.wall))
-            .map(|token| Arc::clone(&token.project))
+            .filter(|token| self.rests.bar(token, model, now.wall))
+            .map(|token| &token.project)
+            .chain(self.rests.turned_away())
+            .cloned()
             .collect()
     }
 
@@ -281,11 +194,10 @@ impl Held {
             .queues
             .remove(key)
             .unwrap_or_else(|| Queue::new(now.instant));
-        queue.asked = now.instant;
-        queue.counting.1 = queue.counting.1.saturating_add(1);
+        queue.ask(now.instant);
         let lease = self.take_turn(&mut queue, model, exclude, now).or_else(|| {
             let token = self.without_turn(key, model, exclude, trust, now)?;
-            *queue.owed.entry(Arc::clone(&token.project)).or_default() += 1;
+            queue.owe(&token.project);
             Some(Lease {
                 token,
                 turn_id: None,
@@ -293,11 +205,20 @@ impl Held {
         });
         self.queues.insert(key.clone(), queue);
         if let Some(lease) = &lease {
-            self.uses += 1;
-            self.used
-                .insert(Arc::clone(&lease.token.project), self.uses);
+            self.note_use(&lease.token.project);
         }
         lease
+    }
+
+    pub(super) fn note_use(&mut self, project: &Arc<str>) {
+        self.uses += 1;
+        self.used.insert(Arc::clone(project), self.uses);
+    }
+
+    pub(super) fn queue(&mut self, key: &Key, now: Now) -> &mut Queue {
+        self.queues
+            .entry(key.clone())
+            .or_insert_with(|| Queue::new(now.instant))
     }
 
     fn take_turn(
@@ -337,21 +258,45 @@ impl Held {
         trust: Trust,
         now: Now,
     ) -> Option<Arc<Token>> {
-        let is_trusted = |project: &Arc<str>| {
-            trust == Trust::Any
-                || self.away
-                || self
-                    .dealt
-                    .get(project)
-                    .is_some_and(|at| now.instant.duration_since(*at) < KNOWN)
-        };
+        self.candidates(key, model, exclude, now)
+            .filter(|token| trust == Trust::Any || self.is_known(&token.project, now))
+            .min_by_key(|token| (self.used.get(&token.project), &token.project))
+            .cloned()
+    }
+
+    /// Whether every upstream that could serve rests as a whole.
+    pub(super) fn is_shut_out(&self, key: &Key, now: Timestamp) -> bool {
+        let mut upstreams = self
+            .pool_upstreams
+            .iter()
+            .filter(|up| key.has(**up))
+            .peekable();
+        upstreams.peek().is_some() && upstreams.all(|up| self.rests.upstream_rests(*up, now))
+    }
+
+    /// The tokens in hand that could serve.
+    pub(super) fn candidates(
+        &self,
+        key: &Key,
+        model: &str,
+        exclude: &HashSet<Arc<str>>,
+        now: Now,
+    ) -> impl Iterator<Item = &Arc<Token>> {
         self.tokens
             .values()
             .filter(|token| key.has(token.upstream) && !exclude.contains(&token.project))
-            .filter(|token| is_trusted(&token.project))
-            .filter(|token| self.usable(&token.project, model, now.wall).is_some())
-            .min_by_key(|token| (self.used.get(&token.project), &token.project))
-            .cloned()
+            .filter(move |token| self.usable(&token.project, model, now.wall).is_some())
+    }
+
+    /// Whether a project was dealt lately, or nobody can be asked.
+    pub(super) fn is_known(&self, project: &str, now: Now) -> bool {
+        let dealt = self.dealt.get(project);
+        self.away || dealt.is_some_and(|at| now.instant.duration_since(*at) < KNOWN)
+    }
+
+    /// Forgets a project that the service does not deal any more.
+    pub(super) fn forget(&mut self, project: &str) {
+        self.tokens.remove(project);
     }
 
     /// Whether a token is in hand that could serve, dealt lately or not.
@@ -371,12 +316,7 @@ impl Held {
         let Some(queue) = self.queues.get_mut(key) else {
             return false;
         };
-        let now = queue.asked;
-        let stale = queue
-            .turns
-            .front()
-            .is_some_and(|turn| now.duration_since(turn.drawn) > STALE);
-        let begins = !queue.refilling && (queue.is_low() || stale);
+        let begins = !queue.refilling && (queue.is_low() || queue.is_stale());
         queue.refilling |= begins;
         begins
     }
@@ -404,28 +344,8 @@ impl Held {
                 returned.extend(queue.turns.pop_front().map(|turn| turn.id));
             }
         }
-        let queue = self
-            .queues
-            .entry(key.clone())
-            .or_insert_with(|| Queue::new(now.instant));
-        let (since, asked) = queue.counting;
-        let elapsed = now.instant.duration_since(since).max(AHEAD);
-        let ahead = f64::from(asked) * AHEAD.as_secs_f64() / elapsed.as_secs_f64();
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "between zero and the requests of half a second"
-        )]
-        let ahead = ahead.ceil() as u32;
-        queue.slice = ahead.clamp(MIN_SLICE, MAX_SLICE);
-        if elapsed > AHEAD {
-            queue.counting = (now.instant, 0);
-        }
-        let owed: u32 = queue.owed.values().sum();
-        let waiting = u32::try_from(waiting).unwrap_or(MAX_SLICE);
-        let held = u32::try_from(queue.turns.len()).unwrap_or(MAX_SLICE);
-        let wanted = queue.slice.saturating_sub(held).max(waiting) + owed;
-        (wanted.clamp(1, 256), returned)
+        let queue = self.queue(key, now);
+        (queue.order(waiting, now.instant), returned)
     }
 
     pub(super) fn learn_pool(&mut self, response: &v1::AcquireTokensResponse) {
@@ -443,49 +363,42 @@ impl Held {
         response: v1::AcquireTokensResponse,
         now: Now,
     ) -> Vec<Arc<str>> {
-        self.away = false;
+        self.connected(now);
         self.learn_pool(&response);
+        for token in response.tokens {
+            self.learn(token, now);
+        }
         let mut dealt = Vec::new();
         for turn in response.turns {
-            let Some(token) = turn.token.and_then(|token| self.learn(token)) else {
+            let Some(token) = turn.token.and_then(|token| self.learn(token, now)) else {
                 continue;
             };
             self.dealt.insert(Arc::clone(&token.project), now.instant);
-            let queue = self
-                .queues
-                .entry(key.clone())
-                .or_insert_with(|| Queue::new(now.instant));
             dealt.push(Arc::clone(&token.project));
-            match queue.owed.get_mut(&token.project) {
-                Some(owed) if *owed > 0 => {
-                    *owed -= 1;
-                    if *owed == 0 {
-                        queue.owed.remove(&token.project);
-                    }
-                }
-                _ => queue.turns.push_back(HeldTurn {
-                    id: turn.turn_id,
-                    project: Arc::clone(&token.project),
-                    drawn: now.instant,
-                }),
-            }
+            self.queue(key, now).push(HeldTurn {
+                id: turn.turn_id,
+                project: Arc::clone(&token.project),
+                drawn: now.instant,
+            });
         }
         dealt
     }
 
     /// Keeps a token, unless a fresher one of its project is in hand; the one that is kept.
-    pub(super) fn learn(&mut self, token: v1::AccessToken) -> Option<Arc<Token>> {
+    pub(super) fn learn(&mut self, token: v1::AccessToken, now: Now) -> Option<Arc<Token>> {
         let upstream = token.upstream();
         let expires_at = token
             .expires_at
             .and_then(|at| Timestamp::new(at.seconds, at.nanos).ok())?;
         let project: Arc<str> = token.project_id.into();
         if let Some(known) = self.tokens.get(&project)
-            && known.expires_at > expires_at
-            && !self.is_refused(known)
+            && (known.expires_at > expires_at || *known.fingerprint == *token.fingerprint)
+            && !self.rests.is_refused(known)
         {
             return Some(Arc::clone(known));
         }
+        let left = expires_at.duration_since(now.wall);
+        let margin = EXPIRY_MARGIN.min(left.max(SignedDuration::ZERO) / 4);
         let token = Arc::new(Token {
             project: Arc::clone(&project),
             google_project_id: token.google_project_id,
@@ -494,6 +407,7 @@ impl Held {
             access_token: token.access_token.into(),
             expires_at,
             fingerprint: token.fingerprint.into(),
+            usable_until: expires_at.saturating_sub(margin).unwrap_or(expires_at),
         });
         self.tokens.insert(project, Arc::clone(&token));
         Some(token)
@@ -508,41 +422,56 @@ impl Held {
         self.returns.truncate(1024);
     }
 
+    /// Notes that the token-service answers.
+    pub(super) fn connected(&mut self, now: Now) {
+        if std::mem::take(&mut self.away) {
+            self.rests.reconnected(now.instant);
+        }
+    }
+
     /// Notes that Google refused a token. A newer one of its project that is in hand
     /// already, if any.
     pub(super) fn refuse(&mut self, refused: &Token, now: Now) -> Option<Arc<Token>> {
         if let Some(newer) = self.tokens.get(&refused.project)
             && newer.fingerprint != refused.fingerprint
-            && newer.is_usable(now.wall)
-            && !self.is_refused(newer)
+            && self.lives(newer, now.wall)
+            && !self.rests.is_refused(newer)
         {
             return Some(Arc::clone(newer));
         }
-        let entry = (Arc::clone(&refused.fingerprint), now.instant);
-        self.refused.insert(Arc::clone(&refused.project), entry);
+        self.rests.refuse(refused, now.instant);
         None
     }
 
-    pub(super) fn cool(&mut self, token: &Token, model: &str, until: Timestamp) {
-        let group = model_group(token.upstream, model).to_owned();
-        let rest = self
-            .cooling
-            .entry((Arc::clone(&token.project), group))
-            .or_insert(until);
-        *rest = until.max(*rest);
+    /// Notes that Google turned a project's account away: what is in hand of it is not
+    /// used, and turns of it that come in the next seconds neither.
+    pub(super) fn turn_away(&mut self, project: &Arc<str>, now: Now) {
+        self.rests.turn_away(project, now.instant);
+        self.give_up(project);
+        self.tokens.remove(project);
+    }
+
+    /// Gives the turns of a project back.
+    pub(super) fn give_up(&mut self, project: &Arc<str>) {
+        for queue in self.queues.values_mut() {
+            let returns = &mut self.returns;
+            queue.turns.retain_mut(|turn| {
+                let stays = turn.project != *project;
+                if !stays {
+                    returns.push(std::mem::take(&mut turn.id));
+                }
+                stays
+            });
+        }
     }
 
     pub(super) fn earliest_end(&self, key: &Key, model: &str, now: Timestamp) -> Option<Timestamp> {
         self.tokens
             .values()
             .filter(|token| key.has(token.upstream))
-            .filter_map(|token| {
-                let group = model_group(token.upstream, model).to_owned();
-                self.cooling.get(&(Arc::clone(&token.project), group))
-            })
-            .filter(|until| **until > now)
+            .filter_map(|token| self.rests.until(token, model))
+            .filter(|until| *until > now)
             .min()
-            .copied()
     }
 
     pub(super) fn drain(&mut self) -> Vec<String> {

@@ -6,8 +6,12 @@
 //! that it has and settles with the next turns that it draws, so that every project
 //! still gets its share.
 
+mod affinity;
 mod client;
+mod endpoints;
 mod held;
+mod queue;
+mod rest;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,21 +19,24 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use antigravity_proto::v1::{self, Upstream};
 use antigravity_runtime::clock::Clock;
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
 
-use self::{
-    client::Refusal,
-    held::{Held, Key, Trust},
-};
 pub use self::{
+    affinity::Conversation,
     client::{Client, ClientError},
     held::{Lease, Token},
+};
+use self::{
+    client::Refusal,
+    held::{Held, Trust},
+    queue::Key,
 };
 use crate::error::Error;
 
@@ -42,6 +49,8 @@ pub struct Want<'w> {
     pub upstreams: &'w [Upstream],
     /// Projects that this request does not want (again).
     pub exclude: &'w HashSet<Arc<str>>,
+    /// What it goes on with, if its project is to be the same again.
+    pub conversation: Option<Conversation>,
 }
 
 /// Why no token can be had.
@@ -61,6 +70,14 @@ impl AcquireError {
 
 /// How long the token-service is waited for when there is a token in hand.
 const ASKING: Duration = Duration::from_millis(100);
+
+/// How long a request waits for a token-service that is away when there is no token in
+/// hand: as long as a restart takes.
+const RESTARTING: Duration = Duration::from_secs(2);
+/// Tokens that are asked for without a turn, to have them in hand.
+const TOKENS_AHEAD: u32 = 256;
+/// How often it is looked whether there are any.
+const LOOKING: Duration = Duration::from_secs(10);
 
 /// The gateway's side of the rotation.
 #[derive(Debug)]
@@ -86,6 +103,40 @@ impl Tokens {
         }
     }
 
+    /// Sees to it that tokens are in hand also without traffic, so that a gateway whose
+    /// token-service goes away can serve its first request, until `ended`. Draws no turns.
+    pub async fn keep_in_hand(&self, every: Option<Duration>, ended: CancellationToken) {
+        let mut asked: Option<Instant> = None;
+        loop {
+            let due = every.is_some_and(|every| asked.is_none_or(|at| at.elapsed() >= every));
+            let mut pause = LOOKING;
+            if due || !self.has_usable() {
+                let request = v1::AcquireTokensRequest {
+                    count: Some(0),
+                    tokens: TOKENS_AHEAD,
+                    ..Default::default()
+                };
+                match self.client.acquire(request).await {
+                    Ok(response) => {
+                        asked = Some(Instant::now());
+                        self.held.lock().add(&Key::any(), response, self.now());
+                    }
+                    Err(_) => pause = Duration::from_millis(500),
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = ended.cancelled() => return,
+            }
+        }
+    }
+
+    /// How many usable tokens are in hand.
+    #[must_use]
+    pub fn in_hand(&self) -> usize {
+        self.held.lock().count(self.clock.now())
+    }
+
     /// Whether an unexpired token is in hand.
     #[must_use]
     pub fn has_usable(&self) -> bool {
@@ -109,6 +160,11 @@ impl Tokens {
     /// No project can serve, and why.
     pub async fn acquire(self: &Arc<Self>, want: &Want<'_>) -> Result<Lease, AcquireError> {
         let key = Key::of(want.upstreams, want.model, &self.held.lock().pool_upstreams);
+        if let Some(conversation) = want.conversation
+            && let Some(lease) = self.acquire_preferred(conversation, &key, want).await
+        {
+            return Ok(lease);
+        }
         if let Some(lease) = self.take(&key, want, Trust::Known) {
             return Ok(lease);
         }
@@ -117,10 +173,10 @@ impl Tokens {
             .held
             .lock()
             .has_any(&key, want.model, want.exclude, now);
-        let drawn = self.wait_for_turn(&key, want);
         if !fallback {
-            return drawn.await;
+            return self.wait_for_service(&key, want).await;
         }
+        let drawn = self.wait_for_turn(&key, want);
         // There is a token in hand that was not dealt lately: its project may have been taken
         // out of the rotation, so the service is asked, but not waited for.
         match tokio::time::timeout(ASKING, drawn).await {
@@ -128,8 +184,64 @@ impl Tokens {
             Ok(Err(error)) if !error.is_away() => Err(error),
             Ok(Err(_)) | Err(_) => match self.take(&key, want, Trust::Any) {
                 Some(lease) => Ok(lease),
-                None => self.wait_for_turn(&key, want).await,
+                None => self.wait_for_service(&key, want).await,
             },
+        }
+    }
+
+    /// A lease of the conversation's own project. When it was not dealt lately, it is asked
+    /// for by name; if it is not to be had, the conversation moves.
+    async fn acquire_preferred(
+        self: &Arc<Self>,
+        conversation: Conversation,
+        key: &Key,
+        want: &Want<'_>,
+    ) -> Option<Lease> {
+        for _ in 0..3 {
+            let preferred = {
+                let mut held = self.held.lock();
+                let now = self.now();
+                let preferred = held.preferred(conversation, key, want.model, want.exclude, now)?;
+                if preferred.is_known {
+                    let lease = held.lease_of(preferred.token, key, now);
+                    let low = held.begin_refill(key);
+                    drop(held);
+                    self.refill(low, key, want.model);
+                    return Some(lease);
+                }
+                preferred
+            };
+            let project = &preferred.token.project;
+            let prefer = Some(Arc::clone(project));
+            let drawn = self.draw_apart(key, want.model, want.exclude, 1, prefer);
+            match tokio::time::timeout(ASKING, drawn).await {
+                Ok(Ok(dealt)) if dealt.contains(project) => {}
+                Ok(Ok(_)) => self.held.lock().forget(project),
+                // Nobody says that it left the rotation.
+                Ok(Err(_)) | Err(_) => {
+                    let mut held = self.held.lock();
+                    return Some(held.lease_of(preferred.token, key, self.now()));
+                }
+            }
+        }
+        None
+    }
+
+    /// Waits for a turn, and out a restart of the token-service, as there is nothing in
+    /// hand to go on with.
+    async fn wait_for_service(
+        self: &Arc<Self>,
+        key: &Key,
+        want: &Want<'_>,
+    ) -> Result<Lease, AcquireError> {
+        let began = Instant::now();
+        loop {
+            match self.wait_for_turn(key, want).await {
+                Err(error) if error.is_away() && began.elapsed() < RESTARTING => {
+                    tokio::time::sleep(ASKING).await;
+                }
+                result => return result,
+            }
         }
     }
 
@@ -140,6 +252,9 @@ impl Tokens {
     ) -> Result<Lease, AcquireError> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let _waiting = scopeguard(&self.waiting);
+        if self.held.lock().is_shut_out(key, self.clock.now()) {
+            return Err(AcquireError::Refused(self.resting(key, want.model)));
+        }
         // A turn may come that cannot be used here, such as one of a project whose token
         // Google has just refused; the service learns which, and deals another.
         let mut unwanted = want.exclude.clone();
@@ -151,7 +266,9 @@ impl Tokens {
             }
             unwanted.extend(self.held.lock().unusable(key, want.model, self.now()));
             let waiting = self.waiting.load(Ordering::Relaxed);
-            let drawn = self.draw_apart(key, want.model, &unwanted, waiting).await;
+            let drawn = self
+                .draw_apart(key, want.model, &unwanted, waiting, None)
+                .await;
             drop(guard);
             let projects = match drawn {
                 Ok(projects) => projects,
@@ -177,10 +294,11 @@ impl Tokens {
         model: &str,
         exclude: &HashSet<Arc<str>>,
         waiting: usize,
+        prefer: Option<Arc<str>>,
     ) -> Result<Vec<Arc<str>>, Refusal> {
         let this = Arc::clone(self);
         let (key, model, exclude) = (key.clone(), model.to_owned(), exclude.clone());
-        tokio::spawn(async move { this.draw(&key, &model, &exclude, waiting).await })
+        tokio::spawn(async move { this.draw(&key, &model, &exclude, waiting, prefer).await })
             .await
             .unwrap_or(Err(Refusal::Told(Error::Internal)))
     }
@@ -206,22 +324,25 @@ impl Tokens {
             let low = lease.is_some() && held.begin_refill(key);
             (lease, low)
         };
-        if low {
-            // Not on the request's path: its turn is in hand already.
-            tokio::spawn({
-                let this = Arc::clone(self);
-                let (key, model) = (key.clone(), want.model.to_owned());
-                async move {
-                    let unusable = this.held.lock().unusable(&key, &model, this.now());
-                    let drawn = this.draw(&key, &model, &unusable, 0).await;
-                    this.held.lock().end_refill(&key);
-                    if let Err(refusal) = drawn {
-                        tracing::debug!(?refusal, "no turns to hold ahead");
-                    }
-                }
-            });
-        }
+        self.refill(low, key, want.model);
         lease
+    }
+
+    /// Draws turns ahead, off the request's path: its turn is in hand already.
+    fn refill(self: &Arc<Self>, low: bool, key: &Key, model: &str) {
+        if !low {
+            return;
+        }
+        let this = Arc::clone(self);
+        let (key, model) = (key.clone(), model.to_owned());
+        tokio::spawn(async move {
+            let unusable = this.held.lock().unusable(&key, &model, this.now());
+            let drawn = this.draw(&key, &model, &unusable, 0, None).await;
+            this.held.lock().end_refill(&key);
+            if let Err(refusal) = drawn {
+                tracing::debug!(?refusal, "no turns to hold ahead");
+            }
+        });
     }
 
     /// Draws turns into `key`'s queue; the projects that were dealt.
@@ -231,6 +352,7 @@ impl Tokens {
         model: &str,
         exclude: &HashSet<Arc<str>>,
         waiting: usize,
+        prefer: Option<Arc<str>>,
     ) -> Result<Vec<Arc<str>>, Refusal> {
         let (count, returned_turns) = self.held.lock().order(key, waiting, self.now());
         let request = v1::AcquireTokensRequest {
@@ -239,6 +361,7 @@ impl Tokens {
             model: model.to_owned(),
             exclude_project_ids: exclude.iter().map(|id| id.to_string()).collect(),
             returned_turns: returned_turns.clone(),
+            prefer_project_id: prefer.map(|id| id.to_string()).unwrap_or_default(),
             ..Default::default()
         };
         let answer = self.client.acquire(request).await;
@@ -270,18 +393,36 @@ impl Tokens {
         };
         let response = self.client.acquire(request).await.ok()?;
         let mut held = self.held.lock();
+        let now = self.now();
         response
             .refreshed
             .into_iter()
             .filter(|token| token.fingerprint != *refused.fingerprint)
-            .find_map(|token| held.learn(token))
+            .find_map(|token| held.learn(token, now))
             .filter(|token| token.project == refused.project)
     }
 
     /// Lets a project rest for a model's group until `until`, from now on and on this
     /// gateway's own turns too.
     pub fn cool(&self, token: &Token, model: &str, until: Timestamp) {
-        self.held.lock().cool(token, model, until);
+        let mut held = self.held.lock();
+        held.rests.cool(token, model, until);
+    }
+
+    /// Lets every project of an upstream rest on this gateway.
+    pub fn cool_upstream(&self, upstream: Upstream, until: Timestamp) {
+        self.held.lock().rests.cool_upstream(upstream, until);
+    }
+
+    /// Google turned the account of a project away: it is asked nothing more until the
+    /// token-service, which is told, deals it again.
+    pub fn turn_away(&self, token: &Token) {
+        self.held.lock().turn_away(&token.project, self.now());
+    }
+
+    /// Gives the turns of a project back, which others are to serve instead.
+    pub fn give_up(&self, token: &Token) {
+        self.held.lock().give_up(&token.project);
     }
 
     /// How long until the first project that rests for this model may be asked again.
@@ -304,8 +445,8 @@ impl Tokens {
                 quota: false,
             },
             None => Error::NoUsableProject {
-                message: "Google refuses the access tokens of every project that could serve \
-                          this request."
+                message: "Google turns away every project that could serve this request. \
+                          `antigravity-gateway projects list` tells why."
                     .to_owned(),
             },
         }
@@ -359,6 +500,7 @@ impl Tokens {
             model: "",
             upstreams: &[upstream],
             exclude: &exclude,
+            conversation: None,
         };
         let lease = self.acquire(&want).await?;
         let token = Arc::clone(&lease.token);

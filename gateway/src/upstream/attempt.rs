@@ -9,7 +9,10 @@ use jiff::Timestamp;
 use translate::gemini::usage::Usage;
 
 use super::outcome::Failure;
-use crate::{outcomes::Outcomes, tokens::Lease};
+use crate::{
+    outcomes::Outcomes,
+    tokens::{Conversation, Lease},
+};
 
 /// About the client's request, the same for all of its attempts.
 #[derive(Clone, Debug)]
@@ -24,6 +27,8 @@ pub struct About {
     pub stream: bool,
     /// The model id to ask for.
     pub model: String,
+    /// What it goes on with, if its project is to be the same again.
+    pub conversation: Option<Conversation>,
 }
 
 /// An attempt that runs. Dropped without a conclusion it was cancelled: the client

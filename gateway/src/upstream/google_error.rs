@@ -25,6 +25,8 @@ pub struct GoogleError {
     pub quota_ids: Vec<String>,
     /// `google.rpc.Help`: the first link.
     pub link: Option<String>,
+    /// It is an HTML page: Google's front end answered, not the service.
+    pub is_page: bool,
 }
 
 /// Bodies are looked at up to here; real errors have a few kilobytes.
@@ -54,6 +56,7 @@ impl GoogleError {
         let mut this = Self::default();
         if !this.absorb(body, 0) {
             this.message = plain(body);
+            this.is_page = body.trim_start().starts_with('<');
         }
         this.message = truncated(&this.message);
         this

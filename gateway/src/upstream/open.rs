@@ -6,11 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use antigravity_proto::v1::Upstream as Kind;
+use antigravity_proto::v1::{Outcome, Upstream as Kind};
 use antigravity_runtime::clock::Clock;
 use bytes::Bytes;
 use http::header;
 use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
 use translate::{
     chat::reply::{Reply, Settings},
     gemini::{model::Dialect, usage::Usage},
@@ -73,11 +74,15 @@ pub struct Upstream {
     tokens: Arc<Tokens>,
     models: Arc<Models>,
     outcomes: Outcomes,
+    /// Models whose requests were lately at fault for a 429 without a word, and since when.
+    bare_limits: Mutex<HashMap<String, Instant>>,
     clock: Clock,
 }
 
 /// A 429 without a word is the request's fault when so many projects say it.
 const BARE_LIMITS: usize = 3;
+/// For so long after that, one project's word is enough for the same model.
+const BARE_MEMORY: Duration = Duration::from_secs(10);
 /// A stated rest that is shorter than this is waited for when nobody else can serve.
 const SHORT_REST: SignedDuration = SignedDuration::from_secs(3);
 /// How long a project rests on this gateway after a 429 without a word.
@@ -146,6 +151,7 @@ impl Upstream {
             tokens,
             models,
             outcomes,
+            bare_limits: Mutex::default(),
             clock: config.clock.clone(),
         }
     }
@@ -201,6 +207,7 @@ impl Upstream {
                 model,
                 upstreams: &upstreams,
                 exclude: &exclude,
+                conversation: call.about.conversation,
             };
             match self.tokens.acquire(&want).await {
                 Ok(lease) => return Ok(Some(lease)),
@@ -320,17 +327,33 @@ impl Upstream {
                 if let Some(attempt) = attempt {
                     course.bare.push((attempt, failure, Arc::clone(token)));
                 }
-                if course.bare.len() >= BARE_LIMITS {
+                if course.bare.len() >= self.bare_limit(&call.about.model) {
                     return self.conclude(call, course).map(Some);
                 }
                 return Ok(None);
             }
             Next::OtherProject => {
                 report(attempt, &failure);
+                match failure.outcome {
+                    Outcome::Suspended | Outcome::ValidationRequired => {
+                        self.tokens.turn_away(token);
+                    }
+                    Outcome::PermissionDenied => self.tokens.give_up(token),
+                    _ => {}
+                }
                 if let Some(until) = failure.reset_at {
                     self.tokens.cool(token, &call.about.model, until);
                 }
                 course.rests(failure.error.retry_after());
+                course.out.insert(project);
+            }
+            Next::OtherUpstream => {
+                report(attempt, &failure);
+                if let Some(until) = failure.reset_at {
+                    self.tokens.cool_upstream(token.upstream, until);
+                }
+                course.rests(failure.error.retry_after());
+                course.out.extend(self.tokens.projects_of(token.upstream));
                 course.out.insert(project);
             }
             Next::Again => {
@@ -398,8 +421,11 @@ impl Upstream {
 
     /// What the client is told, now that nobody is left.
     fn conclude(&self, call: &Call, course: &mut Course) -> Result<Opened, Error> {
-        if course.bare.len() >= BARE_LIMITS || course.others == 0 {
+        let model = &call.about.model;
+        let everybody = course.bare.len() >= self.bare_limit(model) || course.others == 0;
+        if everybody && !course.bare.is_empty() {
             // Everybody said it: the request's fault, which cools nobody.
+            self.note_bare_limit(model);
             for (attempt, _, _) in course.bare.drain(..) {
                 attempt.forget();
             }
@@ -430,6 +456,23 @@ impl Upstream {
             }
             error => error,
         })
+    }
+
+    /// From how many projects a 429 without a word is the request's fault. When that was so
+    /// a moment ago, one is enough: a client that repeats it is not to try the whole pool.
+    fn bare_limit(&self, model: &str) -> usize {
+        let now = self.clock.instant();
+        match self.bare_limits.lock().get(model) {
+            Some(at) if now.duration_since(*at) < BARE_MEMORY => 1,
+            _ => BARE_LIMITS,
+        }
+    }
+
+    fn note_bare_limit(&self, model: &str) {
+        let now = self.clock.instant();
+        let mut limits = self.bare_limits.lock();
+        limits.retain(|_, at| now.duration_since(*at) < BARE_MEMORY);
+        limits.entry(model.to_owned()).or_insert(now);
     }
 
     async fn reach(&self, call: &Call, lease: &Lease, course: &mut Course) -> Reached {

@@ -36,6 +36,8 @@ pub enum Next {
     OtherProject,
     /// A 429 without a word on when it ends: maybe the request's fault.
     BareLimit,
+    /// Another upstream: this one's front end answers nobody here.
+    OtherUpstream,
     /// Another project, or this one again a little later.
     Again,
     /// The model is not known here: another host, another project, another upstream.
@@ -46,6 +48,8 @@ pub enum Next {
     Tell,
 }
 
+/// How long an upstream is left alone whose front end shut this machine out.
+const SHUT_OUT: SignedDuration = SignedDuration::from_secs(60);
 /// Text of the answer that Code Assist gives to clients it does not want.
 const UNSUPPORTED_CLIENT: &str = "This version of Antigravity is no longer supported";
 
@@ -152,6 +156,9 @@ impl Failure {
     }
 
     fn limited(&mut self, error: &GoogleError, now: Timestamp) {
+        if error.is_page {
+            return self.shut_out(now);
+        }
         let daily = error.quota_ids.iter().any(|id| id.contains("PerDay"));
         let spent = matches!(
             error.reason.as_str(),
@@ -177,6 +184,24 @@ impl Failure {
             message: said(error, StatusCode::TOO_MANY_REQUESTS),
             retry_after,
             quota: spent,
+        };
+    }
+
+    /// Google's front end takes this machine for a robot, whatever project it asks for: it
+    /// wants to be left in peace, and no project is at fault.
+    fn shut_out(&mut self, now: Timestamp) {
+        self.set(Outcome::UpstreamError, Next::OtherUpstream);
+        let until = self.reset_at.or_else(|| now.checked_add(SHUT_OUT).ok());
+        self.reset_at = until;
+        self.error = Error::RateLimited {
+            message: "Google's front end answers no requests from this gateway's address for a \
+                      while: it takes them for automated abuse."
+                .to_owned(),
+            retry_after: until.map(|at| {
+                let left: SignedDuration = at.duration_since(now);
+                left.max(SignedDuration::ZERO).unsigned_abs()
+            }),
+            quota: false,
         };
     }
 
@@ -289,6 +314,7 @@ mod tests {
             (429, r#"{"error":{"code":429,"message":"Resource has been exhausted (e.g. check quota)."}}"#.to_owned(), O::RateLimited, Next::BareLimit),
             (429, info(429, "reset after 5s", "RATE_LIMIT_EXCEEDED"), O::RateLimited, Next::OtherProject),
             (429, info(429, "reset after 5h", "QUOTA_EXHAUSTED"), O::QuotaExhausted, Next::OtherProject),
+            (429, "<html><head><title>Sorry...</title></head></html>".to_owned(), O::UpstreamError, Next::OtherUpstream),
             (503, info(503, "no", "MODEL_CAPACITY_EXHAUSTED"), O::ModelCapacity, Next::Again),
             (500, "<html>".to_owned(), O::UpstreamError, Next::Again),
             (400, info(400, "bad", "API_KEY_INVALID"), O::PermissionDenied, Next::OtherProject),

@@ -1,0 +1,83 @@
+//! Which project serves a conversation, so that the prompt that Google has cached for it
+//! is found again: rendezvous hashing over the projects in hand. Every gateway that knows
+//! the same projects chooses the same one, none has to remember it, and when a project
+//! rests only its own conversations move.
+
+use std::{
+    collections::HashSet,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::Arc,
+};
+
+use super::{
+    held::{Held, Lease, Now, Token},
+    queue::Key,
+};
+
+/// Names a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conversation(u64);
+
+impl Conversation {
+    /// The conversation that these texts name together.
+    #[must_use]
+    pub fn of<'t>(texts: impl IntoIterator<Item = &'t [u8]>) -> Self {
+        // Its keys are fixed, so that all gateways agree.
+        let mut hasher = DefaultHasher::new();
+        for text in texts {
+            text.hash(&mut hasher);
+        }
+        Self(hasher.finish())
+    }
+
+    fn weight(self, project: &str) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (self.0, project).hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+/// A conversation's project.
+#[derive(Debug)]
+pub(super) struct Preferred {
+    pub(super) token: Arc<Token>,
+    /// It was dealt lately, or nobody can be asked.
+    pub(super) is_known: bool,
+}
+
+impl Held {
+    /// The project in hand that the conversation belongs to, among those that can be used.
+    pub(super) fn preferred(
+        &self,
+        conversation: Conversation,
+        key: &Key,
+        model: &str,
+        exclude: &HashSet<Arc<str>>,
+        now: Now,
+    ) -> Option<Preferred> {
+        let token = self
+            .candidates(key, model, exclude, now)
+            .max_by_key(|token| (conversation.weight(&token.project), &token.project))?;
+        Some(Preferred {
+            token: Arc::clone(token),
+            is_known: self.is_known(&token.project, now),
+        })
+    }
+
+    /// A lease of this project: with a turn of its own when one is in hand. Otherwise the
+    /// next turn lapses in its stead, so that turns are drawn as fast as requests come and
+    /// the token-service tells in time who left the rotation; the shares of others are
+    /// not to make up for a conversation that stays where it is.
+    pub(super) fn lease_of(&mut self, token: Arc<Token>, key: &Key, now: Now) -> Lease {
+        let queue = self.queue(key, now);
+        queue.ask(now.instant);
+        let own = queue
+            .turns
+            .iter()
+            .position(|turn| turn.project == token.project);
+        let turn = queue.turns.remove(own.unwrap_or(0));
+        let turn_id = own.and(turn).map(|turn| turn.id);
+        self.note_use(&token.project);
+        Lease { token, turn_id }
+    }
+}
