@@ -111,6 +111,8 @@ pub enum Error {
         message: String,
         /// Google's status.
         status: StatusCode,
+        /// When it says that it pays to come back.
+        retry_after: Option<Duration>,
     },
     /// Google could not be reached, or the connection broke.
     #[error("The connection to Google broke before the answer was whole.")]
@@ -282,6 +284,7 @@ impl Error {
             Self::RateLimited { retry_after, .. } => {
                 Some(retry_after.unwrap_or(Duration::from_secs(10)))
             }
+            Self::Upstream { retry_after, .. } => *retry_after,
             Self::TokenServiceAway | Self::ShuttingDown => Some(Duration::from_secs(1)),
             _ => None,
         }

@@ -114,6 +114,7 @@ impl Models {
             return Err(Error::Upstream {
                 message: "Google's list of models cannot be had at the moment.".to_owned(),
                 status: http::StatusCode::BAD_GATEWAY,
+                retry_after: None,
             });
         }
         Ok(all.into_values().cloned().collect())

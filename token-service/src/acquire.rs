@@ -14,7 +14,7 @@ use crate::{
     pool::{Grant, Member, Pool, State},
     project::{ProjectId, Status, Upstream, model_group},
     refresh::{Flight, PATIENCE, Readiness, RefreshFailed, landed},
-    rotation::Dealt,
+    rotation::{Dealt, Fit},
 };
 
 /// Which turns are wanted.
@@ -176,10 +176,13 @@ impl Pool {
             count,
             candidates.upstreams,
             wanted.prefer.as_deref(),
-            |id| {
-                state.projects.get(id).is_some_and(|member| {
-                    candidates.may_serve(member, now).is_ok() && fits(state, member)
-                })
+            |id| match state.projects.get(id) {
+                // Gateways exclude whom they know to rest.
+                Some(member) if candidates.cooling_until(member, now).is_some() => Fit::Rests,
+                Some(member) if candidates.excludes(member) => Fit::Unwanted,
+                Some(member) if fits(state, member) => Fit::Fits,
+                Some(_) => Fit::Rests,
+                None => Fit::Unwanted,
             },
         )
     }
@@ -213,7 +216,7 @@ impl Pool {
                 && candidates
                     .upstreams
                     .contains(&member.record.project.upstream)
-                && candidates.may_serve(member, now).is_ok()
+                && candidates.may_serve(member, now)
                 && !member.is_denied(now)
                 && state.can_serve(member, now)
         })
@@ -228,7 +231,7 @@ impl Pool {
         let candidates = Candidates::of(wanted);
         let ready = |id: &ProjectId| {
             let member = state.projects.get(id)?;
-            let serves = candidates.may_serve(member, now).is_ok() && !member.is_denied(now);
+            let serves = candidates.may_serve(member, now) && !member.is_denied(now);
             match state.readiness(member, now, self.refresh_margin) {
                 Readiness::Ready(grant) if serves => Some(grant),
                 Readiness::Due { fallback } if serves => fallback,
@@ -271,7 +274,7 @@ impl Pool {
             if !project.is_dealt() {
                 continue;
             }
-            if let Err(Resting { until }) = candidates.may_serve(member, now) {
+            if let Some(until) = candidates.cooling_until(member, now) {
                 reset = Some(reset.map_or(until, |reset| reset.min(until)));
                 continue;
             }
@@ -401,11 +404,6 @@ struct Candidates<'a> {
     groups: [&'a str; 3],
 }
 
-/// A cooldown, or (until the end of time) an exclusion.
-struct Resting {
-    until: Timestamp,
-}
-
 impl<'a> Candidates<'a> {
     fn of(wanted: &'a Wanted) -> Self {
         Self {
@@ -419,18 +417,17 @@ impl<'a> Candidates<'a> {
         }
     }
 
-    fn may_serve(&self, member: &Member, now: Timestamp) -> Result<(), Resting> {
+    fn excludes(&self, member: &Member) -> bool {
+        !self.exclude.is_empty() && self.exclude.contains(&*member.record.project.id)
+    }
+
+    fn cooling_until(&self, member: &Member, now: Timestamp) -> Option<Timestamp> {
         let project = &member.record.project;
-        if !self.exclude.is_empty() && self.exclude.contains(&*project.id) {
-            return Err(Resting {
-                until: Timestamp::MAX,
-            });
-        }
-        let group = &self.groups[project.upstream.index()];
-        match project.cooling_until(group, now) {
-            Some(until) => Err(Resting { until }),
-            None => Ok(()),
-        }
+        project.cooling_until(self.groups[project.upstream.index()], now)
+    }
+
+    fn may_serve(&self, member: &Member, now: Timestamp) -> bool {
+        !self.excludes(member) && self.cooling_until(member, now).is_none()
     }
 }
 

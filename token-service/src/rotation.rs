@@ -39,6 +39,16 @@ pub(crate) struct Dealt {
     before: Option<u64>,
 }
 
+/// Whether a project can be dealt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fit {
+    Fits,
+    /// This call does not want it.
+    Unwanted,
+    /// Nobody can have it for a while.
+    Rests,
+}
+
 /// The order of all projects.
 #[derive(Debug, Default)]
 pub(crate) struct Rotation {
@@ -49,6 +59,11 @@ pub(crate) struct Rotation {
     last_turn: u64,
     outstanding: BTreeMap<u64, ProjectId>,
     returned: BTreeMap<u64, ProjectId>,
+    /// Projects that rested when it was their turn: others were dealt in their stead.
+    passed_over: HashSet<ProjectId>,
+    /// The first turn since one of those came back. Turns of before were dealt in rounds
+    /// without it: when they are returned, they are not dealt again.
+    newest_round: u64,
     moved: HashSet<ProjectId>,
 }
 
@@ -93,28 +108,36 @@ impl Rotation {
         self.set(project, None);
         self.members.remove(project);
         self.moved.remove(project);
+        self.passed_over.remove(project);
     }
 
-    /// Deals up to `count` turns among the projects of `upstreams` that are
-    /// `eligible`: the preferred one first, then returned turns, then those that have
-    /// waited longest, again and again. Empty when nobody is eligible.
+    /// Deals up to `count` turns among the projects of `upstreams` that fit: the preferred
+    /// one first, then those that were passed over (one turn each), then returned turns,
+    /// then those that have waited longest, again and again. Empty when nobody fits.
     pub(crate) fn deal(
         &mut self,
         count: usize,
         upstreams: &[Upstream],
         prefer: Option<&str>,
-        mut eligible: impl FnMut(&ProjectId) -> bool,
+        mut fit: impl FnMut(&ProjectId) -> Fit,
     ) -> Vec<Dealt> {
         let mut dealt = Vec::with_capacity(count);
         if count > 0
             && let Some(preferred) = prefer.and_then(|id| self.admitted(id, upstreams))
-            && eligible(&preferred)
+            && fit(&preferred) == Fit::Fits
         {
             dealt.push(self.take(preferred));
         }
+        for project in self.passed_over(upstreams, |id| fit(id) == Fit::Fits) {
+            if dealt.len() < count {
+                dealt.push(self.issue_and_move_back(project));
+                self.newest_round = self.last_turn;
+                self.returned.clear();
+            }
+        }
         while dealt.len() < count {
             let next = self.returned.iter().find_map(|(&turn, project)| {
-                let fits = self.is_admitted(project, upstreams) && eligible(project);
+                let fits = self.is_admitted(project, upstreams) && fit(project) == Fit::Fits;
                 fits.then(|| (turn, Arc::clone(project)))
             });
             let Some((turn, project)) = next else { break };
@@ -122,7 +145,15 @@ impl Rotation {
             dealt.push(self.issue(project));
         }
         while dealt.len() < count {
-            let round = self.longest_waiting(count - dealt.len(), upstreams, &mut eligible);
+            let mut resting = Vec::new();
+            let round = self.longest_waiting(count - dealt.len(), upstreams, |project| {
+                let fit = fit(project);
+                if fit == Fit::Rests && !self.passed_over.contains(project) {
+                    resting.push(Arc::clone(project));
+                }
+                fit == Fit::Fits
+            });
+            self.passed_over.extend(resting);
             if round.is_empty() {
                 break;
             }
@@ -139,9 +170,27 @@ impl Rotation {
         &self,
         limit: usize,
         upstreams: &[Upstream],
+        eligible: impl FnMut(&ProjectId) -> bool,
+    ) -> Vec<ProjectId> {
+        self.longest_waiting(limit, upstreams, eligible)
+    }
+
+    /// Those that were passed over and can be dealt now, as long as they have waited.
+    fn passed_over(
+        &self,
+        upstreams: &[Upstream],
         mut eligible: impl FnMut(&ProjectId) -> bool,
     ) -> Vec<ProjectId> {
-        self.longest_waiting(limit, upstreams, &mut eligible)
+        let mut back: Vec<_> = self
+            .passed_over
+            .iter()
+            .filter(|project| self.is_admitted(project, upstreams) && eligible(project))
+            .filter_map(|project| Some((self.members.get(project)?.place, project)))
+            .collect();
+        back.sort_unstable_by_key(|(place, _)| *place);
+        back.into_iter()
+            .map(|(_, project)| Arc::clone(project))
+            .collect()
     }
 
     /// A turn that was not used: it is dealt again first. The project keeps its place,
@@ -154,7 +203,7 @@ impl Rotation {
             .members
             .get(&project)
             .is_some_and(|member| member.upstream.is_some());
-        if admitted {
+        if admitted && turn >= self.newest_round {
             self.returned.insert(turn, project);
             if self.returned.len() > RETURNED_TURNS {
                 self.returned.pop_first();
@@ -231,6 +280,7 @@ impl Rotation {
     }
 
     fn issue_and_move_back(&mut self, project: ProjectId) -> Dealt {
+        self.passed_over.remove(&project);
         let before = self.members.get(&project).map(|member| member.place.dealt);
         let dealt = Dealt {
             before,
@@ -275,7 +325,7 @@ impl Rotation {
         &self,
         limit: usize,
         upstreams: &[Upstream],
-        eligible: &mut impl FnMut(&ProjectId) -> bool,
+        mut eligible: impl FnMut(&ProjectId) -> bool,
     ) -> Vec<ProjectId> {
         let mut lanes: Vec<_> = Upstream::ALL
             .into_iter()

@@ -392,8 +392,9 @@ impl Held {
             .and_then(|at| Timestamp::new(at.seconds, at.nanos).ok())?;
         let project: Arc<str> = token.project_id.into();
         if let Some(known) = self.tokens.get(&project)
-            && (known.expires_at > expires_at || *known.fingerprint == *token.fingerprint)
             && !self.rests.is_refused(known)
+            && known.usable_until > now.wall
+            && (known.expires_at > expires_at || *known.fingerprint == *token.fingerprint)
         {
             return Some(Arc::clone(known));
         }

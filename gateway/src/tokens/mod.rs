@@ -78,6 +78,7 @@ const RESTARTING: Duration = Duration::from_secs(2);
 const TOKENS_AHEAD: u32 = 256;
 /// How often it is looked whether there are any.
 const LOOKING: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_millis(250);
 
 /// The gateway's side of the rotation.
 #[derive(Debug)]
@@ -107,9 +108,10 @@ impl Tokens {
     /// token-service goes away can serve its first request, until `ended`. Draws no turns.
     pub async fn keep_in_hand(&self, every: Option<Duration>, ended: CancellationToken) {
         let mut asked: Option<Instant> = None;
+        // A pool that was just made has no tokens yet, so the first looks are soon.
+        let mut pause = SOON;
         loop {
             let due = every.is_some_and(|every| asked.is_none_or(|at| at.elapsed() >= every));
-            let mut pause = LOOKING;
             if due || !self.has_usable() {
                 let request = v1::AcquireTokensRequest {
                     count: Some(0),
@@ -121,13 +123,14 @@ impl Tokens {
                         asked = Some(Instant::now());
                         self.held.lock().add(&Key::any(), response, self.now());
                     }
-                    Err(_) => pause = Duration::from_millis(500),
+                    Err(_) => pause = SOON,
                 }
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = ended.cancelled() => return,
             }
+            pause = (pause * 2).min(LOOKING);
         }
     }
 
@@ -227,22 +230,13 @@ impl Tokens {
         None
     }
 
-    /// Waits for a turn, and out a restart of the token-service, as there is nothing in
-    /// hand to go on with.
+    /// Waits for a turn, as there is nothing in hand to go on with.
     async fn wait_for_service(
         self: &Arc<Self>,
         key: &Key,
         want: &Want<'_>,
     ) -> Result<Lease, AcquireError> {
-        let began = Instant::now();
-        loop {
-            match self.wait_for_turn(key, want).await {
-                Err(error) if error.is_away() && began.elapsed() < RESTARTING => {
-                    tokio::time::sleep(ASKING).await;
-                }
-                result => return result,
-            }
-        }
+        wait_out_a_restart(|| self.wait_for_turn(key, want)).await
     }
 
     async fn wait_for_turn(
@@ -472,14 +466,23 @@ impl Tokens {
             count: Some(0),
             ..Default::default()
         };
-        match self.client.acquire(nothing).await {
+        let answer = wait_out_a_restart(async || {
+            self.client
+                .acquire(nothing.clone())
+                .await
+                .map_err(|refusal| match refusal {
+                    Refusal::AllExcluded => AcquireError::AllExcluded,
+                    Refusal::Told(error) => AcquireError::Refused(error),
+                })
+        });
+        match answer.await {
             Ok(response) => {
                 let mut held = self.held.lock();
                 held.learn_pool(&response);
                 Ok(held.pool_upstreams.clone())
             }
-            Err(Refusal::AllExcluded) => Ok(Vec::new()),
-            Err(Refusal::Told(error)) => Err(AcquireError::Refused(error)),
+            Err(AcquireError::AllExcluded) => Ok(Vec::new()),
+            Err(refused) => Err(refused),
         }
     }
 
@@ -527,6 +530,23 @@ impl Tokens {
         };
         if self.client.acquire(request).await.is_err() {
             tracing::debug!("turns in hand could not be given back");
+        }
+    }
+}
+
+/// Tries again while the token-service is away, for as long as a restart takes: there is
+/// nothing in hand to go on with.
+async fn wait_out_a_restart<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, AcquireError>
+where
+    F: Future<Output = Result<T, AcquireError>>,
+{
+    let began = Instant::now();
+    loop {
+        match attempt().await {
+            Err(error) if error.is_away() && began.elapsed() < RESTARTING => {
+                tokio::time::sleep(ASKING).await;
+            }
+            result => return result,
         }
     }
 }

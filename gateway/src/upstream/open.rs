@@ -359,7 +359,13 @@ impl Upstream {
             Next::Again => {
                 report(attempt, &failure);
                 course.host += 1;
-                course.failed.insert(project);
+                let stated = failure.error.retry_after().unwrap_or_default();
+                if SignedDuration::try_from(stated).is_ok_and(|rest| rest <= SHORT_REST) {
+                    course.failed.insert(project);
+                } else {
+                    // It said when to come back, and that is too late for this request.
+                    course.out.insert(project);
+                }
             }
             Next::UnknownModel => {
                 report(attempt, &failure);

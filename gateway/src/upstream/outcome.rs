@@ -1,6 +1,8 @@
 //! What an upstream's answer means for its project and for the client: classified
 //! once, by google.rpc's details first, then by text.
 
+use std::time::Duration;
+
 use antigravity_proto::v1::Outcome;
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
@@ -48,6 +50,8 @@ pub enum Next {
     Tell,
 }
 
+/// The longest rest that is believed: no quota window of Google's is longer.
+const MAX_REST: SignedDuration = SignedDuration::from_hours(31 * 24);
 /// How long an upstream is left alone whose front end shut this machine out.
 const SHUT_OUT: SignedDuration = SignedDuration::from_secs(60);
 /// Text of the answer that Code Assist gives to clients it does not want.
@@ -63,9 +67,11 @@ impl Failure {
         now: Timestamp,
     ) -> Self {
         let status = StatusCode::from_u16(http_status).unwrap_or(StatusCode::BAD_GATEWAY);
+        let latest = now.checked_add(MAX_REST).unwrap_or(Timestamp::MAX);
         let reset_at = error
             .reset_at(now)
-            .or_else(|| now.checked_add(retry_after?).ok());
+            .or_else(|| now.checked_add(retry_after?).ok())
+            .map(|at| at.min(latest));
         let mut this = Self {
             outcome: Outcome::UpstreamError,
             http_status,
@@ -79,6 +85,7 @@ impl Failure {
             error: Error::Upstream {
                 message: said(error, status),
                 status,
+                retry_after: reset_at.map(|at| left(at, now)),
             },
             next: Next::Again,
         };
@@ -176,10 +183,7 @@ impl Failure {
             (Outcome::RateLimited, Next::OtherProject)
         };
         self.set(outcome, next);
-        let retry_after = self.reset_at.map(|at| {
-            let left: SignedDuration = at.duration_since(now);
-            left.max(SignedDuration::ZERO).unsigned_abs()
-        });
+        let retry_after = self.reset_at.map(|at| left(at, now));
         self.error = Error::RateLimited {
             message: said(error, StatusCode::TOO_MANY_REQUESTS),
             retry_after,
@@ -197,10 +201,7 @@ impl Failure {
             message: "Google's front end answers no requests from this gateway's address for a \
                       while: it takes them for automated abuse."
                 .to_owned(),
-            retry_after: until.map(|at| {
-                let left: SignedDuration = at.duration_since(now);
-                left.max(SignedDuration::ZERO).unsigned_abs()
-            }),
+            retry_after: until.map(|at| left(at, now)),
             quota: false,
         };
     }
@@ -274,6 +275,11 @@ impl Failure {
             ..Self::of_transport(false)
         }
     }
+}
+
+fn left(until: Timestamp, now: Timestamp) -> Duration {
+    let left: SignedDuration = until.duration_since(now);
+    left.max(SignedDuration::ZERO).unsigned_abs()
 }
 
 /// Google's words, or ours where it has none.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use antigravity_proto::v1::project::State;
 use fake_google::{Action, ErrorForm, ErrorName, Fault};
 use serde_json::json;
 
@@ -179,6 +180,108 @@ async fn a_bare_429_of_one_is_its_own() {
         assert_eq!(world.chat(&hello()).await.status, 200);
     }
     assert_eq!(world.asked("p1"), 1);
+}
+
+#[tokio::test]
+async fn who_repeats_a_request_at_fault_asks_one_project_only() {
+    let world = Setup::default().start().await;
+    world
+        .google
+        .fake()
+        .script(Fault::always(error(ErrorName::ResourceExhausted)));
+    let asked = || world.google.fake().counters().generations();
+    for expected in [3, 4, 5] {
+        assert_eq!(world.chat(&hello()).await.status, 429);
+        assert_eq!(asked(), expected);
+    }
+    let other = with(hello(), "model", json!("gemini-2.5-pro"));
+    assert_eq!(world.chat(&other).await.status, 429);
+    assert_eq!(asked(), 8, "another model is another matter");
+    world.clock.advance(Duration::from_secs(11));
+    assert_eq!(world.chat(&hello()).await.status, 429);
+    assert_eq!(asked(), 11);
+}
+
+#[tokio::test]
+async fn googles_front_end_is_left_in_peace_when_it_asks_for_it() {
+    let world = Setup::default().start().await;
+    world
+        .google
+        .fake()
+        .script(Fault::once(error(ErrorName::HtmlTooManyRequests)));
+    for _ in 0..5 {
+        let answer = world.chat(&hello()).await;
+        assert_eq!(answer.status, 429, "{}", answer.body);
+        let seconds: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+        assert!((50..=60).contains(&seconds), "{seconds}");
+    }
+    assert_eq!(world.google.fake().counters().generations(), 1);
+    world.clock.advance(Duration::from_secs(61));
+    assert_eq!(world.chat(&hello()).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_suspended_project_is_asked_nothing_more() {
+    let setup = Setup {
+        gateways: 2,
+        ..Setup::default()
+    };
+    let world = setup.start().await;
+    for n in 0..12 {
+        assert_eq!(world.chat_on(n % 2, &hello()).await.status, 200);
+    }
+    let before = world.asked("p1");
+    world
+        .google
+        .fake()
+        .script(Fault::always(error(ErrorName::TermsOfService)).project("p1"));
+    for n in 0..1000 {
+        let body = with(hello(), "stream", json!(n % 3 == 0));
+        assert_eq!(world.chat_on(n % 2, &body).await.status, 200);
+    }
+    let asked = world.asked("p1") - before;
+    assert!((1..=2).contains(&asked), "once by each gateway: {asked}");
+    let shown = world.project("p1").await;
+    assert_eq!(shown.state(), State::Suspended);
+    assert!(shown.state_reason.contains("appeal"), "{shown:?}");
+}
+
+#[tokio::test]
+async fn a_denied_project_goes_last_until_it_is_mended() {
+    let world = Setup::projects(&[("p1", "antigravity"), ("p2", "antigravity")])
+        .start()
+        .await;
+    world
+        .google
+        .fake()
+        .script(Fault::always(error(ErrorName::ServiceDisabled)).project("p1"));
+    for _ in 0..10 {
+        assert_eq!(world.chat(&hello()).await.status, 200);
+    }
+    // The report is under way while the next requests come.
+    assert!(world.asked("p1") <= 3, "{}", world.asked("p1"));
+    let shown = world.project("p1").await;
+    assert_eq!(shown.state(), State::Denied);
+    assert!(shown.action_url.contains("project=p1"), "{shown:?}");
+    assert!(shown.errors_last_hour >= 1 && shown.requests_last_hour >= 1);
+
+    world.google.fake().clear_script();
+    world.clock.advance(Duration::from_secs(31));
+    let before = world.asked("p1");
+    for _ in 0..10 {
+        assert_eq!(world.chat(&hello()).await.status, 200);
+    }
+    assert!(
+        world.asked("p1") - before >= 4,
+        "it is tried again by itself"
+    );
+    for _ in 0..500 {
+        if world.project("p1").await.state() == State::Active {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("it stays denied");
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ mod choices;
 mod evenness;
 mod failover;
 mod outputs;
+mod pool_states;
 mod pools;
 mod process;
 mod remote_media;

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use antigravity_proto::v1;
 use antigravity_runtime::{clock::Clock, config::Environment, shutdown::Shutdown};
 use fake_google::{Account, Config as GoogleConfig, Running};
 use gateway::config::{Config, Defaults};
@@ -183,6 +184,29 @@ impl World {
         task.await.unwrap().unwrap();
     }
 
+    /// Ends the gateways, which hand their last reports in.
+    pub(crate) async fn end_gateways(&mut self) {
+        for gateway in self.gateways.drain(..) {
+            gateway.shutdown.drain.cancel();
+            gateway.task.await.unwrap().unwrap();
+        }
+    }
+
+    /// A project as operators see it.
+    pub(crate) async fn project(&self, id: &str) -> v1::Project {
+        let url = format!("http://{}", self.token_address);
+        let channel = tonic::transport::Endpoint::from_shared(url)
+            .unwrap()
+            .connect()
+            .await
+            .unwrap();
+        let mut request = tonic::Request::new(v1::GetProjectRequest { id: id.to_owned() });
+        let bearer = "Bearer planted-admin-token".parse().unwrap();
+        request.metadata_mut().insert("authorization", bearer);
+        let mut client = v1::project_service_client::ProjectServiceClient::new(channel);
+        client.get_project(request).await.unwrap().into_inner()
+    }
+
     pub(crate) async fn restart_tokens(&mut self) {
         let listener = loop {
             match TcpListener::bind(self.token_address).await {
@@ -191,6 +215,11 @@ impl World {
             }
         };
         self.serve_tokens(listener);
+    }
+
+    /// Sets a variable of the services that are started from now on.
+    pub(crate) fn set(&mut self, name: &'static str, value: String) {
+        self.extra.push((name, value));
     }
 
     pub(crate) fn token_address(&self) -> SocketAddr {

@@ -3,11 +3,12 @@
 
 use std::time::{Duration, Instant};
 
+use fake_google::{Action, ErrorForm, ErrorName, Fault};
 use serde_json::json;
 use sqlx::Connection as _;
 use tokio::net::TcpListener;
 
-use crate::support::{Setup, World, hello};
+use crate::support::{API_KEY, Setup, World, eventually, hello};
 
 async fn warm() -> World {
     let world = Setup::default().start().await;
@@ -61,6 +62,143 @@ async fn tokens_in_hand_serve_until_they_expire_and_then_it_is_said() {
         assert!(began.elapsed() < Duration::from_secs(20), "recovers");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+#[tokio::test]
+async fn a_gateway_that_was_never_asked_serves_its_first_request_without_a_token_service() {
+    let mut world = Setup::default().start().await;
+    eventually("the pool has tokens", || {
+        ["p1", "p2", "p3"].iter().all(|p| world.refreshes(p) == 1)
+    })
+    .await;
+    // By then it has asked for them.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    world.stop_tokens().await;
+    for _ in 0..6 {
+        assert_eq!(world.chat(&hello()).await.status, 200);
+    }
+    for project in ["p1", "p2", "p3"] {
+        assert_eq!(world.asked(project), 2, "round-robin over all");
+    }
+}
+
+#[tokio::test]
+async fn without_a_token_in_hand_a_restart_is_waited_for() {
+    let mut world = Setup {
+        gateways: 0,
+        ..Setup::default()
+    }
+    .start()
+    .await;
+    eventually("the pool has tokens", || world.refreshes("p1") == 1).await;
+    world.stop_tokens().await;
+    world.add_gateway().await;
+    let request = tokio::spawn({
+        let request = world
+            .client
+            .post(world.url(0, "/v1/chat/completions"))
+            .bearer_auth(API_KEY)
+            .header("content-type", "application/json")
+            .body(hello().to_string());
+        async move {
+            let answer = request.send().await.unwrap();
+            (answer.status().as_u16(), answer.text().await.unwrap())
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert!(!request.is_finished(), "it waits");
+    world.restart_tokens().await;
+    let (status, body) = request.await.unwrap();
+    assert_eq!(status, 200, "{body}");
+}
+
+#[tokio::test]
+async fn short_lived_tokens_serve_and_are_used_to_their_end_when_the_service_is_away() {
+    let mut world = Setup {
+        google: fake_google::Config {
+            expires_in: Duration::from_secs(60),
+            ..fake_google::Config::default()
+        },
+        ..Setup::default()
+    }
+    .start()
+    .await;
+    for _ in 0..40 {
+        let answer = world.chat(&hello()).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        world.clock.advance(Duration::from_secs(5));
+        world.google.fake().advance(Duration::from_secs(5));
+    }
+    // Fresh ones for all.
+    world.clock.advance(Duration::from_secs(60));
+    world.google.fake().advance(Duration::from_secs(60));
+    for _ in 0..6 {
+        assert_eq!(world.chat(&hello()).await.status, 200);
+    }
+    world.stop_tokens().await;
+    for _ in 0..5 {
+        world.clock.advance(Duration::from_secs(11));
+        world.google.fake().advance(Duration::from_secs(11));
+        assert_eq!(world.chat(&hello()).await.status, 200);
+    }
+    world.clock.advance(Duration::from_secs(11));
+    world.google.fake().advance(Duration::from_secs(11));
+    let answer = world.chat(&hello()).await;
+    assert_eq!(answer.status, 503, "{}", answer.body);
+    assert_eq!(
+        answer.json()["error"]["code"],
+        json!("token_service_unavailable")
+    );
+}
+
+#[tokio::test]
+async fn several_addresses_share_the_calls_and_a_dead_one_costs_nothing() {
+    let dead = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = dead.local_addr().unwrap();
+    drop(dead);
+    let mut world = Setup {
+        gateways: 0,
+        ..Setup::default()
+    }
+    .start()
+    .await;
+    let both = format!("http://{address},http://{}", world.token_address());
+    world.set("TOKEN_SERVICE_URL", both);
+    world.add_gateway().await;
+    for _ in 0..30 {
+        assert_eq!(world.chat(&hello()).await.status, 200);
+    }
+    world.stop_tokens().await;
+    for _ in 0..6 {
+        assert_eq!(world.chat(&hello()).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_stated_rest_is_obeyed_and_told_later_while_the_service_is_away() {
+    let mut world = warm().await;
+    world.stop_tokens().await;
+    world.google.fake().script(
+        Fault::once(Action::Error {
+            error: ErrorName::QuotaExhausted,
+            form: ErrorForm::Object,
+            retry_after: Some(3600.0),
+        })
+        .project("p1"),
+    );
+    let before = world.asked("p1");
+    for _ in 0..30 {
+        assert_eq!(world.chat(&hello()).await.status, 200);
+    }
+    assert_eq!(world.asked("p1"), before + 1, "it rests here");
+    world.restart_tokens().await;
+    for _ in 0..500 {
+        if !world.project("p1").await.cooldowns.is_empty() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the token-service was not told");
 }
 
 #[tokio::test]

@@ -16,6 +16,14 @@ fn rotation(count: i64) -> Rotation {
     rotation
 }
 
+fn without(id: &ProjectId, unwanted: &str) -> Fit {
+    if **id == *unwanted {
+        Fit::Unwanted
+    } else {
+        Fit::Fits
+    }
+}
+
 fn names(dealt: &[Dealt]) -> String {
     dealt
         .iter()
@@ -28,70 +36,82 @@ fn names(dealt: &[Dealt]) -> String {
 fn one_after_the_other_and_round_again() {
     let mut rotation = rotation(3);
     let singly: Vec<_> = (0..6)
-        .flat_map(|_| rotation.deal(1, ANY, None, |_| true))
+        .flat_map(|_| rotation.deal(1, ANY, None, |_| Fit::Fits))
         .collect();
     assert_eq!(names(&singly), "1 2 3 1 2 3");
-    let at_once = rotation.deal(7, ANY, None, |_| true);
+    let at_once = rotation.deal(7, ANY, None, |_| Fit::Fits);
     assert_eq!(names(&at_once), "1 2 3 1 2 3 1");
 }
 
 #[test]
 fn returned_turns_come_first_and_cost_nobody_a_turn() {
     let mut rotation = rotation(4);
-    let dealt = rotation.deal(4, ANY, None, |_| true);
+    let dealt = rotation.deal(4, ANY, None, |_| Fit::Fits);
     rotation.give_back(dealt[2].turn);
     rotation.give_back(dealt[2].turn);
     rotation.give_back(dealt[1].turn);
     rotation.give_back(999);
-    let again = rotation.deal(6, ANY, None, |_| true);
+    let again = rotation.deal(6, ANY, None, |_| Fit::Fits);
     assert_eq!(names(&again), "2 3 1 2 3 4");
     rotation.settle(again[0].turn);
     rotation.give_back(again[0].turn);
-    assert_eq!(names(&rotation.deal(1, ANY, None, |_| true)), "1");
+    assert_eq!(names(&rotation.deal(1, ANY, None, |_| Fit::Fits)), "1");
 }
 
 #[test]
 fn who_comes_back_gets_one_turn_not_a_burst() {
     let mut rotation = rotation(3);
-    let dealt = rotation.deal(6, ANY, None, |_| true);
+    let dealt = rotation.deal(6, ANY, None, |_| Fit::Fits);
     for turn in dealt.iter().filter(|turn| &*turn.project == "2") {
         rotation.give_back(turn.turn);
     }
     let two = ProjectId::from("2");
     rotation.set(&two, None);
-    assert_eq!(names(&rotation.deal(4, ANY, None, |_| true)), "1 3 1 3");
+    assert_eq!(
+        names(&rotation.deal(4, ANY, None, |_| Fit::Fits)),
+        "1 3 1 3"
+    );
     rotation.set(&two, Some(Upstream::Antigravity));
-    assert_eq!(names(&rotation.deal(4, ANY, None, |_| true)), "2 1 3 2");
+    assert_eq!(
+        names(&rotation.deal(4, ANY, None, |_| Fit::Fits)),
+        "2 1 3 2"
+    );
 }
 
 #[test]
 fn prefers_without_taking_twice() {
     let mut rotation = rotation(3);
-    assert_eq!(names(&rotation.deal(3, ANY, Some("2"), |_| true)), "2 1 3");
-    let absent = rotation.deal(1, ANY, Some("nobody"), |_| true);
+    assert_eq!(
+        names(&rotation.deal(3, ANY, Some("2"), |_| Fit::Fits)),
+        "2 1 3"
+    );
+    let absent = rotation.deal(1, ANY, Some("nobody"), |_| Fit::Fits);
     assert_eq!(names(&absent), "2");
-    let ineligible = rotation.deal(1, ANY, Some("3"), |id| &**id != "3");
+    let ineligible = rotation.deal(1, ANY, Some("3"), |id| without(id, "3"));
     assert_eq!(names(&ineligible), "1");
 }
 
 #[test]
 fn a_turn_that_could_not_be_served_costs_no_place() {
     let mut rotation = rotation(3);
-    rotation.deal(3, ANY, None, |_| true);
-    let failed = rotation.deal(1, ANY, None, |_| true);
+    rotation.deal(3, ANY, None, |_| Fit::Fits);
+    let failed = rotation.deal(1, ANY, None, |_| Fit::Fits);
     rotation.undo(&failed[0]);
     rotation.give_back(failed[0].turn);
     assert_eq!(
-        names(&rotation.deal(2, ANY, None, |id| &**id != "1")),
+        names(&rotation.deal(2, ANY, None, |id| without(id, "1"))),
         "2 3"
     );
-    assert_eq!(names(&rotation.deal(4, ANY, None, |_| true)), "1 2 3 1");
+    assert_eq!(
+        names(&rotation.deal(4, ANY, None, |_| Fit::Fits)),
+        "1 2 3 1"
+    );
 }
 
 #[test]
 fn goes_on_where_it_was_saved() {
     let mut before = rotation(3);
-    before.deal(4, ANY, None, |_| true);
+    before.deal(4, ANY, None, |_| Fit::Fits);
     let mut after = Rotation::default();
     let saved: HashMap<_, _> = before.take_moved().into_iter().collect();
     for position in 1..=4 {
@@ -100,7 +120,7 @@ fn goes_on_where_it_was_saved() {
         after.insert(&id, position, dealt);
         after.set(&id, Some(Upstream::Gemini));
     }
-    assert_eq!(names(&after.deal(5, ANY, None, |_| true)), "4 2 3 1 4");
+    assert_eq!(names(&after.deal(5, ANY, None, |_| Fit::Fits)), "4 2 3 1 4");
     assert!(before.take_moved().is_empty());
 }
 
@@ -114,7 +134,7 @@ fn ten_thousand_projects_of_another_upstream_are_not_walked_over() {
     for _ in 0..100 {
         rotation.deal(1, &[Upstream::Vertex], None, |_| {
             asked += 1;
-            true
+            Fit::Fits
         });
     }
     assert_eq!(asked, 100);
@@ -128,6 +148,9 @@ struct Model {
     upstreams: HashMap<i64, Upstream>,
     outstanding: Vec<(u64, i64)>,
     returned: Vec<(u64, i64)>,
+    passed_over: HashSet<i64>,
+    resting: HashSet<i64>,
+    newest_round: u64,
     turn: u64,
 }
 
@@ -135,25 +158,44 @@ impl Model {
     fn deal(&mut self, count: usize, upstreams: &[Upstream], prefer: i64, skip: i64) -> Vec<i64> {
         let mut dealt = Vec::new();
         while dealt.len() < count {
-            let fits = |id: i64| {
-                id != skip
-                    && !self.out.contains(&id)
-                    && self
-                        .upstreams
-                        .get(&id)
-                        .is_some_and(|u| upstreams.contains(u))
+            let is_in = |id: i64| {
+                let upstream = self.upstreams.get(&id);
+                !self.out.contains(&id) && upstream.is_some_and(|u| upstreams.contains(u))
             };
+            let fits = |id: i64| id != skip && is_in(id) && !self.resting.contains(&id);
             self.returned.sort_unstable();
             self.waiting.sort_unstable();
+            let waits =
+                |wanted: &dyn Fn(i64) -> bool| self.waiting.iter().position(|&(_, id)| wanted(id));
             let preferred = dealt.is_empty() && prefer > 0 && fits(prefer);
-            let wanted = |id: i64| fits(id) && (!preferred || id == prefer);
-            let id = if let Some(at) = self.returned.iter().position(|&(_, id)| wanted(id)) {
+            let comes_back = waits(&|id| fits(id) && self.passed_over.contains(&id));
+            let returned =
+                |wanted: &dyn Fn(i64) -> bool| self.returned.iter().position(|&(_, id)| wanted(id));
+            let of_preferred = |id: i64| id == prefer;
+            let (returned, place) = match () {
+                () if preferred => (returned(&of_preferred), waits(&of_preferred)),
+                () if comes_back.is_some() => (None, comes_back),
+                () => (returned(&fits), waits(&fits)),
+            };
+            let id = if let Some(at) = returned {
                 self.returned.remove(at).1
-            } else if let Some(at) = self.waiting.iter().position(|&(_, id)| wanted(id)) {
-                self.waiting[at].0 = self.turn + 1;
-                self.waiting[at].1
             } else {
-                break;
+                let new = !preferred && comes_back.is_none();
+                let end = place.unwrap_or(self.waiting.len());
+                if new {
+                    let before = self.waiting[..end].iter().map(|&(_, id)| id);
+                    let rests = |id: &i64| is_in(*id) && self.resting.contains(id);
+                    let skipped: Vec<_> = before.filter(rests).collect();
+                    self.passed_over.extend(skipped);
+                }
+                let Some(at) = place else { break };
+                if comes_back.is_some() && !preferred {
+                    self.newest_round = self.turn + 1;
+                    self.returned.clear();
+                }
+                self.waiting[at].0 = self.turn + 1;
+                self.passed_over.remove(&self.waiting[at].1);
+                self.waiting[at].1
             };
             self.turn += 1;
             self.outstanding.push((self.turn, id));
@@ -175,6 +217,9 @@ enum Step {
     Settle(u64),
     Out(i64),
     Back(i64),
+    Rest(i64),
+    Rested(i64),
+    Restart,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -187,6 +232,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0_u64..60).prop_map(Step::Settle),
         1 => (1_i64..7).prop_map(Step::Out),
         1 => (1_i64..7).prop_map(Step::Back),
+        1 => (1_i64..7).prop_map(Step::Rest),
+        1 => (1_i64..7).prop_map(Step::Rested),
+        1 => Just(Step::Restart),
     ]
 }
 
@@ -197,6 +245,7 @@ proptest! {
     fn deals_as_the_model_does(steps in prop::collection::vec(step(), 1..60)) {
         let mut rotation = Rotation::default();
         let mut model = Model::default();
+        let mut saved: HashMap<ProjectId, u64> = HashMap::new();
         let id = |position: i64| ProjectId::from(position.to_string());
         for position in 1..7 {
             let upstream = ANY[usize::try_from(position).unwrap() % 3];
@@ -211,7 +260,8 @@ proptest! {
                     let skipped = skip.to_string();
                     let preferred = prefer.to_string();
                     let dealt = rotation.deal(count, &upstreams, Some(&preferred), |id| {
-                        **id != *skipped
+                        let rests = model.resting.contains(&id.parse().unwrap());
+                        if rests { Fit::Rests } else { without(id, &skipped) }
                     });
                     let dealt: Vec<i64> =
                         dealt.iter().map(|turn| turn.project.parse().unwrap()).collect();
@@ -221,7 +271,7 @@ proptest! {
                     rotation.give_back(turn);
                     if let Some(at) = model.outstanding.iter().position(|t| t.0 == turn) {
                         let turn = model.outstanding.remove(at);
-                        if !model.out.contains(&turn.1) {
+                        if !model.out.contains(&turn.1) && turn.0 >= model.newest_round {
                             model.returned.push(turn);
                         }
                     }
@@ -238,6 +288,30 @@ proptest! {
                 Step::Back(position) => {
                     rotation.set(&id(position), Some(model.upstreams[&position]));
                     model.out.remove(&position);
+                }
+                Step::Rest(position) => {
+                    rotation.drop_returned(&id(position));
+                    model.resting.insert(position);
+                    model.returned.retain(|t| t.1 != position);
+                }
+                Step::Rested(position) => {
+                    model.resting.remove(&position);
+                }
+                Step::Restart => {
+                    // What is saved are the places; turns of before are nobody's any more.
+                    saved.extend(rotation.take_moved());
+                    rotation = Rotation::default();
+                    for position in 1..7 {
+                        let dealt = saved.get(&id(position)).copied().unwrap_or(0);
+                        rotation.insert(&id(position), position, dealt);
+                        let out = model.out.contains(&position);
+                        rotation.set(&id(position), (!out).then(|| model.upstreams[&position]));
+                    }
+                    model.turn = model.waiting.iter().map(|place| place.0).max().unwrap_or(0);
+                    model.outstanding.clear();
+                    model.returned.clear();
+                    model.passed_over.clear();
+                    model.newest_round = 0;
                 }
             }
         }
