@@ -12,7 +12,15 @@ use tokio::sync::watch;
 #[derive(Clone, Debug)]
 pub struct Clock {
     /// How far a test has moved it. `None`: the system's clock, which nobody moves.
-    offset: Option<Arc<watch::Sender<Duration>>>,
+    offset: Option<Arc<watch::Sender<Offset>>>,
+}
+
+/// How far a test has moved a clock.
+#[derive(Clone, Copy, Debug, Default)]
+struct Offset {
+    passed: Duration,
+    /// Beside that, of the wall clock alone.
+    set: SignedDuration,
 }
 
 impl Clock {
@@ -26,7 +34,7 @@ impl Clock {
     #[must_use]
     pub fn movable() -> Self {
         Self {
-            offset: Some(Arc::new(watch::Sender::new(Duration::ZERO))),
+            offset: Some(Arc::new(watch::Sender::new(Offset::default()))),
         }
     }
 
@@ -34,29 +42,36 @@ impl Clock {
     /// nothing to the system's clock.
     pub fn advance(&self, by: Duration) {
         if let Some(offset) = &self.offset {
-            offset.send_modify(|offset| *offset += by);
+            offset.send_modify(|offset| offset.passed += by);
         }
     }
 
-    fn offset(&self) -> Duration {
-        self.offset
-            .as_ref()
-            .map_or(Duration::ZERO, |offset| *offset.borrow())
+    /// Sets the wall clock of a [`Clock::movable`] as an operator does: no time passes.
+    pub fn set(&self, by: SignedDuration) {
+        if let Some(offset) = &self.offset {
+            offset.send_modify(|offset| offset.set += by);
+        }
+    }
+
+    fn offset(&self) -> Offset {
+        let offset = self.offset.as_ref();
+        offset.map_or_else(Offset::default, |offset| *offset.borrow())
     }
 
     /// The wall-clock time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        let offset = SignedDuration::try_from(self.offset()).unwrap_or(SignedDuration::MAX);
+        let Offset { passed, set } = self.offset();
+        let offset = SignedDuration::try_from(passed).unwrap_or(SignedDuration::MAX);
         Timestamp::now()
-            .saturating_add(offset)
+            .saturating_add(offset.saturating_add(set))
             .unwrap_or(Timestamp::MAX)
     }
 
     /// Monotonic time, for measuring intervals.
     #[must_use]
     pub fn instant(&self) -> Instant {
-        Instant::now() + self.offset()
+        Instant::now() + self.offset().passed
     }
 
     /// Sleeps until this clock has gone on by `duration`.

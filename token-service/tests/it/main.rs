@@ -9,6 +9,7 @@
 )]
 
 mod admin;
+mod adversity;
 mod cooldowns;
 mod crashes;
 mod imports;

@@ -34,6 +34,76 @@ async fn six_calls_give_each_of_three_twice_in_order() {
     service.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_hundred_callers_at_once_keep_the_order() {
+    let google = google(7).await;
+    let home = Home::new(&google);
+    home.write_tokens(&tokens_json(1..=7));
+    let service = home.start().await;
+    let gateway = service.tokens().await;
+    let turn_number = |turn: &v1::Turn| -> u64 {
+        let (_, number) = turn.turn_id.rsplit_once('-').unwrap();
+        number.parse().unwrap()
+    };
+    let callers = (0..500).map(|n| {
+        let mut gateway = gateway.clone();
+        tokio::spawn(async move {
+            let answer = gateway.acquire_tokens(wanted(1 + n % 4)).await.unwrap();
+            answer.into_inner().turns
+        })
+    });
+    let mut turns = Vec::new();
+    for caller in callers.collect::<Vec<_>>() {
+        turns.extend(caller.await.unwrap());
+    }
+    turns.sort_by_key(turn_number);
+    let expected: Vec<_> = (0..turns.len()).map(|n| (n % 7 + 1).to_string()).collect();
+    assert_eq!(turns.len(), 1250);
+    assert_eq!(
+        numbers(&turns),
+        expected.join(" "),
+        "round-robin in the order of dealing"
+    );
+
+    // Half of them give their turns back, while the others go on.
+    let callers = (0..500).map(|n| {
+        let mut gateway = gateway.clone();
+        tokio::spawn(async move {
+            let answer = gateway.acquire_tokens(wanted(1)).await.unwrap();
+            let turns = answer.into_inner().turns;
+            if n % 2 == 0 {
+                return turns;
+            }
+            let back = v1::AcquireTokensRequest {
+                count: Some(0),
+                returned_turns: turns.into_iter().map(|turn| turn.turn_id).collect(),
+                ..Default::default()
+            };
+            gateway.acquire_tokens(back).await.unwrap();
+            Vec::new()
+        })
+    });
+    let mut kept = vec![0_u32; 8];
+    for caller in callers.collect::<Vec<_>>() {
+        for turn in caller.await.unwrap() {
+            let number: usize = numbers(&[turn]).parse().unwrap();
+            kept[number] += 1;
+        }
+    }
+    // What was returned is dealt first: after it everybody has had the same.
+    let mut gateway = gateway;
+    for _ in 0..250 {
+        let number: usize = dealt(&mut gateway, wanted(1)).await.parse().unwrap();
+        kept[number] += 1;
+    }
+    let (least, most) = (
+        kept[1..].iter().min().unwrap(),
+        kept[1..].iter().max().unwrap(),
+    );
+    assert!(most - least <= 1, "{kept:?}");
+    service.stop().await;
+}
+
 #[tokio::test]
 async fn goes_on_after_a_restart() {
     let google = google(3).await;
