@@ -28,10 +28,13 @@ pub(super) struct Choice {
     pub(super) citations: Citations,
     /// In a stream, those that no chunk has told yet.
     pub(super) logprobs: Logprobs,
+    /// The content, escaped.
+    content: String,
+    has_thought: bool,
     /// The thoughts, escaped.
     reasoning: String,
-    /// How much of the thoughts has been signed, in bytes.
-    signed: usize,
+    /// Those that may yet be signed, which is until something else is said.
+    unsigned: String,
     grounding: Option<String>,
     url_context: Option<String>,
     details: List,
@@ -131,8 +134,8 @@ impl Delta<'_> {
 impl Choice {
     /// Whether the client has been told nothing.
     pub(super) fn is_empty(&self) -> bool {
-        self.said.content.is_empty()
-            && self.reasoning.is_empty()
+        self.said.is_empty()
+            && !self.has_thought
             && self.calls == 0
             && self.images.count == 0
             && !self.audio.begun
@@ -140,7 +143,7 @@ impl Choice {
 
     /// Whether `content` is null: something else stands in its place.
     pub(super) fn is_contentless(&self) -> bool {
-        self.said.content.is_empty() && (self.calls > 0 || self.audio.begun)
+        self.said.is_empty() && (self.calls > 0 || self.audio.begun)
     }
 
     pub(super) fn ending(&self) -> Ending<'_> {
@@ -183,6 +186,7 @@ impl Choice {
 
     /// Takes a piece and appends it as a stream's `delta` has it.
     pub(super) fn tell(&mut self, delta: &Delta<'_>, frame: Frame<'_>, out: &mut Vec<u8>) {
+        self.think(delta);
         let mut members = Members::new(out);
         match delta {
             Delta::Text(text) => {
@@ -193,10 +197,7 @@ impl Choice {
                 self.said.aside(text);
                 write::quoted(members.key("content"), text);
             }
-            Delta::Reasoning(text) => {
-                self.reasoning.push_str(text);
-                write::quoted(members.key("reasoning_content"), text);
-            }
+            Delta::Reasoning(text) => write::quoted(members.key("reasoning_content"), text),
             Delta::Signed(signature) => {
                 let out = members.key("reasoning_details");
                 out.push(b'[');
@@ -242,9 +243,16 @@ impl Choice {
 
     /// Takes a piece for the whole answer.
     pub(super) fn fold(&mut self, delta: &Delta<'_>) {
+        self.think(delta);
         match delta {
-            Delta::Text(text) => self.said.text(text),
-            Delta::Aside(text) => self.said.aside(text),
+            Delta::Text(text) => {
+                self.said.text(text);
+                self.content.push_str(text);
+            }
+            Delta::Aside(text) => {
+                self.said.aside(text);
+                self.content.push_str(text);
+            }
             Delta::Reasoning(text) => self.reasoning.push_str(text),
             Delta::Signed(signature) => {
                 let mut details = std::mem::take(&mut self.details.elements);
@@ -278,24 +286,35 @@ impl Choice {
         }
     }
 
+    /// Keeps what a signature may be of.
+    fn think(&mut self, delta: &Delta<'_>) {
+        match delta {
+            Delta::Reasoning(text) => {
+                self.has_thought = true;
+                self.unsigned.push_str(text);
+            }
+            Delta::Signed(_) => {}
+            _ => self.unsigned = String::new(),
+        }
+    }
+
     /// Appends the thoughts since the last signature, with theirs, in the form in which
     /// OpenRouter's clients send them back.
     fn detail(&mut self, signature: &str, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"type\":\"reasoning.text\",\"text\":");
-        write::quoted(out, &self.reasoning[self.signed..]);
+        write::quoted(out, &std::mem::take(&mut self.unsigned));
         write::key(out, "signature");
         write_string(out, signature);
         write::key(out, "index");
         out.extend_from_slice(self.details.count.to_string().as_bytes());
         out.push(b'}');
-        self.signed = self.reasoning.len();
         self.details.count += 1;
     }
 
     /// Appends the `delta` of a stream's last chunk: what is known only at the end.
     pub(super) fn tell_end(&self, frame: Frame<'_>, out: &mut Vec<u8>) {
         let mut members = Members::new(out);
-        if !self.contentful && self.said.content.is_empty() && !self.is_contentless() {
+        if !self.contentful && self.said.is_empty() && !self.is_contentless() {
             write_string(members.key("content"), "");
         }
         if self.audio.begun {
@@ -316,7 +335,7 @@ impl Choice {
         if self.is_contentless() {
             null(members.key("content"));
         } else {
-            write::quoted(members.key("content"), &self.said.content);
+            write::quoted(members.key("content"), &self.content);
         }
         null(members.key("refusal"));
         if !self.reasoning.is_empty() {

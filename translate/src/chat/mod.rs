@@ -17,4 +17,5 @@ pub mod reply;
 pub mod request;
 mod settings;
 mod tools;
+mod widths;
 mod write;

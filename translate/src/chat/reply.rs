@@ -160,13 +160,11 @@ impl Reply {
 
     fn event(&mut self, event: Event<'_>, out: &mut Vec<u8>) {
         match event {
-            Event::Candidate { index } => {
-                self.choice(index);
-            }
+            Event::Candidate { index } => self.choice(index).said.chunk(),
             Event::Logprobs { index, logprobs } => {
                 self.choice(index).logprobs.add(&logprobs);
             }
-            Event::Part { index } => self.choice(index).said.part(),
+            Event::Part { index, kind } => self.choice(index).said.part(kind),
             Event::Text {
                 index,
                 text,

@@ -36,6 +36,8 @@ pub enum Event<'a> {
     Part {
         /// Of which candidate.
         index: u32,
+        /// What kind.
+        kind: PartKind,
     },
     /// A piece of the answer's text.
     Text {
@@ -138,6 +140,17 @@ pub enum Event<'a> {
         /// Google's words, on Vertex.
         message: Option<Cow<'a, str>>,
     },
+}
+
+/// What kind a part is of, as far as it matters where it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartKind {
+    /// The answer's text.
+    Text,
+    /// A thought.
+    Thought,
+    /// Anything else, which comes whole.
+    Other,
 }
 
 /// What metadata is about.
@@ -385,7 +398,8 @@ impl Candidate<'_> {
         }
         let parts = self.content.iter().flat_map(|content| &content.parts);
         for part in parts.flatten() {
-            each(Event::Part { index });
+            let kind = part.kind();
+            each(Event::Part { index, kind });
             part.events(index, each);
         }
         for (about, raw) in [
@@ -415,6 +429,16 @@ impl Candidate<'_> {
 }
 
 impl Part<'_> {
+    fn kind(&self) -> PartKind {
+        if self.thought == Some(true) {
+            PartKind::Thought
+        } else if self.text.is_some() {
+            PartKind::Text
+        } else {
+            PartKind::Other
+        }
+    }
+
     fn events(&self, index: u32, each: &mut impl FnMut(Event<'_>)) {
         let signature = self
             .thought_signature
