@@ -3,9 +3,10 @@
 
 use std::{borrow::Cow, collections::BTreeSet};
 
+use bytes::Bytes;
 use serde_json::value::RawValue;
 
-pub use super::chunk::assemble;
+pub use super::chunk::{Share, assemble};
 use super::{
     audio::AudioFormat,
     choice::{Choice, Choices, Delta},
@@ -48,9 +49,10 @@ pub struct Settings {
     pub signature_id_limit: usize,
     /// How speech is handed out.
     pub audio: AudioFormat,
-    /// Of several choices that are asked for one by one: which one this is. Then
-    /// [`Reply::finish`] tells of that choice alone, and [`assemble`] of the whole.
-    pub choice: Option<u32>,
+    /// Of an answer that several calls make: what this call is for. Then [`Reply::finish`]
+    /// tells of its choices alone, [`Reply::share`] is what it came to, and [`assemble`]
+    /// tells of the whole.
+    pub choice: Option<AskedFor>,
     /// Whether the upstream wraps its documents in Code Assist's envelope.
     pub wrapped: bool,
 }
@@ -65,6 +67,15 @@ pub enum Shape {
     },
     /// As one object.
     Object,
+}
+
+/// What one of several calls is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AskedFor {
+    /// Every choice, of which Google may give fewer.
+    All,
+    /// The choice of this index.
+    One(u32),
 }
 
 /// What an answer is worth, once the upstream has ended.
@@ -267,7 +278,7 @@ impl Reply {
     }
 
     fn choice(&mut self, index: u32) -> &mut Choice {
-        self.choices.at(self.settings.choice.unwrap_or(index))
+        self.choices.at(self.settings.index(index))
     }
 
     fn call(
@@ -318,8 +329,8 @@ impl Reply {
             .unwrap_or_else(|| {
                 let root = self.settings.id.trim_start_matches("chatcmpl-");
                 match self.settings.choice {
-                    Some(choice) => format!("call_{root}_{choice}_{}", self.calls),
-                    None => format!("call_{root}_{}", self.calls),
+                    Some(AskedFor::One(choice)) => format!("call_{root}_{choice}_{}", self.calls),
+                    Some(AskedFor::All) | None => format!("call_{root}_{}", self.calls),
                 }
             });
         self.calls += 1;
@@ -360,7 +371,7 @@ impl Reply {
     }
 
     fn delta(&mut self, index: u32, delta: &Delta<'_>, out: &mut Vec<u8>) {
-        let index = self.settings.choice.unwrap_or(index);
+        let index = self.settings.index(index);
         let choice = self.choices.at(index);
         if self.settings.shape == Shape::Object {
             return choice.fold(delta);
@@ -416,21 +427,44 @@ impl Reply {
         }
     }
 
-    /// Appends the end of a whole answer.
+    /// Appends the end of a whole answer; of one that several calls make, the end of what
+    /// this one has told.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
         self.end_blocked();
         let around = self.settings.choice.is_none();
         match self.settings.shape {
-            Shape::Object => {
-                if around {
-                    out.extend_from_slice(&self.prefix);
-                }
-                self.write_choices(out);
-            }
             Shape::Stream { .. } => self.end_choices(out),
+            Shape::Object if !around => return,
+            Shape::Object => {
+                out.extend_from_slice(&self.prefix);
+                for (at, (_, choice)) in self.written().iter().enumerate() {
+                    if at > 0 {
+                        out.push(b',');
+                    }
+                    out.extend_from_slice(choice);
+                }
+            }
         }
         if around {
             self.settings.finish(&self.prefix, self.usage(), out);
+        }
+    }
+
+    /// What this call came to, of an answer that several make, now that it is finished.
+    pub fn share(&mut self) -> Share {
+        let choices = match self.settings.shape {
+            // All of it was told.
+            _ if self.settings.choice.is_none() => Vec::new(),
+            Shape::Object => self.written(),
+            Shape::Stream { .. } => {
+                let told = self.choices.all.iter();
+                told.map(|choice| (choice.index, Bytes::new())).collect()
+            }
+        };
+        Share {
+            usage: self.usage().unwrap_or_default(),
+            choices,
+            blocked: self.blocked.is_some(),
         }
     }
 
@@ -462,7 +496,7 @@ impl Reply {
     fn end_choices(&mut self, out: &mut Vec<u8>) {
         let frame = self.settings.frame();
         if let Some(refusal) = self.refusal() {
-            let index = self.settings.choice.unwrap_or(0);
+            let index = self.settings.index(0);
             let chunk = self.settings.chunk(&self.prefix, index);
             Choice::default().begin(&chunk, false, out);
             let told = |out: &mut Vec<u8>| write_string(Members::new(out).key("refusal"), &refusal);
@@ -482,24 +516,26 @@ impl Reply {
         }
     }
 
-    fn write_choices(&mut self, out: &mut Vec<u8>) {
+    /// The choices of a whole answer, each beside its index.
+    fn written(&mut self) -> Vec<(u32, Bytes)> {
         if let Some(refusal) = self.refusal() {
-            let index = self.settings.choice.unwrap_or(0);
-            out.extend_from_slice(format!("{{\"index\":{index},\"message\":{{").as_bytes());
-            let mut members = Members::new(out);
+            let index = self.settings.index(0);
+            let mut out = format!("{{\"index\":{index},\"message\":{{").into_bytes();
+            let mut members = Members::new(&mut out);
             write_string(members.key("role"), "assistant");
             null(members.key("content"));
             write_string(members.key("refusal"), &refusal);
             out.extend_from_slice(b"},\"logprobs\":null,\"finish_reason\":");
-            Ending::BLOCKED.write(out);
+            Ending::BLOCKED.write(&mut out);
             out.push(b'}');
+            return vec![(index, out.into())];
         }
         let frame = self.settings.frame();
-        for (at, choice) in self.choices.all.iter_mut().enumerate() {
-            if at > 0 {
-                out.push(b',');
-            }
-            choice.write(frame, out);
-        }
+        let write = |choice: &mut Choice| {
+            let mut out = Vec::new();
+            choice.write(frame, &mut out);
+            (choice.index, out.into())
+        };
+        self.choices.all.iter_mut().map(write).collect()
     }
 }
