@@ -184,6 +184,10 @@ impl Relay {
                 let now = self.clock.now();
                 Err(Failure::of_answer(status, &error, None, now).into())
             }
+            Err(NotAnAnswer::ClientUnsupported(said)) => {
+                let error = GoogleError::parse(&said);
+                Err(Failure::of_answer(400, &error, None, self.clock.now()).into())
+            }
             Err(NotAnAnswer::Unreadable(why)) => {
                 tracing::debug!(why, "unreadable answer");
                 let message = "Google sent something that is no answer.".to_owned();

@@ -26,6 +26,8 @@ pub(super) struct Choice {
     pub(super) signature: Option<String>,
     pub(super) said: Said,
     pub(super) citations: Citations,
+    /// What it begins with, escaped, and is not told yet.
+    pub(super) held: String,
     /// In a stream, those that no chunk has told yet.
     pub(super) logprobs: Logprobs,
     /// The content, escaped.
@@ -132,8 +134,13 @@ impl Delta<'_> {
 }
 
 impl Choice {
-    /// Whether the client has been told nothing.
+    /// Whether there is nothing for the client.
     pub(super) fn is_empty(&self) -> bool {
+        self.held.is_empty() && self.has_told_nothing()
+    }
+
+    /// Whether the client has been told nothing.
+    pub(super) fn has_told_nothing(&self) -> bool {
         self.said.is_empty()
             && !self.has_thought
             && self.calls == 0

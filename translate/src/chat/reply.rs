@@ -27,6 +27,11 @@ use crate::{
 /// What Google calls a block that it gives no reason for.
 const UNSPECIFIED_BLOCK: &str = "BLOCK_REASON_UNSPECIFIED";
 
+/// How Code Assist begins to say, in the model's name, that it does not serve the gateway's
+/// version. No model begins so.
+const UNSUPPORTED_CLIENT: &str =
+    "This version of Antigravity is no longer supported. Please update";
+
 /// What a reply is made with.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -114,6 +119,8 @@ pub struct Reply {
     choices: Choices,
     usage: UsageTally,
     blocked: Option<Block>,
+    /// What the model said in place of an answer.
+    unsupported: Option<String>,
     /// Calls of all choices, for ids that are unique.
     calls: usize,
     seen_ids: BTreeSet<String>,
@@ -130,6 +137,7 @@ impl Reply {
             choices: Choices::default(),
             usage: UsageTally::default(),
             blocked: None,
+            unsupported: None,
             calls: 0,
             seen_ids: BTreeSet::new(),
         }
@@ -149,9 +157,7 @@ impl Reply {
         if document.trim_start().starts_with('[') {
             return self.array(document, out);
         }
-        let response = Response::parse(document, self.settings.wrapped)?;
-        response.events(|event| self.event(event, out));
-        Ok(())
+        self.response(document, out)
     }
 
     /// Without `alt=sse` Google streams an array, and its OpenAI endpoint tells errors in
@@ -163,10 +169,18 @@ impl Reply {
             return Err(NotAnAnswer::Unreadable("it is an empty array".to_owned()));
         }
         for document in documents {
-            let response = Response::parse(document.get(), self.settings.wrapped)?;
-            response.events(|event| self.event(event, out));
+            self.response(document.get(), out)?;
         }
         Ok(())
+    }
+
+    fn response(&mut self, document: &str, out: &mut Vec<u8>) -> Result<(), NotAnAnswer> {
+        let response = Response::parse(document, self.settings.wrapped)?;
+        response.events(|event| self.event(event, out));
+        match self.unsupported.take() {
+            Some(said) => Err(NotAnAnswer::ClientUnsupported(said)),
+            None => Ok(()),
+        }
     }
 
     fn event(&mut self, event: Event<'_>, out: &mut Vec<u8>) {
@@ -183,8 +197,7 @@ impl Reply {
             } => {
                 self.signed(index, signature);
                 if !text.is_empty() {
-                    let text = mend_surrogates(text.escaped());
-                    self.delta(index, &Delta::Text(&text), out);
+                    self.text(index, &mend_surrogates(text.escaped()), out);
                 }
             }
             Event::Thought {
@@ -267,6 +280,29 @@ impl Reply {
                     message: told(message),
                 });
             }
+        }
+    }
+
+    /// The model's text. How it begins is held back as long as it may be no model's.
+    fn text(&mut self, index: u32, text: &str, out: &mut Vec<u8>) {
+        let wrapped = self.settings.wrapped;
+        let choice = self.choice(index);
+        if !wrapped || !choice.has_told_nothing() {
+            return self.delta(index, &Delta::Text(text), out);
+        }
+        choice.held.push_str(text);
+        let held = &choice.held;
+        if held.starts_with(UNSUPPORTED_CLIENT) {
+            self.unsupported = Some(json::unescaped(held).into_owned());
+        } else if !UNSUPPORTED_CLIENT.starts_with(held.as_str()) {
+            self.tell_held(index, out);
+        }
+    }
+
+    fn tell_held(&mut self, index: u32, out: &mut Vec<u8>) {
+        let held = std::mem::take(&mut self.choice(index).held);
+        if !held.is_empty() {
+            self.delta(index, &Delta::Text(&held), out);
         }
     }
 
@@ -371,6 +407,7 @@ impl Reply {
     }
 
     fn delta(&mut self, index: u32, delta: &Delta<'_>, out: &mut Vec<u8>) {
+        self.tell_held(index, out);
         let index = self.settings.index(index);
         let choice = self.choices.at(index);
         if self.settings.shape == Shape::Object {
@@ -430,6 +467,10 @@ impl Reply {
     /// Appends the end of a whole answer; of one that several calls make, the end of what
     /// this one has told.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
+        let all: Vec<u32> = self.choices.all.iter().map(|choice| choice.index).collect();
+        for index in all {
+            self.tell_held(index, out);
+        }
         self.end_blocked();
         let around = self.settings.choice.is_none();
         match self.settings.shape {

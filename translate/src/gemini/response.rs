@@ -17,6 +17,9 @@ use super::{
 };
 use crate::json::{self, JsonStr};
 
+/// The most choices that OpenAI has; Google gives eight.
+const MAX_CANDIDATES: u32 = 128;
+
 /// Something that an answer tells.
 #[derive(Debug)]
 pub enum Event<'a> {
@@ -178,6 +181,9 @@ pub struct FunctionCall<'a> {
     /// The arguments come in pieces, which is only done when it was asked for.
     #[serde(default)]
     will_continue: Option<bool>,
+    /// Pieces of them.
+    #[serde(borrow, default)]
+    partial_args: Option<&'a RawValue>,
 }
 
 impl FunctionCall<'_> {
@@ -185,6 +191,7 @@ impl FunctionCall<'_> {
         self.name.is_some_and(|name| !name.is_empty())
             && self.args.is_none_or(|args| args.get().starts_with('{'))
             && self.will_continue != Some(true)
+            && self.partial_args.is_none()
     }
 }
 
@@ -194,6 +201,10 @@ pub enum NotAnAnswer {
     /// Google's error object, as it came: `{"error": …}`'s inner object.
     #[error("the upstream told an error instead of an answer")]
     Error(String),
+    /// Code Assist's refusal of the gateway's version, which it tells as if the model had
+    /// said it.
+    #[error("the upstream does not serve this client's version")]
+    ClientUnsupported(String),
     /// Not JSON, or JSON of another shape.
     #[error("the upstream sent something that is no answer: {0}")]
     Unreadable(String),
@@ -340,6 +351,12 @@ impl<'a> Response<'a> {
         };
         if let Some(error) = wire.error {
             return Err(NotAnAnswer::Error(error.get().to_owned()));
+        }
+        let mut candidates = wire.candidates.iter().flatten();
+        if candidates.any(|candidate| candidate.index.unwrap_or(0) >= MAX_CANDIDATES) {
+            return Err(NotAnAnswer::Unreadable(
+                "it has more candidates than anybody asks for".to_owned(),
+            ));
         }
         let candidates = wire.candidates.iter().flatten();
         let mut parts = candidates
