@@ -56,9 +56,7 @@ impl EventBuffer {
             return None;
         }
         loop {
-            let Some((end, next)) = self.blank_line() else {
-                return None;
-            };
+            let (end, next) = self.blank_line()?;
             self.searched = 0;
             let mut event = self.bytes.split_to(next).freeze();
             event.truncate(end);
