@@ -218,7 +218,7 @@ pub struct Response<'a>(Wire<'a>);
 #[serde(rename_all = "camelCase", default)]
 struct Wire<'a> {
     #[serde(borrow)]
-    candidates: Option<Vec<Candidate<'a>>>,
+    candidates: Option<Vec<Option<Candidate<'a>>>>,
     #[serde(borrow)]
     prompt_feedback: Option<PromptFeedback<'a>>,
     usage_metadata: Option<UsageMetadata>,
@@ -258,7 +258,7 @@ struct Candidate<'a> {
 #[serde(default)]
 struct Content<'a> {
     #[serde(borrow)]
-    parts: Option<Vec<Part<'a>>>,
+    parts: Option<Vec<Option<Part<'a>>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -310,7 +310,21 @@ struct ExecutableCode<'a> {
 #[serde(default)]
 struct CodeExecutionResult<'a> {
     #[serde(borrow)]
+    outcome: Option<&'a RawValue>,
+    #[serde(borrow)]
     output: Option<JsonStr<'a>>,
+}
+
+impl<'a> CodeExecutionResult<'a> {
+    /// What it printed; where it failed without a word, how.
+    fn told(&self) -> Option<JsonStr<'a>> {
+        let printed = self.output.filter(|output| !output.is_empty());
+        let failed = || {
+            let outcome = json::string(self.outcome?).ok()?;
+            (outcome.escaped() != "OUTCOME_OK").then_some(outcome)
+        };
+        printed.or_else(failed).or(self.output)
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -352,28 +366,35 @@ impl<'a> Response<'a> {
         if let Some(error) = wire.error {
             return Err(NotAnAnswer::Error(error.get().to_owned()));
         }
-        let mut candidates = wire.candidates.iter().flatten();
-        if candidates.any(|candidate| candidate.index.unwrap_or(0) >= MAX_CANDIDATES) {
+        let this = Self(wire);
+        if this
+            .candidates()
+            .any(|candidate| candidate.index() >= MAX_CANDIDATES)
+        {
             return Err(NotAnAnswer::Unreadable(
                 "it has more candidates than anybody asks for".to_owned(),
             ));
         }
-        let candidates = wire.candidates.iter().flatten();
-        let mut parts = candidates
-            .flat_map(|candidate| &candidate.content)
-            .flat_map(|content| content.parts.iter().flatten());
-        if parts.any(|part| part.function_call.is_some_and(|call| !call.is_whole())) {
+        let cut = |part: &Part<'_>| part.function_call.is_some_and(|call| !call.is_whole());
+        if this
+            .candidates()
+            .any(|candidate| candidate.parts().any(cut))
+        {
             return Err(NotAnAnswer::Unreadable(
                 "it has a function call without a name or without whole arguments".to_owned(),
             ));
         }
-        Ok(Self(wire))
+        Ok(this)
+    }
+
+    fn candidates(&self) -> impl Iterator<Item = &Candidate<'a>> {
+        self.0.candidates.iter().flatten().flatten()
     }
 
     /// Hands out its events in order.
     pub fn events(&self, mut each: impl FnMut(Event<'_>)) {
         let wire = &self.0;
-        for candidate in wire.candidates.iter().flatten() {
+        for candidate in self.candidates() {
             candidate.events(&mut each);
         }
         if let Some(usage) = &wire.usage_metadata {
@@ -403,9 +424,18 @@ fn finish_reason(raw: &RawValue) -> Option<FinishReason> {
     }
 }
 
-impl Candidate<'_> {
+impl<'a> Candidate<'a> {
+    fn index(&self) -> u32 {
+        self.index.unwrap_or(0)
+    }
+
+    fn parts(&self) -> impl Iterator<Item = &Part<'a>> {
+        let parts = self.content.iter().flat_map(|content| &content.parts);
+        parts.flatten().flatten()
+    }
+
     fn events(&self, each: &mut impl FnMut(Event<'_>)) {
-        let index = self.index.unwrap_or(0);
+        let index = self.index();
         each(Event::Candidate { index });
         // Before the text that they belong to, which they are told with.
         if let Some(raw) = self.logprobs_result
@@ -413,8 +443,7 @@ impl Candidate<'_> {
         {
             each(Event::Logprobs { index, logprobs });
         }
-        let parts = self.content.iter().flat_map(|content| &content.parts);
-        for part in parts.flatten() {
+        for part in self.parts() {
             let kind = part.kind();
             each(Event::Part { index, kind });
             part.events(index, each);
@@ -461,6 +490,13 @@ impl Part<'_> {
             .thought_signature
             .filter(|signature| !signature.is_empty());
         if let Some(call) = self.function_call {
+            // One part is one thing, but what else is there is not lost.
+            let beside = Self {
+                text: self.text,
+                thought: self.thought,
+                ..Self::default()
+            };
+            beside.events(index, each);
             each(Event::Call {
                 index,
                 call,
@@ -497,7 +533,7 @@ impl Part<'_> {
                 signature,
             });
         } else if let Some(result) = &self.code_execution_result
-            && let Some(output) = result.output
+            && let Some(output) = result.told()
         {
             each(Event::CodeOutput {
                 index,
@@ -558,7 +594,7 @@ mod tests {
                 vec!["Candidat", "finish STOP"],
             ),
             (
-                r#"{"candidates":[{"content":{"parts":[{}, {"novelty":{"a":1}}, {"text":"a"}]},"finishReason":1}]}"#,
+                r#"{"candidates":[null,{"content":{"parts":[{}, null, {"novelty":{"a":1}}, {"text":"a"}]},"finishReason":1}]}"#,
                 vec!["Candidat", "text a", "finish STOP"],
             ),
             (

@@ -8,7 +8,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use translate::{
-    chat::reply::{Reply, Settings, Shape},
+    chat::reply::{AskedFor, Reply, Settings, Shape, assemble},
     sse::Framing,
 };
 
@@ -98,6 +98,19 @@ fn documents() -> impl Strategy<Value = Vec<Value>> {
         })
 }
 
+/// How the answers of streams are made.
+fn made() -> impl Strategy<Value = Settings> {
+    (any::<bool>(), any::<bool>(), any::<bool>(), 0usize..60).prop_map(
+        |(first_call_only, legacy_functions, wrapped, signature_id_limit)| Settings {
+            first_call_only: first_call_only || legacy_functions,
+            legacy_functions,
+            wrapped,
+            signature_id_limit,
+            ..settings(STREAM)
+        },
+    )
+}
+
 fn wire(documents: &[Value], newline: &str) -> Vec<u8> {
     documents
         .iter()
@@ -163,9 +176,30 @@ proptest! {
     }
 
     #[test]
-    fn folding_the_stream_gives_the_whole_answer(documents in documents()) {
-        let (chunks, _) = streamed(&wire(&documents, "\r\n"), &[]).chunks();
-        prop_assert_eq!(folded(&chunks), whole(&documents));
+    fn folding_the_stream_gives_the_whole_answer(documents in documents(), made in made()) {
+        let wrapped: Vec<Value> = documents.iter().map(|document| json!({"response": document})).collect();
+        let bytes = wire(if made.wrapped { &wrapped } else { &documents }, "\r\n");
+        let (chunks, _) = play(&bytes, &[], Framing::Sse, made.clone()).chunks();
+        let object = play(&bytes, &[], Framing::Sse, Settings { shape: Shape::Object, ..made }).object();
+        prop_assert_eq!(folded(&chunks), object);
+    }
+
+    #[test]
+    fn one_call_of_several_comes_to_the_same(documents in documents(), object: bool) {
+        let shape = if object { Shape::Object } else { STREAM };
+        let settings = Settings { choice: Some(AskedFor::All), ..settings(shape) };
+        let mut reply = Reply::new(settings.clone());
+        let mut told = Vec::new();
+        for document in &documents {
+            reply.document(&document.to_string(), &mut told).unwrap();
+        }
+        reply.finish(&mut told);
+        let share = reply.share();
+        prop_assert_eq!(share.missing(3).collect::<Vec<_>>(), vec![2]);
+        told.extend(assemble(&settings, vec![share]));
+        let alone = Settings { choice: None, ..settings };
+        let alone = play(&wire(&documents, "\n"), &[], Framing::Sse, alone).told;
+        prop_assert_eq!(String::from_utf8(told).unwrap(), alone);
     }
 
     #[test]
