@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     gemini::{
+        event::PartKind,
         grounding::{Citation, Segment},
-        response::PartKind,
     },
     json,
 };

@@ -8,7 +8,7 @@ use super::{
     write::{self, Ending, Members, ToolCall},
 };
 use crate::{
-    gemini::{finish::FinishReason, response::Metadata},
+    gemini::{event::Metadata, finish::FinishReason},
     json::write_string,
 };
 

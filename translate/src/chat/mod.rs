@@ -6,6 +6,7 @@ pub mod audio;
 mod calls;
 mod choice;
 mod chunk;
+mod end;
 pub mod fields;
 mod google;
 mod logprobs;

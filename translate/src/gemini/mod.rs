@@ -1,6 +1,7 @@
 //! Gemini's own language, which is the hub: what every surface lowers to and
 //! renders from.
 
+pub mod event;
 pub mod finish;
 pub mod grounding;
 pub mod logprobs;
