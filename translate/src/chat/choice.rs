@@ -8,7 +8,7 @@ use super::{
     write::{self, Ending, Members, ToolCall},
 };
 use crate::{
-    gemini::{event::Metadata, finish::FinishReason},
+    gemini::{event::Metadata, finish::FinishReason, partial::PartialCall},
     json::write_string,
 };
 
@@ -21,6 +21,8 @@ pub(super) struct Choice {
     /// The role was told with a content that is not null.
     contentful: bool,
     pub(super) calls: u32,
+    /// The call that comes in pieces.
+    pub(super) calling: Option<PartialCall>,
     pub(super) finish: Option<FinishReason>,
     pub(super) finish_message: Option<String>,
     pub(super) signature: Option<String>,

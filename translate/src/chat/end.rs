@@ -48,6 +48,12 @@ impl Reply {
             };
         }
         for choice in &self.choices.all {
+            // What a limit or a filter cut off is told as that, without the call.
+            let ended = choice.finish.as_ref().map(|reason| reason.finish);
+            let is_cut = matches!(ended, Some(Finish::MaxTokens | Finish::Filtered));
+            if choice.calling.is_some() && !is_cut {
+                return Verdict::Unfinished;
+            }
             match &choice.finish {
                 Some(reason) if reason.finish == Finish::Broken && choice.calls == 0 => {
                     return Verdict::Malformed {

@@ -19,6 +19,7 @@ use crate::{
     gemini::{
         event::Event,
         finish::Finish,
+        partial::{PartialCall, Unfit},
         response::{FunctionCall, NotAnAnswer, Response},
         usage::{Usage, UsageTally},
     },
@@ -98,8 +99,8 @@ pub struct Reply {
     pub(super) choices: Choices,
     usage: UsageTally,
     pub(super) blocked: Option<Block>,
-    /// What the model said in place of an answer.
-    unsupported: Option<String>,
+    /// What an event told that is no answer.
+    broken: Option<NotAnAnswer>,
     /// Calls of all choices, for ids that are unique.
     calls: usize,
     seen_ids: BTreeSet<String>,
@@ -116,7 +117,7 @@ impl Reply {
             choices: Choices::default(),
             usage: UsageTally::default(),
             blocked: None,
-            unsupported: None,
+            broken: None,
             calls: 0,
             seen_ids: BTreeSet::new(),
         }
@@ -156,10 +157,7 @@ impl Reply {
     fn response(&mut self, document: &str, out: &mut Vec<u8>) -> Result<(), NotAnAnswer> {
         let response = Response::parse(document, self.settings.wrapped)?;
         response.events(|event| self.event(event, out));
-        match self.unsupported.take() {
-            Some(said) => Err(NotAnAnswer::ClientUnsupported(said)),
-            None => Ok(()),
-        }
+        self.broken.take().map_or(Ok(()), Err)
     }
 
     fn event(&mut self, event: Event<'_>, out: &mut Vec<u8>) {
@@ -272,7 +270,8 @@ impl Reply {
         choice.held.push_str(text);
         let held = &choice.held;
         if held.starts_with(UNSUPPORTED_CLIENT) {
-            self.unsupported = Some(json::unescaped(held).into_owned());
+            let said = json::unescaped(held).into_owned();
+            self.broken = Some(NotAnAnswer::ClientUnsupported(said));
         } else if !UNSUPPORTED_CLIENT.starts_with(held.as_str()) {
             self.tell_held(index, out);
         }
@@ -303,16 +302,49 @@ impl Reply {
         signature: Option<JsonStr<'_>>,
         out: &mut Vec<u8>,
     ) {
-        let Some(name) = call.name else { return };
-        let first_only = self.settings.first_call_only;
-        if first_only && self.choice(index).calls > 0 {
+        let choice = self.choice(index);
+        let before = choice.calling.take();
+        if before.is_none()
+            && call.is_whole()
+            && let Some(name) = call.name
+        {
+            let args = call.args.map_or("{}", RawValue::get);
+            let (id, signature) = (call.id.map(JsonStr::text), signature.map(JsonStr::text));
+            let call = (id.map(Cow::into_owned), &*name.text(), args);
+            return self.whole_call(index, call, signature, out);
+        }
+        let calling = match PartialCall::of(before, call, signature) {
+            Ok(calling) if call.will_continue == Some(true) => {
+                choice.calling = Some(calling);
+                return;
+            }
+            calling => calling.and_then(|calling| Ok((calling.arguments.whole()?, calling))),
+        };
+        match calling {
+            Ok((args, calling)) => {
+                let signature = calling.signature.map(Cow::Owned);
+                self.whole_call(index, (calling.id, &calling.name, &args), signature, out);
+            }
+            Err(Unfit) => self.broken = Some(NotAnAnswer::broken_call()),
+        }
+    }
+
+    fn whole_call(
+        &mut self,
+        index: u32,
+        (id, name, args): (Option<String>, &str, &str),
+        signature: Option<Cow<'_, str>>,
+        out: &mut Vec<u8>,
+    ) {
+        if self.settings.first_call_only && self.choice(index).calls > 0 {
             return;
         }
-        if self.settings.legacy_functions {
-            self.signed(index, signature);
+        if self.settings.legacy_functions
+            && let Some(signature) = &signature
+        {
+            self.choice(index).signature = Some(signature.clone().into_owned());
         }
-        let signature = signature.map(JsonStr::text);
-        let id = self.call_id(call.id);
+        let id = self.call_id(id);
         let id = signature
             .as_deref()
             .and_then(|signature| {
@@ -320,11 +352,10 @@ impl Reply {
             })
             .unwrap_or(id);
         let names = self.settings.names.clone();
-        let name = name.text();
-        let args = names.arguments(call.args.map_or("{}", |args| args.get()));
+        let args = names.arguments(args);
         let call = ToolCall {
             id: &id,
-            name: names.client(&name),
+            name: names.client(name),
             args: &args,
             signature: signature.as_deref(),
         };
@@ -337,8 +368,7 @@ impl Reply {
     }
 
     /// Google's id where it gives one that is new, else one of our own.
-    fn call_id(&mut self, given: Option<JsonStr<'_>>) -> String {
-        let given = given.map(|id| id.text().into_owned());
+    fn call_id(&mut self, given: Option<String>) -> String {
         let id = given
             .filter(|id| signature::can_carry(id) && !self.seen_ids.contains(id))
             .unwrap_or_else(|| {

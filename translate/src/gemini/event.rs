@@ -50,7 +50,7 @@ pub enum Event<'a> {
         /// The signature of the thought, with which Claude has it back.
         signature: Option<JsonStr<'a>>,
     },
-    /// A whole function call.
+    /// A function call, or a piece of one.
     Call {
         /// Of which candidate.
         index: u32,

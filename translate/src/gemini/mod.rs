@@ -6,6 +6,7 @@ pub mod finish;
 pub mod grounding;
 pub mod logprobs;
 pub mod model;
+pub(crate) mod partial;
 pub mod request;
 pub mod response;
 pub(crate) mod thinking;

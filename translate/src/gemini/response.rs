@@ -31,20 +31,33 @@ pub struct FunctionCall<'a> {
     /// The arguments, an object. Absent: none.
     #[serde(borrow, default)]
     pub args: Option<&'a RawValue>,
-    /// The arguments come in pieces, which is only done when it was asked for.
+    /// More of it is to come.
     #[serde(default)]
-    will_continue: Option<bool>,
-    /// Pieces of them.
+    pub will_continue: Option<bool>,
+    /// Pieces of the arguments.
     #[serde(borrow, default)]
-    partial_args: Option<&'a RawValue>,
+    pub partial_args: Option<&'a RawValue>,
 }
 
-impl FunctionCall<'_> {
-    fn is_whole(&self) -> bool {
-        self.name.is_some_and(|name| !name.is_empty())
-            && self.args.is_none_or(|args| args.get().starts_with('{'))
-            && self.will_continue != Some(true)
-            && self.partial_args.is_none()
+impl<'a> FunctionCall<'a> {
+    /// The function's name, where it is told.
+    #[must_use]
+    pub fn named(&self) -> Option<JsonStr<'a>> {
+        self.name.filter(|name| !name.is_empty())
+    }
+
+    /// Whether it is all of a call.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.named().is_some() && self.will_continue != Some(true) && self.partial_args.is_none()
+    }
+
+    /// Whether its arguments are no object, or an object where there ought to be pieces.
+    fn is_broken(&self) -> bool {
+        self.args.is_some_and(|args| {
+            !args.get().starts_with('{')
+                || !self.is_whole() && !json::object(args).is_ok_and(|args| args.is_empty())
+        })
     }
 }
 
@@ -61,6 +74,15 @@ pub enum NotAnAnswer {
     /// Not JSON, or JSON of another shape.
     #[error("the upstream sent something that is no answer: {0}")]
     Unreadable(String),
+}
+
+impl NotAnAnswer {
+    /// A client would act on what is there of it.
+    pub(crate) fn broken_call() -> Self {
+        Self::Unreadable(
+            "it has a function call without a name or without whole arguments".to_owned(),
+        )
+    }
 }
 
 /// One document of an answer.
@@ -228,14 +250,12 @@ impl<'a> Response<'a> {
                 "it has more candidates than anybody asks for".to_owned(),
             ));
         }
-        let cut = |part: &Part<'_>| part.function_call.is_some_and(|call| !call.is_whole());
+        let broken = |part: &Part<'_>| part.function_call.is_some_and(|call| call.is_broken());
         if this
             .candidates()
-            .any(|candidate| candidate.parts().any(cut))
+            .any(|candidate| candidate.parts().any(broken))
         {
-            return Err(NotAnAnswer::Unreadable(
-                "it has a function call without a name or without whole arguments".to_owned(),
-            ));
+            return Err(NotAnAnswer::broken_call());
         }
         Ok(this)
     }
