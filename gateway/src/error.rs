@@ -135,6 +135,9 @@ pub enum Error {
         /// them and no log is.
         said: Option<String>,
     },
+    /// Media are named by their addresses, and no more can be fetched at a time.
+    #[error("The gateway is fetching too much for other requests. Try again in a moment.")]
+    FetchingTooMuch,
     /// The gateway is ending.
     #[error("The gateway is shutting down. Try again.")]
     ShuttingDown,
@@ -169,9 +172,10 @@ impl Error {
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Refused { status, .. } => *status,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::NoUsableProject { .. } | Self::TokenServiceAway | Self::ShuttingDown => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::NoUsableProject { .. }
+            | Self::TokenServiceAway
+            | Self::FetchingTooMuch
+            | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             // Other statuses of Google's would say something about the gateway's own
             // connection with the client.
             Self::Upstream { status, .. } => match status.as_u16() {
@@ -230,6 +234,7 @@ impl Error {
             | Self::Timeout
             | Self::InvalidAnswer { .. }
             | Self::Malformed { .. }
+            | Self::FetchingTooMuch
             | Self::ShuttingDown
             | Self::Internal => "server_error",
         }
@@ -261,6 +266,7 @@ impl Error {
             Self::Transport => "upstream_unreachable",
             Self::Timeout => "upstream_timeout",
             Self::InvalidAnswer { .. } | Self::Malformed { .. } => "upstream_invalid_response",
+            Self::FetchingTooMuch => "overloaded",
             Self::ShuttingDown => "shutting_down",
             Self::Internal => "internal_error",
         })
@@ -285,7 +291,9 @@ impl Error {
                 Some(retry_after.unwrap_or(Duration::from_secs(10)))
             }
             Self::Upstream { retry_after, .. } => *retry_after,
-            Self::TokenServiceAway | Self::ShuttingDown => Some(Duration::from_secs(1)),
+            Self::TokenServiceAway | Self::FetchingTooMuch | Self::ShuttingDown => {
+                Some(Duration::from_secs(1))
+            }
             _ => None,
         }
     }

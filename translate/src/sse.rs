@@ -1,13 +1,13 @@
 //! Cuts what an upstream sends into events, however its bytes are split.
 
 use bytes::{Bytes, BytesMut};
-use memchr::memchr_iter;
+use memchr::memchr2;
 
 /// How an upstream frames its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// Server-sent events: `data: {…}` and a blank line. Google ends lines with CRLF;
-    /// LF is taken as well.
+    /// Server-sent events: `data: {…}` and a blank line. Google ends lines with CRLF; LF
+    /// and CR alone are taken as well.
     Sse,
     /// One JSON document: the whole body is one event.
     Json,
@@ -56,19 +56,7 @@ impl EventBuffer {
             return None;
         }
         loop {
-            let found = memchr_iter(b'\n', &self.bytes[self.searched..]).find_map(|at| {
-                let end = self.searched + at;
-                match &self.bytes[end + 1..] {
-                    [b'\n', ..] => Some((end, end + 2)),
-                    [b'\r', b'\n', ..] => Some((end, end + 3)),
-                    _ => None,
-                }
-            });
-            let Some((end, next)) = found else {
-                // The blank line may straddle two reads.
-                self.searched = self.bytes.len().saturating_sub(2);
-                return None;
-            };
+            let (end, next) = self.blank_line()?;
             self.searched = 0;
             let mut event = self.bytes.split_to(next).freeze();
             event.truncate(end);
@@ -78,11 +66,38 @@ impl EventBuffer {
         }
     }
 
+    /// Where the first event ends, and where what comes behind its blank line begins.
+    fn blank_line(&mut self) -> Option<(usize, usize)> {
+        while let Some(at) = memchr2(b'\n', b'\r', &self.bytes[self.searched..]) {
+            let end = self.searched + at;
+            let line = match &self.bytes[end..] {
+                // It may be half of a CRLF.
+                [b'\r'] => break,
+                [b'\r', b'\n', ..] => end + 2,
+                _ => end + 1,
+            };
+            match &self.bytes[line..] {
+                [] => break,
+                [b'\r', b'\n', ..] => return Some((end, line + 2)),
+                // What is left of a CRLF that is cut here is one more blank line.
+                [b'\r' | b'\n', ..] => return Some((end, line + 1)),
+                _ => self.searched = line,
+            }
+        }
+        // What follows the last line's end decides what it is.
+        let rest = &self.bytes[self.searched..];
+        self.searched += memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
+        None
+    }
+
     /// What is left when the upstream has ended: an event whose blank line never
     /// came, or the whole JSON document.
     pub fn last_event(&mut self) -> Option<Bytes> {
         self.searched = 0;
-        let rest = self.bytes.split().freeze();
+        let mut rest = self.bytes.split().freeze();
+        if self.framing == Framing::Json {
+            rest = rest.slice_ref(strip_bom(&rest));
+        }
         (!rest.trim_ascii().is_empty()).then_some(rest)
     }
 }
@@ -94,8 +109,9 @@ impl EventBuffer {
 pub fn documents(event: &Bytes) -> impl Iterator<Item = Bytes> {
     let mut data = Lines::default();
     let mut bare = Lines::default();
-    for line in event.split(|&byte| byte == b'\n') {
-        let line = strip_bom(line.strip_suffix(b"\r").unwrap_or(line));
+    // A CRLF has an empty line inside.
+    for line in event.split(|&byte| matches!(byte, b'\n' | b'\r')) {
+        let line = strip_bom(line);
         if let Some(value) = line.strip_prefix(b"data:") {
             data.push(event.slice_ref(value.strip_prefix(b" ").unwrap_or(value)));
         } else if !carries_nothing(line) {
@@ -110,8 +126,9 @@ pub fn documents(event: &Bytes) -> impl Iterator<Item = Bytes> {
 }
 
 fn carries_nothing(line: &[u8]) -> bool {
-    let fields = [&b":"[..], b"event:", b"id:", b"retry:"];
-    line.is_empty() || fields.iter().any(|field| line.starts_with(field))
+    let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
+    let fields = [&b""[..], b"data", b"event", b"id", b"retry"];
+    fields.contains(&name)
 }
 
 /// Lines to be joined; one alone is not copied.
@@ -194,12 +211,33 @@ mod tests {
         }
         let bytes: Vec<&[u8]> = body.as_bytes().chunks(1).collect();
         assert_eq!(told(&bytes), whole);
+        // However lines end, there is the same in them.
+        for end in ["\r", "\n", "\r\n"] {
+            let body = body.replace("\r\n", "\n").replace('\n', end);
+            for at in 0..=body.len() {
+                let (a, b) = body.as_bytes().split_at(at);
+                assert_eq!(told(&[a, b]), whole, "{end:?}, split at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_event_is_told_as_soon_as_it_ended() {
+        for end in ["\n\n", "\r\n\r\n", "\r\r", "\n\r\n", "\n\r", "\r\n\n"] {
+            let mut buffer = EventBuffer::new(Framing::Sse);
+            buffer.push(format!("data: 1{end}").as_bytes());
+            assert_eq!(
+                buffer.next_event().as_deref(),
+                Some(&b"data: 1"[..]),
+                "{end:?}"
+            );
+        }
     }
 
     #[test]
     fn a_json_body_is_one_event() {
         let mut buffer = EventBuffer::new(Framing::Json);
-        buffer.push(b"{\n\n");
+        buffer.push("\u{feff}{\n\n".as_bytes());
         assert_eq!(buffer.next_event(), None);
         buffer.push(b"}\n");
         assert_eq!(buffer.last_event(), Some(Bytes::from_static(b"{\n\n}\n")));

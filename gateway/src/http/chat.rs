@@ -20,7 +20,7 @@ use futures_util::stream;
 use tokio_util::sync::CancellationToken;
 use translate::{
     chat::{
-        reply::{Settings, Shape},
+        reply::{AskedFor, Settings, Shape},
         request,
     },
     gemini::{
@@ -38,7 +38,7 @@ use crate::{
     upstream::{
         About, Call,
         relay::Relay,
-        running::{Begun, Opening, Running, Several, Told, gathered},
+        running::{Begun, Opening, Running, Told, Wanted},
     },
 };
 
@@ -123,33 +123,40 @@ impl Asked {
         if self.choices == 1 {
             return gateway.upstream.open(&self.all).await.map(Begun::from);
         }
+        let upstream = &gateway.upstream;
+        let (stream, model) = (self.all.about.stream, &self.all.about.model);
         // Claude and GPT-OSS pass over the number of candidates.
-        let gemini = !matches!(
-            Generation::of(&self.all.about.model),
+        let one_by_one = matches!(
+            Generation::of(model),
             Generation::Claude | Generation::GptOss
-        );
-        if gemini {
-            match gateway.upstream.open(&self.all).await {
-                Err(error) if error.refuses_candidates() => {}
-                opened => return opened.map(Begun::from),
+        ) || upstream.refuses_candidates(model).await;
+        let all = if one_by_one {
+            None
+        } else {
+            match upstream.open(&self.all).await {
+                Err(error) if error.refuses_candidates() => None,
+                opened => Some(opened?),
             }
-        }
-        let openings = (0..self.choices).map(|choice| self.choice(gateway, choice));
-        let settings = self.all.reply.clone();
-        if self.all.about.stream {
-            return Several::new(settings, openings.collect()).begin().await;
-        }
-        let first = gathered(&settings, openings.collect()).await?;
-        Ok(Begun { first, rest: None })
+        };
+        self.wanted(gateway).begin(all, stream).await
     }
 
-    /// Asks for one choice alone.
-    fn choice(&self, gateway: &Arc<Gateway>, choice: u32) -> Opening {
-        let mut call = self.all.clone();
-        call.render = Arc::clone(&self.one);
-        call.reply.choice = Some(choice);
+    fn wanted(self, gateway: &Arc<Gateway>) -> Wanted {
+        let Self { all, one, choices } = self;
+        let settings = all.reply.clone();
         let gateway = Arc::clone(gateway);
-        Box::pin(async move { gateway.upstream.open(&call).await })
+        let ask = move |choice| -> Opening {
+            let mut call = all.clone();
+            call.render = Arc::clone(&one);
+            call.reply.choice = Some(AskedFor::One(choice));
+            let gateway = Arc::clone(&gateway);
+            Box::pin(async move { gateway.upstream.open(&call).await })
+        };
+        Wanted {
+            settings,
+            choices,
+            ask: Arc::new(ask),
+        }
     }
 }
 
@@ -186,7 +193,7 @@ fn call(
             first_call_only: request.first_call_only,
             signature_id_limit: config.signature_id_limit,
             audio: request.audio,
-            choice: None,
+            choice: (request.choices() > 1).then_some(AskedFor::All),
             legacy_functions: request.legacy_functions,
             names: request.names.clone(),
             wrapped: false,

@@ -3,6 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::nat64::Prefix;
+
 /// Whether an address may be reached.
 pub type Guard = fn(IpAddr) -> bool;
 
@@ -41,6 +43,10 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
+    // What a network without addresses of version 4 calls them.
+    if let Some(inside) = Prefix::WELL_KNOWN.inside(address) {
+        return is_public_v4(inside);
+    }
     let [a, b, ..] = address.segments();
     // Everything assigned so far is within 2000::/3; what is outside is local, mapped,
     // translated or multicast.
@@ -87,6 +93,9 @@ mod tests {
             "::ffff:10.0.0.1",
             "::127.0.0.1",
             "64:ff9b::a00:1",
+            "64:ff9b::169.254.169.254",
+            "64:ff9b:1::8.8.8.8",
+            "64:ff9b:0:0:1::8.8.8.8",
             "fe80::1",
             "fc00::1",
             "fd00:ec2::254",
@@ -112,6 +121,7 @@ mod tests {
             "142.250.1.1",
             "198.20.0.1",
             "::ffff:8.8.8.8",
+            "64:ff9b::8.8.8.8",
             "2001:4860:4860::8888",
             "2606:4700::1111",
         ] {

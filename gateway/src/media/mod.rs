@@ -4,8 +4,10 @@
 //! redirect, and what comes is bounded in size, time and type.
 
 mod guard;
+mod nat64;
 
 use std::{
+    io,
     net::{IpAddr, SocketAddr},
     str::FromStr as _,
     sync::Arc,
@@ -14,38 +16,80 @@ use std::{
 
 use antigravity_runtime::tls;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{StreamExt as _, TryStreamExt as _, future::BoxFuture, stream};
 use http::{HeaderMap, header};
 use reqwest::{
     Url,
     dns::{Addrs, Name, Resolve, Resolving},
 };
-use tokio::sync::Semaphore;
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::timeout,
+};
 use translate::{
     chat::request::Wanted, error::InvalidRequest, gemini::request::Fetched, json::Path,
 };
 
+use nat64::Nat64;
+
+use crate::error::Error;
+
 pub use guard::{Guard, is_public};
 
-/// For one address, redirects included.
-const TIMEOUT: Duration = Duration::from_secs(20);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_REDIRECTS: usize = 3;
 /// Of one request at a time.
 const AT_ONCE: usize = 4;
-/// Of all requests at a time.
-const ALL_AT_ONCE: usize = 64;
 /// The largest of one address; Gemini takes 20 MB in a request.
 const MAX_BYTES: usize = 20 << 20;
+
+/// How much is fetched, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The most of one request, in bytes.
+    pub budget: usize,
+    /// For one address, redirects included.
+    pub timeout: Duration,
+    /// Addresses of all requests at a time.
+    pub at_once: usize,
+    /// How long one waits until it is among these.
+    pub wait: Duration,
+}
+
+impl Limits {
+    /// The usual ones.
+    #[must_use]
+    pub fn of(budget: usize) -> Self {
+        Self {
+            budget,
+            timeout: Duration::from_secs(20),
+            at_once: 64,
+            wait: Duration::from_secs(20),
+        }
+    }
+}
+
+/// Looks a name up.
+pub type Lookup = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync>;
+
+/// As this machine does.
+#[must_use]
+pub fn system_lookup() -> Lookup {
+    Arc::new(|name| {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name, 0)).await?;
+            Ok(found.map(|address| address.ip()).collect())
+        })
+    })
+}
 
 /// Fetches media for clients.
 #[derive(Clone, Debug)]
 pub struct Fetcher {
     client: reqwest::Client,
-    guard: Guard,
+    guarded: Arc<Guarded>,
     running: Arc<Semaphore>,
-    /// The most of one request, in bytes.
-    budget: usize,
+    limits: Limits,
 }
 
 /// Why there is nothing; a sentence for the client, without what the answer said.
@@ -63,7 +107,21 @@ impl Fetcher {
     /// # Errors
     /// TLS cannot be set up.
     pub fn new(guard: Guard, budget: usize) -> Result<Self, reqwest::Error> {
+        Self::within(Limits::of(budget), guard, system_lookup())
+    }
+
+    /// With other limits, or another way to look names up.
+    ///
+    /// # Errors
+    /// TLS cannot be set up.
+    pub fn within(limits: Limits, guard: Guard, lookup: Lookup) -> Result<Self, reqwest::Error> {
         tls::install_crypto_provider();
+        let nat64 = Nat64::new(Arc::clone(&lookup));
+        let guarded = Arc::new(Guarded {
+            guard,
+            nat64,
+            lookup,
+        });
         let client = reqwest::Client::builder()
             .user_agent(concat!("antigravity-gateway/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
@@ -71,23 +129,24 @@ impl Fetcher {
             .redirect(reqwest::redirect::Policy::none())
             // A proxy would resolve names itself, unseen.
             .no_proxy()
-            .dns_resolver(Arc::new(Guarded(guard)))
+            .dns_resolver(Arc::new(Resolver(Arc::clone(&guarded))))
             .pool_max_idle_per_host(0)
             .build()?;
         Ok(Self {
             client,
-            guard,
-            running: Arc::new(Semaphore::new(ALL_AT_ONCE)),
-            budget,
+            guarded,
+            running: Arc::new(Semaphore::new(limits.at_once)),
+            limits,
         })
     }
 
     /// Fetches all that a request wants, in its order.
     ///
     /// # Errors
-    /// One of them cannot be had; the complaint names where the request says it.
-    pub async fn fetch(&self, wanted: &[Wanted]) -> Result<Vec<Fetched>, InvalidRequest> {
-        let budget = Semaphore::new(self.budget.min(Semaphore::MAX_PERMITS));
+    /// One of them cannot be had; the complaint names where the request says it. Or too many
+    /// are being fetched.
+    pub async fn fetch(&self, wanted: &[Wanted]) -> Result<Vec<Fetched>, Error> {
+        let budget = Semaphore::new(self.limits.budget.min(Semaphore::MAX_PERMITS));
         let all: Vec<_> = wanted
             .iter()
             .map(|wanted| self.wanted(wanted, &budget))
@@ -95,22 +154,28 @@ impl Fetcher {
         stream::iter(all).buffered(AT_ONCE).try_collect().await
     }
 
-    async fn wanted(&self, wanted: &Wanted, budget: &Semaphore) -> Result<Fetched, InvalidRequest> {
-        let fetched = tokio::time::timeout(TIMEOUT, self.one(wanted, budget)).await;
+    async fn wanted(&self, wanted: &Wanted, budget: &Semaphore) -> Result<Fetched, Error> {
+        // The time that others take is not this server's.
+        let _running = self.turn().await?;
+        let fetched = timeout(self.limits.timeout, self.one(wanted, budget)).await;
         let fetched = fetched.unwrap_or_else(|_| Err("it took too long.".into()));
         fetched.map_err(|Refused(why)| {
             let why = format!("it could not be fetched: {why}");
-            InvalidRequest::value(&Path::Root.key(&wanted.path), why)
+            InvalidRequest::value(&Path::Root.key(&wanted.path), why).into()
         })
     }
 
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, Error> {
+        let turn = timeout(self.limits.wait, self.running.acquire()).await;
+        // It is never closed.
+        turn.ok().and_then(Result::ok).ok_or(Error::FetchingTooMuch)
+    }
+
     async fn one(&self, wanted: &Wanted, budget: &Semaphore) -> Result<Fetched, Refused> {
-        // Never closed.
-        let _running = self.running.acquire().await;
         let mut url =
             Url::parse(&wanted.url).map_err(|_| Refused::from("it is not an address."))?;
         for _ in 0..=MAX_REDIRECTS {
-            self.look_at(&url)?;
+            self.look_at(&url).await?;
             let response = self
                 .client
                 .get(url.clone())
@@ -148,7 +213,7 @@ impl Fetcher {
     }
 
     /// What a name's resolution does not see: the scheme, and addresses without a name.
-    fn look_at(&self, url: &Url) -> Result<(), Refused> {
+    async fn look_at(&self, url: &Url) -> Result<(), Refused> {
         if !matches!(url.scheme(), "http" | "https") {
             return Err("only http and https are fetched.".into());
         }
@@ -162,7 +227,7 @@ impl Fetcher {
         let host = url.host_str().unwrap_or_default();
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         match IpAddr::from_str(bare) {
-            Ok(address) if !(self.guard)(address) => Err(NOT_PUBLIC.into()),
+            Ok(address) if !self.guarded.lets(address).await => Err(NOT_PUBLIC.into()),
             _ => Ok(()),
         }
     }
@@ -174,7 +239,7 @@ impl Fetcher {
         budget: &Semaphore,
     ) -> Result<Vec<u8>, Refused> {
         let too_large = || {
-            let most = MAX_BYTES.min(self.budget) >> 20;
+            let most = MAX_BYTES.min(self.limits.budget) >> 20;
             Refused(format!(
                 "it is larger than {most} MiB, or all of the request is."
             ))
@@ -209,18 +274,42 @@ impl Fetcher {
 const NOT_PUBLIC: &str = "its address is not a public one.";
 
 /// Resolves names, and hides every address that may not be reached.
-struct Guarded(Guard);
+struct Guarded {
+    guard: Guard,
+    nat64: Nat64,
+    lookup: Lookup,
+}
+
+impl std::fmt::Debug for Guarded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Guarded").finish_non_exhaustive()
+    }
+}
+
+impl Guarded {
+    async fn lets(&self, address: IpAddr) -> bool {
+        nat64::lets(self.guard, &self.nat64.prefixes().await, address)
+    }
+}
 
 #[derive(Debug, thiserror::Error)]
 #[error("not a public address")]
 struct NotPublic;
 
-impl Resolve for Guarded {
+/// What the client resolves names with.
+struct Resolver(Arc<Guarded>);
+
+impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let guard = self.0;
+        let guarded = Arc::clone(&self.0);
         Box::pin(async move {
-            let all = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let public: Vec<SocketAddr> = all.filter(|address| guard(address.ip())).collect();
+            let all = (guarded.lookup)(name.as_str().to_owned()).await?;
+            let prefixes = guarded.nat64.prefixes().await;
+            let public: Vec<SocketAddr> = all
+                .into_iter()
+                .filter(|address| nat64::lets(guarded.guard, &prefixes, *address))
+                .map(|address| SocketAddr::new(address, 0))
+                .collect();
             if public.is_empty() {
                 return Err(NotPublic.into());
             }

@@ -13,8 +13,8 @@ use http::header;
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use translate::{
-    chat::reply::{Reply, Settings},
-    gemini::{model::Dialect, usage::Usage},
+    chat::reply::{Reply, Settings, Share},
+    gemini::model::Dialect,
     sse::Framing,
 };
 
@@ -24,6 +24,7 @@ use super::{
     envelope,
     google_error::{self, GoogleError},
     outcome::{Failure, Next},
+    refusals::Refusals,
     relay::{Relay, Step},
 };
 use crate::{
@@ -60,8 +61,8 @@ pub struct Opened {
     pub first: Bytes,
     /// Where the rest comes from.
     pub rest: Option<Box<Relay>>,
-    /// The counts of a whole answer.
-    pub usage: Option<Usage>,
+    /// What the call came to, when it is over.
+    pub share: Option<Share>,
 }
 
 /// Google, as requests see it.
@@ -76,6 +77,7 @@ pub struct Upstream {
     outcomes: Outcomes,
     /// Models whose requests were lately at fault for a 429 without a word, and since when.
     bare_limits: Mutex<HashMap<String, Instant>>,
+    refusals: Refusals,
     clock: Clock,
 }
 
@@ -152,8 +154,20 @@ impl Upstream {
             models,
             outcomes,
             bare_limits: Mutex::default(),
+            refusals: Refusals::new(config.clock.clone()),
             clock: config.clock.clone(),
         }
+    }
+
+    /// Whether somebody who would be asked for this model has lately refused to give several
+    /// candidates.
+    pub async fn refuses_candidates(&self, model: &str) -> bool {
+        let routed = self.models.route(model).await.unwrap_or_default();
+        let upstreams = match routed[..] {
+            [] => self.tokens.pool_upstreams(),
+            _ => routed,
+        };
+        self.refusals.by_any(&upstreams, model)
     }
 
     /// Asks until there is an answer, or nobody left to ask.
@@ -310,6 +324,9 @@ impl Upstream {
         match failure.next {
             Next::Tell => {
                 report(attempt, &failure);
+                if failure.error.refuses_candidates() {
+                    self.refusals.note(token.upstream, &call.about.model);
+                }
                 return Err(failure.error);
             }
             Next::Repeat => report(attempt, &failure),
@@ -549,7 +566,7 @@ impl Upstream {
                 Reached::Opened(Opened {
                     first,
                     rest: Some(Box::new(relay)),
-                    usage: None,
+                    share: None,
                 })
             }
             // A whole answer is told when it is whole.
@@ -559,12 +576,12 @@ impl Upstream {
             Step::Done {
                 output,
                 empty,
-                usage,
+                share,
             } => {
                 let whole = Opened {
                     first: output,
                     rest: None,
-                    usage,
+                    share: Some(share),
                 };
                 if empty {
                     Reached::Empty(whole)

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use antigravity_runtime::clock::Clock;
 use bytes::Bytes;
 use translate::{
-    chat::reply::{Reply, Verdict},
-    gemini::{response::NotAnAnswer, usage::Usage},
+    chat::reply::{Reply, Share, Verdict},
+    gemini::response::NotAnAnswer,
     sse::{EventBuffer, Framing, documents},
 };
 
@@ -61,8 +61,8 @@ pub enum Step {
         output: Bytes,
         /// It holds nothing.
         empty: bool,
-        /// Its counts.
-        usage: Option<Usage>,
+        /// What it came to, for an answer that several calls make.
+        share: Share,
     },
     /// The answer broke.
     Broken {
@@ -184,6 +184,10 @@ impl Relay {
                 let now = self.clock.now();
                 Err(Failure::of_answer(status, &error, None, now).into())
             }
+            Err(NotAnAnswer::ClientUnsupported(said)) => {
+                let error = GoogleError::parse(&said);
+                Err(Failure::of_answer(400, &error, None, self.clock.now()).into())
+            }
             Err(NotAnAnswer::Unreadable(why)) => {
                 tracing::debug!(why, "unreadable answer");
                 let message = "Google sent something that is no answer.".to_owned();
@@ -213,7 +217,7 @@ impl Relay {
                 return Step::Done {
                     output: output.into(),
                     empty: verdict == Verdict::Empty,
-                    usage: self.reply.usage(),
+                    share: self.reply.share(),
                 };
             }
             Verdict::Unfinished => {

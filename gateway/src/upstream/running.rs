@@ -1,14 +1,11 @@
-//! An answer on its way to the client: of one call, or of several that run side by side,
-//! one for each choice, where Google does not give several candidates at once.
+//! An answer on its way to the client: of one call, or of several that run side by side, one
+//! for each choice that Google does not give as a candidate of the first.
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::future::{select_all, try_join_all};
-use translate::{
-    chat::reply::{self, Settings},
-    gemini::usage::Usage,
-};
+use translate::chat::reply::{self, Settings, Share};
 
 use super::{
     open::Opened,
@@ -18,6 +15,9 @@ use crate::error::Error;
 
 /// A call that is being answered.
 pub type Opening = Pin<Box<dyn Future<Output = Result<Opened, Error>> + Send>>;
+
+/// Asks for the choice of an index alone.
+pub type Ask = Arc<dyn Fn(u32) -> Opening + Send + Sync>;
 
 /// An answer that is being told.
 #[derive(Debug)]
@@ -71,12 +71,59 @@ impl Running {
     }
 }
 
-/// The choices of a stream, each of a call of its own.
+/// What is wanted of several choices, and how one is asked for.
+#[derive(Clone)]
+pub struct Wanted {
+    /// What the whole is told with.
+    pub settings: Settings,
+    /// How many there are.
+    pub choices: u32,
+    /// Asks for one.
+    pub ask: Ask,
+}
+
+impl std::fmt::Debug for Wanted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wanted")
+            .field("choices", &self.choices)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Wanted {
+    /// Goes on with a call that was asked for all of them, or, when there is none, asks for
+    /// each.
+    ///
+    /// # Errors
+    /// What went wrong with one of them before there was something to tell: half of the
+    /// choices are no answer.
+    pub async fn begin(self, all: Option<Opened>, stream: bool) -> Result<Begun, Error> {
+        if stream {
+            return match all {
+                Some(opened) => Several::going_on(self, opened),
+                None => Several::one_by_one(self).begin().await,
+            };
+        }
+        let mut shares: Vec<Share> = all.and_then(|opened| opened.share).into_iter().collect();
+        let missing: Vec<u32> = match shares.first() {
+            Some(share) => share.missing(self.choices).collect(),
+            None => (0..self.choices).collect(),
+        };
+        let opened = try_join_all(missing.into_iter().map(|index| (self.ask)(index))).await?;
+        shares.extend(opened.into_iter().filter_map(|opened| opened.share));
+        let first = reply::assemble(&self.settings, shares).into();
+        Ok(Begun { first, rest: None })
+    }
+}
+
+/// The choices of a stream, of several calls.
 #[derive(Debug)]
 pub struct Several {
-    settings: Settings,
+    wanted: Wanted,
+    /// The call that was asked for all of them goes on; at its end it is known what lacks.
+    all: bool,
     running: Vec<Part>,
-    usage: Usage,
+    shares: Vec<Share>,
 }
 
 enum Part {
@@ -94,29 +141,43 @@ impl std::fmt::Debug for Part {
 }
 
 impl Several {
-    /// The choices that `openings` will have.
-    #[must_use]
-    pub fn new(settings: Settings, openings: Vec<Opening>) -> Self {
+    fn one_by_one(wanted: Wanted) -> Self {
+        let openings = (0..wanted.choices).map(|index| Part::Opening((wanted.ask)(index)));
         Self {
-            settings,
-            running: openings.into_iter().map(Part::Opening).collect(),
-            usage: Usage::default(),
+            all: false,
+            running: openings.collect(),
+            shares: Vec::new(),
+            wanted,
         }
     }
 
+    fn going_on(wanted: Wanted, opened: Opened) -> Result<Begun, Error> {
+        let mut several = Self {
+            wanted,
+            all: true,
+            running: opened.rest.into_iter().map(Part::Relaying).collect(),
+            shares: Vec::new(),
+        };
+        let first = match opened.share {
+            Some(share) => several.ended(&opened.first, share),
+            None => Told::Piece(opened.first),
+        };
+        several.begun(first)
+    }
+
     /// Waits until there is something of any choice.
-    ///
-    /// # Errors
-    /// What went wrong with one of them before that.
-    pub async fn begin(mut self) -> Result<Begun, Error> {
-        match self.step().await {
-            Told::Piece(first) => Ok(Begun {
-                first,
-                rest: Some(Running::Several(self)),
-            }),
-            Told::Last(first) => Ok(Begun { first, rest: None }),
-            Told::Broken(_, error) => Err(error),
-        }
+    async fn begin(mut self) -> Result<Begun, Error> {
+        let first = self.step().await;
+        self.begun(first)
+    }
+
+    fn begun(self, first: Told) -> Result<Begun, Error> {
+        let (first, rest) = match first {
+            Told::Piece(first) => (first, Some(Running::Several(self))),
+            Told::Last(first) => (first, None),
+            Told::Broken(_, error) => return Err(error),
+        };
+        Ok(Begun { first, rest })
     }
 
     /// Waits for the next piece of any choice. What is dropped on the way loses nothing:
@@ -129,53 +190,49 @@ impl Several {
         self.running.rotate_left(1);
         match piece {
             Ok((piece, None)) => Told::Piece(piece),
-            Ok((piece, Some(usage))) => {
-                self.usage += usage;
+            Ok((piece, Some(share))) => {
                 drop(self.running.swap_remove(at));
-                if !self.running.is_empty() {
-                    return Told::Piece(piece);
-                }
-                let end = reply::assemble(&self.settings, &[], Some(self.usage));
-                Told::Last([&piece[..], &end].concat().into())
+                self.ended(&piece, share)
             }
             Err((piece, error)) => Told::Broken(piece, error),
         }
     }
+
+    /// A call ended with this piece.
+    fn ended(&mut self, piece: &Bytes, share: Share) -> Told {
+        if std::mem::take(&mut self.all) {
+            let missing = share.missing(self.wanted.choices);
+            let openings = missing.map(|index| Part::Opening((self.wanted.ask)(index)));
+            self.running.extend(openings);
+        }
+        self.shares.push(share);
+        if !self.running.is_empty() {
+            return Told::Piece(piece.clone());
+        }
+        let shares = std::mem::take(&mut self.shares);
+        let end = reply::assemble(&self.wanted.settings, shares);
+        Told::Last([&piece[..], &end].concat().into())
+    }
 }
 
 impl Part {
-    /// The next piece, and with the last one the counts.
-    async fn step(&mut self) -> Result<(Bytes, Option<Usage>), (Bytes, Error)> {
+    /// The next piece, and with the last one what the call came to.
+    async fn step(&mut self) -> Result<(Bytes, Option<Share>), (Bytes, Error)> {
         match self {
             Self::Opening(opening) => match opening.await {
-                Ok(Opened { first, rest, usage }) => match rest {
-                    Some(relay) => {
+                Ok(Opened { first, rest, share }) => {
+                    if let Some(relay) = rest {
                         *self = Self::Relaying(relay);
-                        Ok((first, None))
                     }
-                    None => Ok((first, Some(usage.unwrap_or_default()))),
-                },
+                    Ok((first, share))
+                }
                 Err(error) => Err((Bytes::new(), error)),
             },
             Self::Relaying(relay) => match relay.step().await {
                 Step::Output(piece) => Ok((piece, None)),
-                Step::Done { output, usage, .. } => Ok((output, Some(usage.unwrap_or_default()))),
+                Step::Done { output, share, .. } => Ok((output, Some(share))),
                 Step::Broken { output, failure } => Err((output, failure.error)),
             },
         }
     }
-}
-
-/// The whole answer whose choices `openings` will have.
-///
-/// # Errors
-/// What went wrong with one of them: half of the choices are no answer.
-pub async fn gathered(settings: &Settings, openings: Vec<Opening>) -> Result<Bytes, Error> {
-    let mut usage = Usage::default();
-    let mut choices = Vec::with_capacity(openings.len());
-    for opened in try_join_all(openings).await? {
-        usage += opened.usage.unwrap_or_default();
-        choices.push(opened.first);
-    }
-    Ok(reply::assemble(settings, &choices, Some(usage)).into())
 }

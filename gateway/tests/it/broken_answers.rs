@@ -247,3 +247,46 @@ async fn the_head_of_an_answer_buys_no_time_for_the_rest() {
     let answer = world.chat(&with(hello(), "stream", json!(true))).await;
     assert_eq!(answer.status, 504, "{}", answer.body);
 }
+
+#[tokio::test]
+async fn a_client_that_google_does_not_want_is_told_so() {
+    let old = "This version of Antigravity is no longer supported. Please update to receive the \
+               latest features!";
+    let setup = Setup {
+        environment: vec![("MAX_ATTEMPTS", "1".to_owned())],
+        ..Setup::projects(&[("p1", "antigravity")])
+    };
+    let world = setup.start().await;
+    let fake = world.google.fake();
+    let mut end = candidate("");
+    end["candidates"][0]["finishReason"] = json!("STOP");
+    for cuts in [vec![], vec![3], vec![3, 60], (1..old.len()).collect()] {
+        for stream in [false, true] {
+            let bounds: Vec<usize> = [0]
+                .into_iter()
+                .chain(cuts.clone())
+                .chain([old.len()])
+                .collect();
+            let pieces = bounds.windows(2).map(|at| candidate(&old[at[0]..at[1]]));
+            let chunks = pieces.chain([end.clone()]).collect();
+            fake.script(Fault::once(Action::Answer { chunks }));
+            let answer = world.chat(&with(hello(), "stream", json!(stream))).await;
+            assert_eq!(answer.status, 502, "{}", answer.body);
+            assert_eq!(answer.json()["error"]["code"], "client_unsupported");
+        }
+    }
+    // What only begins like it is a text like any other.
+    for said in ["This", "This version of", "This versions", &old[..60]] {
+        for stream in [false, true] {
+            let chunks = vec![candidate(said), end.clone()];
+            fake.script(Fault::once(Action::Answer { chunks }));
+            let answer = world.chat(&with(hello(), "stream", json!(stream))).await;
+            let told = if stream {
+                answer.streamed()
+            } else {
+                answer.content()
+            };
+            assert_eq!(told, said, "{}", answer.body);
+        }
+    }
+}

@@ -103,10 +103,91 @@ async fn where_google_gives_one_candidate_each_choice_is_a_call() {
     assert_eq!(asked(&world), 5);
     let answer = world.chat(&counted(three(MODEL))).await;
     assert_eq!(streamed(&answer), (texts(&whole), usage));
+    // Nobody is asked again for what was refused.
+    assert_eq!(asked(&world), 8);
     // What is not asked for is not told.
     let silent = world.chat(&with(three(MODEL), "stream", json!(true))).await;
     let (chunks, done) = silent.chunks();
     assert!(done && chunks.iter().all(|chunk| chunk.get("usage").is_none()));
+}
+
+#[tokio::test]
+async fn what_an_upstream_refuses_is_remembered_of_each() {
+    let google = Config {
+        max_candidates: 1,
+        ..Config::default()
+    };
+    let setup = Setup {
+        google,
+        ..Setup::projects(&[("p1", "gemini"), ("p2", "vertex")])
+    };
+    let world = setup.start().await;
+    for calls in [4, 7, 10] {
+        texts(&world.chat(&three(MODEL)).await);
+        assert_eq!(asked(&world), calls);
+    }
+    // Another model may take it.
+    texts(&world.chat(&three("gemini-2.5-pro")).await);
+    assert_eq!(asked(&world), 14);
+}
+
+#[tokio::test]
+async fn candidates_that_google_leaves_out_are_asked_for() {
+    let world = Setup::projects(&[("p1", "gemini")]).start().await;
+    let candidate = |index: u32| {
+        let content = json!({"role": "model", "parts": [{"text": format!("Take {index}")}]});
+        json!({"candidates": [{"index": index, "content": content, "finishReason": "STOP"}],
+            "usageMetadata": {"promptTokenCount": 10, "candidatesTokenCount": 2, "totalTokenCount": 12}})
+    };
+    let alone = world.chat(&hello()).await.json()["usage"]["prompt_tokens"].as_u64();
+    for (told, missing) in [
+        (vec![0], 2),
+        (vec![1], 2),
+        (vec![2, 0], 1),
+        (vec![0, 1, 2], 0),
+    ] {
+        let mut answers = Vec::new();
+        for body in [three(MODEL), counted(three(MODEL))] {
+            let before = asked(&world);
+            let chunks = told.iter().map(|index| candidate(*index)).collect();
+            world
+                .google
+                .fake()
+                .script(Fault::once(Action::Answer { chunks }));
+            let answer = world.chat(&body).await;
+            assert_eq!(asked(&world) - before, 1 + missing, "{told:?}");
+            answers.push(answer);
+        }
+        let texts = texts(&answers[0]);
+        for (index, text) in texts.iter().enumerate() {
+            let is_told = told.contains(&(index as u32));
+            assert_eq!(*text == format!("Take {index}"), is_told, "{texts:?}");
+            assert!(is_told || text.contains("Hello"), "{texts:?}");
+        }
+        let usage = answers[0].json()["usage"].clone();
+        assert_eq!(
+            usage["prompt_tokens"].as_u64(),
+            alone.map(|alone| 10 + missing * alone)
+        );
+        assert_eq!(streamed(&answers[1]), (texts, usage));
+    }
+}
+
+#[tokio::test]
+async fn a_refused_prompt_is_not_asked_anew_for_each_choice() {
+    let world = Setup::projects(&[("p1", "gemini")]).start().await;
+    for body in [three(MODEL), counted(three(MODEL))] {
+        let chunks = vec![json!({"promptFeedback": {"blockReason": "SAFETY"}})];
+        world
+            .google
+            .fake()
+            .script(Fault::once(Action::Answer { chunks }));
+        let before = asked(&world);
+        let answer = world.chat(&body).await;
+        assert_eq!(asked(&world) - before, 1);
+        let ends = answer.body.matches("\"finish_reason\":\"content_filter\"");
+        assert_eq!((answer.status, ends.count()), (200, 1), "{}", answer.body);
+    }
 }
 
 #[tokio::test]

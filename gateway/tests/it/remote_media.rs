@@ -1,9 +1,13 @@
 //! Media by their addresses: fetched where the operator lets them be, from public
 //! addresses alone, within limits.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use axum::{
@@ -13,7 +17,7 @@ use axum::{
     response::IntoResponse as _,
     routing::get,
 };
-use gateway::media::{Fetcher, is_public};
+use gateway::media::{Fetcher, Limits, Lookup, is_public, system_lookup};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use translate::chat::request::Wanted;
@@ -38,6 +42,10 @@ async fn pictures() -> (String, Arc<AtomicUsize>) {
             [(header::CONTENT_TYPE, "image/png")],
             Body::from_stream(chunks),
         )
+    };
+    let slow = || async {
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        ([(header::CONTENT_TYPE, "image/png")], "ABC")
     };
     let router = Router::new()
         .route("/a.png", get(typed("image/png; x=y", b"ABC".to_vec())))
@@ -65,6 +73,7 @@ async fn pictures() -> (String, Arc<AtomicUsize>) {
             get(moved("http://169.254.169.254/latest/meta-data")),
         )
         .route("/endless", get(endless))
+        .route("/slow", get(slow))
         .layer(axum::middleware::from_fn(
             move |request, next: axum::middleware::Next| {
                 counter.fetch_add(1, Ordering::Relaxed);
@@ -78,7 +87,7 @@ async fn pictures() -> (String, Arc<AtomicUsize>) {
 }
 
 /// Lets this machine in, and nothing else that is not public.
-fn loopback_too(address: std::net::IpAddr) -> bool {
+fn loopback_too(address: IpAddr) -> bool {
     address.is_loopback() || is_public(address)
 }
 
@@ -93,9 +102,9 @@ async fn fetched(fetcher: &Fetcher, url: String) -> Result<(String, String), Str
             .pop()
             .map(|one| (one.mime, one.data))
             .ok_or_else(String::new),
-        Err(invalid) => {
-            assert_eq!(invalid.param.as_deref(), Some(&*wanted[0].path));
-            Err(invalid.message)
+        Err(error) => {
+            assert_eq!(error.param(), Some(&*wanted[0].path));
+            Err(error.to_string())
         }
     }
 }
@@ -185,6 +194,76 @@ async fn nothing_but_public_addresses_is_reached() {
         assert!(fetched(&fetcher, url.clone()).await.is_err(), "{url}");
     }
     assert_eq!(asked.load(Ordering::Relaxed), 0);
+}
+
+/// A network that has addresses of version 4 behind a prefix of its own.
+fn network(asked: Arc<AtomicUsize>, prefix: &'static str, works: bool) -> Lookup {
+    Arc::new(move |name| {
+        let asked = Arc::clone(&asked);
+        Box::pin(async move {
+            let inside = match name.trim_end_matches('.') {
+                "ipv4only.arpa" => {
+                    asked.fetch_add(1, Ordering::Relaxed);
+                    if !works {
+                        return Err(std::io::ErrorKind::TimedOut.into());
+                    }
+                    "192.0.0.170"
+                }
+                _ => "169.254.169.254",
+            };
+            Ok(vec![format!("{prefix}{inside}").parse().unwrap()])
+        })
+    })
+}
+
+#[tokio::test]
+async fn addresses_behind_a_prefix_of_the_network_are_looked_at() {
+    for (prefix, works) in [
+        ("2001:470:64::", true),
+        ("64:ff9b:1::", true),
+        ("64:ff9b:1::", false),
+    ] {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let lookup = network(Arc::clone(&asked), prefix, works);
+        let fetcher = Fetcher::within(Limits::of(1 << 20), is_public, lookup).unwrap();
+        for url in [
+            "http://metadata.example/a.png".to_owned(),
+            format!("http://[{prefix}10.0.0.1]/a.png"),
+        ] {
+            let why = fetched(&fetcher, url.clone()).await.unwrap_err();
+            assert!(why.contains("not a public one"), "{url}: {why}");
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 1, "it is remembered");
+    }
+}
+
+#[tokio::test]
+async fn waiting_for_others_takes_no_time_from_a_fetch() {
+    let (base, _) = pictures().await;
+    let limits = Limits {
+        timeout: Duration::from_millis(1150),
+        at_once: 1,
+        wait: Duration::from_millis(1100),
+        ..Limits::of(1 << 20)
+    };
+    let fetcher = Fetcher::within(limits, loopback_too, system_lookup()).unwrap();
+    let slow = |base: &str| fetched_or_busy(fetcher.clone(), format!("{base}/slow"));
+    let (first, second, third) = tokio::join!(slow(&base), slow(&base), slow(&base));
+    // Each takes 0.6 s: the second is through after 1.2 s, and the third waits too long.
+    assert_eq!((first, second), (Ok(()), Ok(())));
+    assert_eq!(third, Err((503, Some(Duration::from_secs(1)))));
+}
+
+async fn fetched_or_busy(fetcher: Fetcher, url: String) -> Result<(), (u16, Option<Duration>)> {
+    let wanted = [Wanted {
+        url,
+        path: String::new(),
+        times: 1,
+    }];
+    match fetcher.fetch(&wanted).await {
+        Ok(_) => Ok(()),
+        Err(error) => Err((error.status().as_u16(), error.retry_after())),
+    }
 }
 
 fn picture(url: &str) -> Value {

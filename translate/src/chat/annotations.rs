@@ -5,45 +5,89 @@
 
 use std::{collections::BTreeSet, ops::Range};
 
-use super::write;
+use super::{
+    widths::{self, Widths},
+    write,
+};
 use crate::{
-    gemini::grounding::{Citation, Segment},
+    gemini::{
+        event::PartKind,
+        grounding::{Citation, Segment},
+    },
     json,
 };
 
-/// What a choice has said, so that places in it can be found.
+/// What a choice has said, so that places in it can be found: the lengths of it, not the
+/// text, since a stream holds this until its end.
 #[derive(Debug, Default)]
 pub(super) struct Said {
-    /// All of it, escaped.
-    pub(super) content: String,
-    /// The pieces of `content` that are the model's own text.
-    text: Vec<Range<usize>>,
-    /// The length of that text in bytes of UTF-8, as Google counts it.
-    bytes: usize,
-    /// Where in that text each of Google's parts begins.
-    parts: Vec<usize>,
+    /// The model's own text.
+    own: Widths,
+    /// The characters that the client was told beside it.
+    aside: usize,
+    /// Where the pieces of its own text begin that something stands before.
+    pieces: Vec<Piece>,
+    /// Google's parts.
+    parts: Vec<Part>,
+    /// The next part may be the rest of the last one, which a stream has cut.
+    is_cut: bool,
+}
+
+/// Own text without anything else in it.
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    /// Where in the own text it begins, in bytes of UTF-8, as Google counts.
+    begin: usize,
+    /// The characters that were told before it beside the own text.
+    aside: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    kind: PartKind,
+    /// Where in the own text it begins.
+    begin: usize,
 }
 
 impl Said {
+    /// The next chunk of the answer begins.
+    pub(super) fn chunk(&mut self) {
+        self.is_cut = true;
+    }
+
     /// A part begins.
-    pub(super) fn part(&mut self) {
-        self.parts.push(self.bytes);
+    pub(super) fn part(&mut self, kind: PartKind) {
+        let goes_on = std::mem::take(&mut self.is_cut)
+            && kind != PartKind::Other
+            && self.parts.last().is_some_and(|last| last.kind == kind);
+        if !goes_on {
+            let begin = self.own.bytes();
+            self.parts.push(Part { kind, begin });
+        }
     }
 
     /// The model said so.
     pub(super) fn text(&mut self, escaped: &str) {
-        let begin = self.content.len();
-        self.content.push_str(escaped);
-        self.bytes += json::unescaped(escaped).len();
-        match self.text.last_mut() {
-            Some(last) if last.end == begin => last.end = self.content.len(),
-            _ => self.text.push(begin..self.content.len()),
+        if self.aside > self.pieces.last().map_or(0, |piece| piece.aside) {
+            let (begin, aside) = (self.own.bytes(), self.aside);
+            self.pieces.push(Piece { begin, aside });
         }
+        self.own.push(&json::unescaped(escaped));
     }
 
     /// The client was told so, though it is none of the model's text.
     pub(super) fn aside(&mut self, escaped: &str) {
-        self.content.push_str(escaped);
+        self.aside += json::unescaped(escaped).chars().count();
+    }
+
+    /// Whether the client was told nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.total() == 0
+    }
+
+    /// The characters that the client was told.
+    fn total(&self) -> usize {
+        self.own.characters() + self.aside
     }
 }
 
@@ -66,7 +110,8 @@ struct Cited {
 struct Place {
     part: Option<usize>,
     bytes: (usize, usize),
-    text: Option<String>,
+    /// How many characters it has, where Google repeats it.
+    characters: Option<usize>,
 }
 
 impl From<Segment<'_>> for Place {
@@ -74,7 +119,7 @@ impl From<Segment<'_>> for Place {
         Self {
             part: segment.part,
             bytes: (segment.start, segment.end),
-            text: segment.text.map(|text| text.text().into_owned()),
+            characters: segment.text.map(|text| text.text().chars().count()),
         }
     }
 }
@@ -103,15 +148,18 @@ impl Citations {
         if self.all.is_empty() {
             return;
         }
-        let index = Index::of(said);
+        let places = Places {
+            said,
+            index: said.own.index(),
+        };
         // Sources of the answer as a whole matter when no place is known.
         let placed = self.all.iter().any(|cited| cited.place.is_some());
         let mut between: &[u8] = b"";
         for cited in &self.all {
             let range = match &cited.place {
-                Some(place) => index.characters(place),
+                Some(place) => places.characters(place),
                 None if placed => continue,
-                None => 0..index.total,
+                None => 0..said.total(),
             };
             if range.is_empty() {
                 continue;
@@ -134,100 +182,51 @@ impl Citations {
     }
 }
 
-/// Finds characters by bytes.
-struct Index<'s> {
-    /// The model's text, without what stands between its pieces.
-    text: String,
-    /// For each piece of text: where it begins in `text`, in bytes, and in what the client
-    /// was told, in characters.
-    pieces: Vec<(usize, usize)>,
-    /// Where in `text` each of Google's parts begins.
-    parts: &'s [usize],
-    /// The characters before each block of [`BLOCK`] bytes of `text`.
-    blocks: Vec<usize>,
-    /// The characters of all that the client was told.
-    total: usize,
+/// Finds places in what the client was told.
+struct Places<'s> {
+    said: &'s Said,
+    index: widths::Index,
 }
 
-const BLOCK: usize = 256;
-
-impl<'s> Index<'s> {
-    fn of(said: &'s Said) -> Self {
-        let mut text = String::new();
-        let mut pieces = Vec::with_capacity(said.text.len());
-        let (mut told, mut from) = (0, 0);
-        let plain = |range: Range<usize>| json::unescaped(&said.content[range]);
-        for range in &said.text {
-            told += plain(from..range.start).chars().count();
-            pieces.push((text.len(), told));
-            let piece = plain(range.clone());
-            told += piece.chars().count();
-            text.push_str(&piece);
-            from = range.end;
-        }
-        told += plain(from..said.content.len()).chars().count();
-        let mut blocks = Vec::with_capacity(text.len() / BLOCK + 1);
-        let (mut counted, mut block) = (0, 0);
-        while block <= text.len() {
-            blocks.push(counted);
-            let end = (block + BLOCK).min(text.len());
-            counted += characters(&text.as_bytes()[block..end]);
-            block += BLOCK;
-        }
-        Self {
-            text,
-            pieces,
-            parts: &said.parts,
-            blocks,
-            total: told,
-        }
-    }
-
+impl Places<'_> {
     /// Where `place` is in what the client was told, in characters.
     fn characters(&self, place: &Place) -> Range<usize> {
-        let (start, end) = place.bytes;
-        // A part's offsets are its own, but streams cut parts, and most answers count all
-        // of the text: the repeated piece says which it is.
-        let base = place.part.and_then(|part| self.parts.get(part).copied());
-        let base = base.filter(|base| {
-            let piece = self
-                .text
-                .get(base.saturating_add(start)..base.saturating_add(end));
-            place.text.is_none() || piece == place.text.as_deref()
-        });
+        let base = place.part.and_then(|part| self.base(part, place));
         let base = base.unwrap_or(0);
-        let start = self.boundary(base.saturating_add(start));
-        let end = self.boundary(base.saturating_add(end));
+        let (start, end) = place.bytes;
+        let start = self.index.boundary(base.saturating_add(start));
+        let end = self.index.boundary(base.saturating_add(end));
         if start >= end {
             return 0..0;
         }
-        let piece_of = |byte: usize| {
-            let at = self.pieces.partition_point(|(begin, _)| *begin <= byte);
-            // The first piece begins at 0.
-            self.pieces[at - 1]
+        let told = |byte: usize, piece_of: usize| {
+            self.index.characters_before(byte) + self.before_piece(piece_of)
         };
-        let told = |byte: usize, (begin, told): (usize, usize)| {
-            told + self.before(byte) - self.before(begin)
-        };
-        told(start, piece_of(start))..told(end, piece_of(end - 1))
+        told(start, start)..told(end, end - 1)
     }
 
-    fn boundary(&self, byte: usize) -> usize {
-        let mut byte = byte.min(self.text.len());
-        while !self.text.is_char_boundary(byte) {
-            byte -= 1;
-        }
-        byte
+    /// Where the part begins whose own offsets these are. The documentation says that they
+    /// are, while most answers count all of the text and name no part; so it has to fit.
+    fn base(&self, part: usize, place: &Place) -> Option<usize> {
+        let parts = &self.said.parts;
+        let begin = parts.get(part)?.begin;
+        let ends = parts
+            .get(part + 1)
+            .map_or(self.said.own.bytes(), |next| next.begin);
+        let (start, end) = place.bytes;
+        let (start, end) = (begin.checked_add(start)?, begin.checked_add(end)?);
+        let characters = || self.index.characters_before(end) - self.index.characters_before(start);
+        let fits = start <= end
+            && end <= ends
+            && [start, end].map(|byte| self.index.boundary(byte)) == [start, end]
+            && place.characters.is_none_or(|told| told == characters());
+        fits.then_some(begin)
     }
 
-    /// The characters of `text` before `byte`.
-    fn before(&self, byte: usize) -> usize {
-        let block = byte / BLOCK;
-        self.blocks[block] + characters(&self.text.as_bytes()[block * BLOCK..byte])
+    /// The characters beside the own text that were told before a byte of it.
+    fn before_piece(&self, byte: usize) -> usize {
+        let pieces = &self.said.pieces;
+        let at = pieces.partition_point(|piece| piece.begin <= byte);
+        at.checked_sub(1).map_or(0, |last| pieces[last].aside)
     }
-}
-
-/// How many characters begin in these bytes of UTF-8.
-fn characters(bytes: &[u8]) -> usize {
-    bytes.iter().filter(|byte| (**byte as i8) >= -0x40).count()
 }

@@ -8,7 +8,7 @@ use super::{
     write::{self, Ending, Members, ToolCall},
 };
 use crate::{
-    gemini::{finish::FinishReason, response::Metadata},
+    gemini::{event::Metadata, finish::FinishReason, partial::PartialCall},
     json::write_string,
 };
 
@@ -21,17 +21,24 @@ pub(super) struct Choice {
     /// The role was told with a content that is not null.
     contentful: bool,
     pub(super) calls: u32,
+    /// The call that comes in pieces.
+    pub(super) calling: Option<PartialCall>,
     pub(super) finish: Option<FinishReason>,
     pub(super) finish_message: Option<String>,
     pub(super) signature: Option<String>,
     pub(super) said: Said,
     pub(super) citations: Citations,
+    /// What it begins with, escaped, and is not told yet.
+    pub(super) held: String,
     /// In a stream, those that no chunk has told yet.
     pub(super) logprobs: Logprobs,
+    /// The content, escaped.
+    content: String,
+    has_thought: bool,
     /// The thoughts, escaped.
     reasoning: String,
-    /// How much of the thoughts has been signed, in bytes.
-    signed: usize,
+    /// Those that may yet be signed, which is until something else is said.
+    unsigned: String,
     grounding: Option<String>,
     url_context: Option<String>,
     details: List,
@@ -129,10 +136,15 @@ impl Delta<'_> {
 }
 
 impl Choice {
-    /// Whether the client has been told nothing.
+    /// Whether there is nothing for the client.
     pub(super) fn is_empty(&self) -> bool {
-        self.said.content.is_empty()
-            && self.reasoning.is_empty()
+        self.held.is_empty() && self.has_told_nothing()
+    }
+
+    /// Whether the client has been told nothing.
+    pub(super) fn has_told_nothing(&self) -> bool {
+        self.said.is_empty()
+            && !self.has_thought
             && self.calls == 0
             && self.images.count == 0
             && !self.audio.begun
@@ -140,7 +152,7 @@ impl Choice {
 
     /// Whether `content` is null: something else stands in its place.
     pub(super) fn is_contentless(&self) -> bool {
-        self.said.content.is_empty() && (self.calls > 0 || self.audio.begun)
+        self.said.is_empty() && (self.calls > 0 || self.audio.begun)
     }
 
     pub(super) fn ending(&self) -> Ending<'_> {
@@ -183,6 +195,7 @@ impl Choice {
 
     /// Takes a piece and appends it as a stream's `delta` has it.
     pub(super) fn tell(&mut self, delta: &Delta<'_>, frame: Frame<'_>, out: &mut Vec<u8>) {
+        self.think(delta);
         let mut members = Members::new(out);
         match delta {
             Delta::Text(text) => {
@@ -193,10 +206,7 @@ impl Choice {
                 self.said.aside(text);
                 write::quoted(members.key("content"), text);
             }
-            Delta::Reasoning(text) => {
-                self.reasoning.push_str(text);
-                write::quoted(members.key("reasoning_content"), text);
-            }
+            Delta::Reasoning(text) => write::quoted(members.key("reasoning_content"), text),
             Delta::Signed(signature) => {
                 let out = members.key("reasoning_details");
                 out.push(b'[');
@@ -242,9 +252,16 @@ impl Choice {
 
     /// Takes a piece for the whole answer.
     pub(super) fn fold(&mut self, delta: &Delta<'_>) {
+        self.think(delta);
         match delta {
-            Delta::Text(text) => self.said.text(text),
-            Delta::Aside(text) => self.said.aside(text),
+            Delta::Text(text) => {
+                self.said.text(text);
+                self.content.push_str(text);
+            }
+            Delta::Aside(text) => {
+                self.said.aside(text);
+                self.content.push_str(text);
+            }
             Delta::Reasoning(text) => self.reasoning.push_str(text),
             Delta::Signed(signature) => {
                 let mut details = std::mem::take(&mut self.details.elements);
@@ -278,24 +295,35 @@ impl Choice {
         }
     }
 
+    /// Keeps what a signature may be of.
+    fn think(&mut self, delta: &Delta<'_>) {
+        match delta {
+            Delta::Reasoning(text) => {
+                self.has_thought = true;
+                self.unsigned.push_str(text);
+            }
+            Delta::Signed(_) => {}
+            _ => self.unsigned = String::new(),
+        }
+    }
+
     /// Appends the thoughts since the last signature, with theirs, in the form in which
     /// OpenRouter's clients send them back.
     fn detail(&mut self, signature: &str, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"type\":\"reasoning.text\",\"text\":");
-        write::quoted(out, &self.reasoning[self.signed..]);
+        write::quoted(out, &std::mem::take(&mut self.unsigned));
         write::key(out, "signature");
         write_string(out, signature);
         write::key(out, "index");
         out.extend_from_slice(self.details.count.to_string().as_bytes());
         out.push(b'}');
-        self.signed = self.reasoning.len();
         self.details.count += 1;
     }
 
     /// Appends the `delta` of a stream's last chunk: what is known only at the end.
     pub(super) fn tell_end(&self, frame: Frame<'_>, out: &mut Vec<u8>) {
         let mut members = Members::new(out);
-        if !self.contentful && self.said.content.is_empty() && !self.is_contentless() {
+        if !self.contentful && self.said.is_empty() && !self.is_contentless() {
             write_string(members.key("content"), "");
         }
         if self.audio.begun {
@@ -316,7 +344,7 @@ impl Choice {
         if self.is_contentless() {
             null(members.key("content"));
         } else {
-            write::quoted(members.key("content"), &self.said.content);
+            write::quoted(members.key("content"), &self.content);
         }
         null(members.key("refusal"));
         if !self.reasoning.is_empty() {

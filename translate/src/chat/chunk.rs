@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{
     choice::Frame,
-    reply::{Settings, Shape},
+    reply::{AskedFor, Settings, Shape},
     write::{self, Ending},
 };
 use crate::{gemini::usage::Usage, json::write_string};
@@ -46,22 +46,49 @@ impl Chunk<'_> {
     }
 }
 
-/// Puts together what the choices were told with, which were asked for one by one: the
-/// end of a stream whose chunks went out, or the whole answer.
+/// What one call came to, of an answer that several make.
+#[derive(Clone, Debug, Default)]
+pub struct Share {
+    /// Its counts.
+    pub usage: Usage,
+    /// The indexes of its choices; beside each, in a whole answer, the choice.
+    pub choices: Vec<(u32, Bytes)>,
+    /// Google refused the prompt.
+    pub blocked: bool,
+}
+
+impl Share {
+    /// The choices that it leaves to be asked for, of so many. Who refuses a prompt refuses
+    /// it again.
+    pub fn missing(&self, wanted: u32) -> impl Iterator<Item = u32> {
+        let wanted = if self.blocked { 0 } else { wanted };
+        (0..wanted).filter(|index| self.choices.iter().all(|(told, _)| told != index))
+    }
+}
+
+/// Puts together what several calls came to: the end of a stream whose chunks went out, or
+/// the whole answer.
 #[must_use]
-pub fn assemble(settings: &Settings, choices: &[Bytes], usage: Option<Usage>) -> Vec<u8> {
+pub fn assemble(settings: &Settings, shares: Vec<Share>) -> Vec<u8> {
     let prefix = settings.prefix();
     let mut out = Vec::new();
+    let mut usage = Usage::default();
+    let mut choices = Vec::new();
+    for share in shares {
+        usage += share.usage;
+        choices.extend(share.choices);
+    }
     if settings.shape == Shape::Object {
+        choices.sort_by_key(|(index, _)| *index);
         out.extend_from_slice(&prefix);
-        for (at, choice) in choices.iter().enumerate() {
+        for (at, (_, choice)) in choices.iter().enumerate() {
             if at > 0 {
                 out.push(b',');
             }
             out.extend_from_slice(choice);
         }
     }
-    settings.finish(&prefix, usage, &mut out);
+    settings.finish(&prefix, Some(usage), &mut out);
     out
 }
 
@@ -103,6 +130,14 @@ impl Settings {
                 }
                 out.extend_from_slice(b"data: [DONE]\n\n");
             }
+        }
+    }
+
+    /// The client's index of the choice that Google tells as its candidate `index`.
+    pub(super) fn index(&self, index: u32) -> u32 {
+        match self.choice {
+            Some(AskedFor::One(choice)) => choice,
+            Some(AskedFor::All) | None => index,
         }
     }
 

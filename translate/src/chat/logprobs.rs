@@ -23,13 +23,13 @@ impl Logprobs {
             if !out.is_empty() {
                 out.push(b',');
             }
-            write_token(token, out);
+            write_token(&token, out);
             out.extend_from_slice(b",\"top_logprobs\":[");
-            for (at, token) in top.iter().enumerate() {
+            for (at, token) in top.enumerate() {
                 if at > 0 {
                     out.push(b',');
                 }
-                write_token(token, out);
+                write_token(&token, out);
                 out.push(b'}');
             }
             out.extend_from_slice(b"]}");

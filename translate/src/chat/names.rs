@@ -18,7 +18,12 @@ pub struct Names {
     renamed: Arc<[(String, String)]>,
     /// Claude has no dots in names, and gets properties that are only there for its sake.
     for_claude: bool,
+    /// Some function's name begins with [`NAMESPACES`] by itself.
+    is_namespaced: bool,
 }
+
+/// What Gemini knows functions by among itself; at times it comes out.
+const NAMESPACES: [&str; 2] = ["default_api.", "default_api:"];
 
 impl Names {
     /// For these declared functions; whichever can keep its name keeps it.
@@ -44,6 +49,7 @@ impl Names {
         Self {
             renamed: renamed.into(),
             for_claude,
+            is_namespaced: declared.clone().any(|name| bare(name) != name),
         }
     }
 
@@ -72,9 +78,16 @@ impl Names {
     /// What the client calls the function that Gemini calls `name`.
     #[must_use]
     pub fn client<'n>(&'n self, name: &'n str) -> &'n str {
+        let name = if self.is_namespaced { name } else { bare(name) };
         let known = self.renamed.iter().find(|(_, upstream)| upstream == name);
         known.map_or(name, |(client, _)| client)
     }
+}
+
+/// The name without its namespace.
+fn bare(name: &str) -> &str {
+    let bare = NAMESPACES.iter().find_map(|it| name.strip_prefix(it));
+    bare.filter(|bare| !bare.is_empty()).unwrap_or(name)
 }
 
 /// Whether Gemini takes the name: <https://ai.google.dev/api/caching#FunctionDeclaration>,
@@ -135,6 +148,18 @@ mod tests {
         let other = names.upstream("größe".into());
         assert_ne!(other, taken);
         assert_eq!(names.client(&other), "größe");
+    }
+
+    #[test]
+    fn what_gemini_calls_its_functions_among_itself_is_taken_off() {
+        let names = Names::of(["größe", "f"].into_iter(), false);
+        assert_eq!(names.client("default_api.f"), "f");
+        assert_eq!(names.client("default_api:f"), "f");
+        assert_eq!(names.client("default_api."), "default_api.");
+        let upstream = format!("default_api:{}", names.upstream("größe".into()));
+        assert_eq!(names.client(&upstream), "größe");
+        let own = Names::of(["default_api.f"].into_iter(), false);
+        assert_eq!(own.client("default_api.f"), "default_api.f");
     }
 
     proptest! {

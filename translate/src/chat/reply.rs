@@ -5,26 +5,32 @@ use std::{borrow::Cow, collections::BTreeSet};
 
 use serde_json::value::RawValue;
 
-pub use super::chunk::assemble;
 use super::{
     audio::AudioFormat,
     choice::{Choice, Choices, Delta},
-    chunk::null,
     names::Names,
-    write::{self, Ending, Members, ToolCall},
+    write::{self, ToolCall},
+};
+pub use super::{
+    chunk::{Share, assemble},
+    end::Verdict,
 };
 use crate::{
     gemini::{
-        finish::{Finish, FinishReason},
-        response::{Event, FunctionCall, NotAnAnswer, Response},
+        event::Event,
+        finish::Finish,
+        partial::{PartialCall, Unfit},
+        response::{FunctionCall, NotAnAnswer, Response},
         usage::{Usage, UsageTally},
     },
-    json::{self, JsonStr, mend_surrogates, write_string},
+    json::{self, JsonStr, mend_surrogates},
     signature,
 };
 
-/// What Google calls a block that it gives no reason for.
-const UNSPECIFIED_BLOCK: &str = "BLOCK_REASON_UNSPECIFIED";
+/// How Code Assist begins to say, in the model's name, that it does not serve the gateway's
+/// version. No model begins so.
+const UNSUPPORTED_CLIENT: &str =
+    "This version of Antigravity is no longer supported. Please update";
 
 /// What a reply is made with.
 #[derive(Clone, Debug)]
@@ -48,9 +54,10 @@ pub struct Settings {
     pub signature_id_limit: usize,
     /// How speech is handed out.
     pub audio: AudioFormat,
-    /// Of several choices that are asked for one by one: which one this is. Then
-    /// [`Reply::finish`] tells of that choice alone, and [`assemble`] of the whole.
-    pub choice: Option<u32>,
+    /// Of an answer that several calls make: what this call is for. Then [`Reply::finish`]
+    /// tells of its choices alone, [`Reply::share`] is what it came to, and [`assemble`]
+    /// tells of the whole.
+    pub choice: Option<AskedFor>,
     /// Whether the upstream wraps its documents in Code Assist's envelope.
     pub wrapped: bool,
 }
@@ -67,42 +74,33 @@ pub enum Shape {
     Object,
 }
 
-/// What an answer is worth, once the upstream has ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It is whole.
-    Whole,
-    /// It is whole and holds nothing.
-    Empty,
-    /// It never said that it was finished.
-    Unfinished,
-    /// There was no candidate in it.
-    NoCandidate,
-    /// The model failed to produce a valid answer.
-    Malformed {
-        /// Google's name for how.
-        reason: String,
-        /// Google's words on it.
-        message: Option<String>,
-    },
+/// What one of several calls is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AskedFor {
+    /// Every choice, of which Google may give fewer.
+    All,
+    /// The choice of this index.
+    One(u32),
 }
 
 /// Why the prompt was refused, as far as Google says.
 #[derive(Debug)]
-struct Block {
-    reason: Option<String>,
-    message: Option<String>,
+pub(super) struct Block {
+    pub(super) reason: Option<String>,
+    pub(super) message: Option<String>,
 }
 
 /// An answer in the making.
 #[derive(Debug)]
 pub struct Reply {
-    settings: Settings,
+    pub(super) settings: Settings,
     /// What every chunk begins with.
-    prefix: Vec<u8>,
-    choices: Choices,
+    pub(super) prefix: Vec<u8>,
+    pub(super) choices: Choices,
     usage: UsageTally,
-    blocked: Option<Block>,
+    pub(super) blocked: Option<Block>,
+    /// What an event told that is no answer.
+    broken: Option<NotAnAnswer>,
     /// Calls of all choices, for ids that are unique.
     calls: usize,
     seen_ids: BTreeSet<String>,
@@ -119,6 +117,7 @@ impl Reply {
             choices: Choices::default(),
             usage: UsageTally::default(),
             blocked: None,
+            broken: None,
             calls: 0,
             seen_ids: BTreeSet::new(),
         }
@@ -138,9 +137,7 @@ impl Reply {
         if document.trim_start().starts_with('[') {
             return self.array(document, out);
         }
-        let response = Response::parse(document, self.settings.wrapped)?;
-        response.events(|event| self.event(event, out));
-        Ok(())
+        self.response(document, out)
     }
 
     /// Without `alt=sse` Google streams an array, and its OpenAI endpoint tells errors in
@@ -152,21 +149,24 @@ impl Reply {
             return Err(NotAnAnswer::Unreadable("it is an empty array".to_owned()));
         }
         for document in documents {
-            let response = Response::parse(document.get(), self.settings.wrapped)?;
-            response.events(|event| self.event(event, out));
+            self.response(document.get(), out)?;
         }
         Ok(())
     }
 
+    fn response(&mut self, document: &str, out: &mut Vec<u8>) -> Result<(), NotAnAnswer> {
+        let response = Response::parse(document, self.settings.wrapped)?;
+        response.events(|event| self.event(event, out));
+        self.broken.take().map_or(Ok(()), Err)
+    }
+
     fn event(&mut self, event: Event<'_>, out: &mut Vec<u8>) {
         match event {
-            Event::Candidate { index } => {
-                self.choice(index);
-            }
+            Event::Candidate { index } => self.choice(index).said.chunk(),
             Event::Logprobs { index, logprobs } => {
                 self.choice(index).logprobs.add(&logprobs);
             }
-            Event::Part { index } => self.choice(index).said.part(),
+            Event::Part { index, kind } => self.choice(index).said.part(kind),
             Event::Text {
                 index,
                 text,
@@ -174,8 +174,7 @@ impl Reply {
             } => {
                 self.signed(index, signature);
                 if !text.is_empty() {
-                    let text = mend_surrogates(text.escaped());
-                    self.delta(index, &Delta::Text(&text), out);
+                    self.text(index, &mend_surrogates(text.escaped()), out);
                 }
             }
             Event::Thought {
@@ -261,6 +260,30 @@ impl Reply {
         }
     }
 
+    /// The model's text. How it begins is held back as long as it may be no model's.
+    fn text(&mut self, index: u32, text: &str, out: &mut Vec<u8>) {
+        let wrapped = self.settings.wrapped;
+        let choice = self.choice(index);
+        if !wrapped || !choice.has_told_nothing() {
+            return self.delta(index, &Delta::Text(text), out);
+        }
+        choice.held.push_str(text);
+        let held = &choice.held;
+        if held.starts_with(UNSUPPORTED_CLIENT) {
+            let said = json::unescaped(held).into_owned();
+            self.broken = Some(NotAnAnswer::ClientUnsupported(said));
+        } else if !UNSUPPORTED_CLIENT.starts_with(held.as_str()) {
+            self.tell_held(index, out);
+        }
+    }
+
+    pub(super) fn tell_held(&mut self, index: u32, out: &mut Vec<u8>) {
+        let held = std::mem::take(&mut self.choice(index).held);
+        if !held.is_empty() {
+            self.delta(index, &Delta::Text(&held), out);
+        }
+    }
+
     /// Keeps a signature that rides on something else than a call; the last is told.
     fn signed(&mut self, index: u32, signature: Option<JsonStr<'_>>) {
         if let Some(signature) = signature {
@@ -269,7 +292,7 @@ impl Reply {
     }
 
     fn choice(&mut self, index: u32) -> &mut Choice {
-        self.choices.at(self.settings.choice.unwrap_or(index))
+        self.choices.at(self.settings.index(index))
     }
 
     fn call(
@@ -279,16 +302,49 @@ impl Reply {
         signature: Option<JsonStr<'_>>,
         out: &mut Vec<u8>,
     ) {
-        let Some(name) = call.name else { return };
-        let first_only = self.settings.first_call_only;
-        if first_only && self.choice(index).calls > 0 {
+        let choice = self.choice(index);
+        let before = choice.calling.take();
+        if before.is_none()
+            && call.is_whole()
+            && let Some(name) = call.name
+        {
+            let args = call.args.map_or("{}", RawValue::get);
+            let (id, signature) = (call.id.map(JsonStr::text), signature.map(JsonStr::text));
+            let call = (id.map(Cow::into_owned), &*name.text(), args);
+            return self.whole_call(index, call, signature, out);
+        }
+        let calling = match PartialCall::of(before, call, signature) {
+            Ok(calling) if call.will_continue == Some(true) => {
+                choice.calling = Some(calling);
+                return;
+            }
+            calling => calling.and_then(|calling| Ok((calling.arguments.whole()?, calling))),
+        };
+        match calling {
+            Ok((args, calling)) => {
+                let signature = calling.signature.map(Cow::Owned);
+                self.whole_call(index, (calling.id, &calling.name, &args), signature, out);
+            }
+            Err(Unfit) => self.broken = Some(NotAnAnswer::broken_call()),
+        }
+    }
+
+    fn whole_call(
+        &mut self,
+        index: u32,
+        (id, name, args): (Option<String>, &str, &str),
+        signature: Option<Cow<'_, str>>,
+        out: &mut Vec<u8>,
+    ) {
+        if self.settings.first_call_only && self.choice(index).calls > 0 {
             return;
         }
-        if self.settings.legacy_functions {
-            self.signed(index, signature);
+        if self.settings.legacy_functions
+            && let Some(signature) = &signature
+        {
+            self.choice(index).signature = Some(signature.clone().into_owned());
         }
-        let signature = signature.map(JsonStr::text);
-        let id = self.call_id(call.id);
+        let id = self.call_id(id);
         let id = signature
             .as_deref()
             .and_then(|signature| {
@@ -296,11 +352,10 @@ impl Reply {
             })
             .unwrap_or(id);
         let names = self.settings.names.clone();
-        let name = name.text();
-        let args = names.arguments(call.args.map_or("{}", |args| args.get()));
+        let args = names.arguments(args);
         let call = ToolCall {
             id: &id,
-            name: names.client(&name),
+            name: names.client(name),
             args: &args,
             signature: signature.as_deref(),
         };
@@ -313,15 +368,14 @@ impl Reply {
     }
 
     /// Google's id where it gives one that is new, else one of our own.
-    fn call_id(&mut self, given: Option<JsonStr<'_>>) -> String {
-        let given = given.map(|id| id.text().into_owned());
+    fn call_id(&mut self, given: Option<String>) -> String {
         let id = given
             .filter(|id| signature::can_carry(id) && !self.seen_ids.contains(id))
             .unwrap_or_else(|| {
                 let root = self.settings.id.trim_start_matches("chatcmpl-");
                 match self.settings.choice {
-                    Some(choice) => format!("call_{root}_{choice}_{}", self.calls),
-                    None => format!("call_{root}_{}", self.calls),
+                    Some(AskedFor::One(choice)) => format!("call_{root}_{choice}_{}", self.calls),
+                    Some(AskedFor::All) | None => format!("call_{root}_{}", self.calls),
                 }
             });
         self.calls += 1;
@@ -362,7 +416,8 @@ impl Reply {
     }
 
     fn delta(&mut self, index: u32, delta: &Delta<'_>, out: &mut Vec<u8>) {
-        let index = self.settings.choice.unwrap_or(index);
+        self.tell_held(index, out);
+        let index = self.settings.index(index);
         let choice = self.choices.at(index);
         if self.settings.shape == Shape::Object {
             return choice.fold(delta);
@@ -379,129 +434,5 @@ impl Reply {
             |out| logprobs.write(out),
             None,
         );
-    }
-
-    /// What the answer is worth, now that the upstream has ended. `framed`: its bytes say by
-    /// themselves that they are all (a unary JSON document).
-    #[must_use]
-    pub fn verdict(&self, framed: bool) -> Verdict {
-        if self.choices.all.is_empty() {
-            return match self.blocked {
-                Some(_) => Verdict::Whole,
-                None => Verdict::NoCandidate,
-            };
-        }
-        for choice in &self.choices.all {
-            match &choice.finish {
-                Some(reason) if reason.finish == Finish::Broken && choice.calls == 0 => {
-                    return Verdict::Malformed {
-                        reason: reason.native.clone().into_owned(),
-                        message: choice.finish_message.clone(),
-                    };
-                }
-                Some(_) => {}
-                // Whoever looks at the prompt may be slower than the model.
-                None if self.blocked.is_some() => {}
-                // A whole answer is whole by its framing, unless there is nothing in it.
-                None if framed && !choice.is_empty() => {}
-                None => return Verdict::Unfinished,
-            }
-        }
-        let nothing = self.choices.all.iter().all(|choice| {
-            choice.is_empty()
-                && choice.finish.as_ref().map(|reason| reason.finish) == Some(Finish::Stop)
-        });
-        if nothing {
-            Verdict::Empty
-        } else {
-            Verdict::Whole
-        }
-    }
-
-    /// Appends the end of a whole answer.
-    pub fn finish(&mut self, out: &mut Vec<u8>) {
-        self.end_blocked();
-        let around = self.settings.choice.is_none();
-        match self.settings.shape {
-            Shape::Object => {
-                if around {
-                    out.extend_from_slice(&self.prefix);
-                }
-                self.write_choices(out);
-            }
-            Shape::Stream { .. } => self.end_choices(out),
-        }
-        if around {
-            self.settings.finish(&self.prefix, self.usage(), out);
-        }
-    }
-
-    /// A choice that stopped because the prompt was refused ended for that reason.
-    fn end_blocked(&mut self) {
-        let Some(block) = &self.blocked else { return };
-        let reason = block.reason.as_deref().unwrap_or(UNSPECIFIED_BLOCK);
-        let unfinished = |choice: &&mut Choice| choice.finish.is_none();
-        for choice in self.choices.all.iter_mut().filter(unfinished) {
-            choice.finish = Some(FinishReason {
-                finish: Finish::Filtered,
-                native: reason.to_owned().into(),
-            });
-            choice.finish_message.clone_from(&block.message);
-        }
-    }
-
-    fn refusal(&self) -> Option<String> {
-        let block = self
-            .blocked
-            .as_ref()
-            .filter(|_| self.choices.all.is_empty())?;
-        Some(match block.message.as_ref().or(block.reason.as_ref()) {
-            None => "The prompt was blocked by Gemini.".to_owned(),
-            Some(why) => format!("The prompt was blocked by Gemini: {why}"),
-        })
-    }
-
-    fn end_choices(&mut self, out: &mut Vec<u8>) {
-        let frame = self.settings.frame();
-        if let Some(refusal) = self.refusal() {
-            let index = self.settings.choice.unwrap_or(0);
-            let chunk = self.settings.chunk(&self.prefix, index);
-            Choice::default().begin(&chunk, false, out);
-            let told = |out: &mut Vec<u8>| write_string(Members::new(out).key("refusal"), &refusal);
-            chunk.write(out, told, null, None);
-            chunk.write(out, |_| {}, null, Some(&Ending::BLOCKED));
-        }
-        for choice in &mut self.choices.all {
-            let chunk = self.settings.chunk(&self.prefix, choice.index);
-            choice.begin(&chunk, choice.is_empty(), out);
-            let mut logprobs = std::mem::take(&mut choice.logprobs);
-            chunk.write(
-                out,
-                |out| choice.tell_end(frame, out),
-                |out| logprobs.write(out),
-                Some(&choice.ending()),
-            );
-        }
-    }
-
-    fn write_choices(&mut self, out: &mut Vec<u8>) {
-        if let Some(refusal) = self.refusal() {
-            let index = self.settings.choice.unwrap_or(0);
-            out.extend_from_slice(format!("{{\"index\":{index},\"message\":{{").as_bytes());
-            let mut members = Members::new(out);
-            write_string(members.key("role"), "assistant");
-            null(members.key("content"));
-            write_string(members.key("refusal"), &refusal);
-            out.extend_from_slice(b"},\"logprobs\":null,\"finish_reason\":");
-            Ending::BLOCKED.write(out);
-            out.push(b'}');
-        }
-        let frame = self.settings.frame();
-        for (at, choice) in self.choices.all.iter_mut().enumerate() {
-            if at > 0 {
-                out.push(b',');
-            }
-            choice.write(frame, out);
-        }
     }
 }

@@ -38,9 +38,9 @@ pub struct Segment<'a> {
 #[serde(rename_all = "camelCase", default)]
 struct GroundingMetadata<'a> {
     #[serde(borrow)]
-    grounding_chunks: Option<Vec<GroundingChunk<'a>>>,
+    grounding_chunks: Option<Vec<Option<GroundingChunk<'a>>>>,
     #[serde(borrow)]
-    grounding_supports: Option<Vec<GroundingSupport<'a>>>,
+    grounding_supports: Option<Vec<Option<GroundingSupport<'a>>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -119,6 +119,7 @@ pub fn grounded<'a>(metadata: &'a RawValue, mut each: impl FnMut(Citation<'a>)) 
         .unwrap_or_default()
         .iter()
         .map(|chunk| {
+            let chunk = chunk.as_ref()?;
             chunk
                 .web
                 .or(chunk.maps)
@@ -127,7 +128,7 @@ pub fn grounded<'a>(metadata: &'a RawValue, mut each: impl FnMut(Citation<'a>)) 
         })
         .collect();
     let supports = metadata.grounding_supports.unwrap_or_default();
-    for support in &supports {
+    for support in supports.iter().flatten() {
         let Some(segment) = &support.segment else {
             continue;
         };

@@ -11,16 +11,16 @@ use crate::json::JsonStr;
 #[serde(rename_all = "camelCase", default)]
 pub struct Logprobs<'a> {
     #[serde(borrow)]
-    chosen_candidates: Option<Vec<Token<'a>>>,
+    chosen_candidates: Option<Vec<Option<Token<'a>>>>,
     #[serde(borrow)]
-    top_candidates: Option<Vec<TopCandidates<'a>>>,
+    top_candidates: Option<Vec<Option<TopCandidates<'a>>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct TopCandidates<'a> {
     #[serde(borrow)]
-    candidates: Option<Vec<Token<'a>>>,
+    candidates: Option<Vec<Option<Token<'a>>>>,
 }
 
 /// A token that was chosen, or that might have been.
@@ -38,12 +38,14 @@ pub struct Token<'a> {
 impl<'a> Logprobs<'a> {
     /// The chosen tokens in their order, each with those that might have been in its place,
     /// of which there may be none.
-    pub fn tokens(&self) -> impl Iterator<Item = (&Token<'a>, &[Token<'a>])> {
+    pub fn tokens(&self) -> impl Iterator<Item = (Token<'a>, impl Iterator<Item = Token<'a>>)> {
         let tops = self.top_candidates.as_deref().unwrap_or_default();
-        let chosen = self.chosen_candidates.as_deref().unwrap_or_default();
-        chosen.iter().enumerate().map(|(at, token)| {
-            let top = tops.get(at).and_then(|top| top.candidates.as_deref());
-            (token, top.unwrap_or_default())
+        let chosen = self.chosen_candidates.iter().flatten();
+        chosen.enumerate().map(|(at, token)| {
+            let top = tops.get(at).and_then(Option::as_ref);
+            let top = top.and_then(|top| top.candidates.as_ref());
+            let all = top.into_iter().flatten().flatten().copied();
+            (token.unwrap_or_default(), all)
         })
     }
 }

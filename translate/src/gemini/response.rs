@@ -4,150 +4,19 @@
 //! passed over, and a document that is none of Google's is an error, never an
 //! empty answer.
 
-use std::borrow::Cow;
-
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
+    event::{Event, Metadata, PartKind},
     finish::FinishReason,
-    grounding::{self, Citation},
-    logprobs::Logprobs,
+    grounding,
     usage::UsageMetadata,
 };
 use crate::json::{self, JsonStr};
 
-/// Something that an answer tells.
-#[derive(Debug)]
-pub enum Event<'a> {
-    /// A candidate is there, whatever it holds.
-    Candidate {
-        /// Its index.
-        index: u32,
-    },
-    /// How likely the tokens of what comes next were.
-    Logprobs {
-        /// Of which candidate.
-        index: u32,
-        /// The tokens.
-        logprobs: Logprobs<'a>,
-    },
-    /// A part begins, of whatever kind.
-    Part {
-        /// Of which candidate.
-        index: u32,
-    },
-    /// A piece of the answer's text.
-    Text {
-        /// Of which candidate.
-        index: u32,
-        /// The text, maybe empty.
-        text: JsonStr<'a>,
-        /// The thought signature that rides on it.
-        signature: Option<JsonStr<'a>>,
-    },
-    /// A piece of a thought summary.
-    Thought {
-        /// Of which candidate.
-        index: u32,
-        /// The text, maybe empty.
-        text: JsonStr<'a>,
-        /// The signature of the thought, with which Claude has it back.
-        signature: Option<JsonStr<'a>>,
-    },
-    /// A whole function call.
-    Call {
-        /// Of which candidate.
-        index: u32,
-        /// The call.
-        call: FunctionCall<'a>,
-        /// The thought signature that rides on it.
-        signature: Option<JsonStr<'a>>,
-    },
-    /// Media in base64.
-    Media {
-        /// Of which candidate.
-        index: u32,
-        /// Its MIME type.
-        mime: JsonStr<'a>,
-        /// Its bytes in base64.
-        data: JsonStr<'a>,
-        /// The thought signature that rides on it.
-        signature: Option<JsonStr<'a>>,
-    },
-    /// Media at an address.
-    File {
-        /// Of which candidate.
-        index: u32,
-        /// Where it is.
-        uri: JsonStr<'a>,
-        /// The thought signature that rides on it.
-        signature: Option<JsonStr<'a>>,
-    },
-    /// Code that the model ran at Google.
-    Code {
-        /// Of which candidate.
-        index: u32,
-        /// `PYTHON`, mostly.
-        language: Option<JsonStr<'a>>,
-        /// The program.
-        code: JsonStr<'a>,
-        /// The thought signature that rides on it.
-        signature: Option<JsonStr<'a>>,
-    },
-    /// What that code printed.
-    CodeOutput {
-        /// Of which candidate.
-        index: u32,
-        /// The text.
-        output: JsonStr<'a>,
-        /// The thought signature that rides on it.
-        signature: Option<JsonStr<'a>>,
-    },
-    /// A source that the answer rests on.
-    Cited {
-        /// Of which candidate.
-        index: u32,
-        /// The source.
-        citation: Citation<'a>,
-    },
-    /// Metadata of the answer's sources, as Google tells it.
-    Metadata {
-        /// Of which candidate.
-        index: u32,
-        /// What it is about.
-        about: Metadata,
-        /// An object with something in it.
-        raw: &'a RawValue,
-    },
-    /// A candidate ended. May come more than once; the last counts.
-    Finish {
-        /// Which candidate.
-        index: u32,
-        /// Why.
-        reason: FinishReason,
-        /// Google's words on it.
-        message: Option<JsonStr<'a>>,
-    },
-    /// Token counts so far.
-    Usage(&'a UsageMetadata),
-    /// The prompt was refused.
-    Blocked {
-        /// Google's reason.
-        reason: Option<Cow<'a, str>>,
-        /// Google's words, on Vertex.
-        message: Option<Cow<'a, str>>,
-    },
-}
-
-/// What metadata is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Metadata {
-    /// `groundingMetadata`: searches and their results.
-    Grounding,
-    /// `urlContextMetadata`: the pages that the model has read.
-    UrlContext,
-}
+/// The most choices that OpenAI has; Google gives eight.
+const MAX_CANDIDATES: u32 = 128;
 
 /// A `functionCall` part.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -162,16 +31,33 @@ pub struct FunctionCall<'a> {
     /// The arguments, an object. Absent: none.
     #[serde(borrow, default)]
     pub args: Option<&'a RawValue>,
-    /// The arguments come in pieces, which is only done when it was asked for.
+    /// More of it is to come.
     #[serde(default)]
-    will_continue: Option<bool>,
+    pub will_continue: Option<bool>,
+    /// Pieces of the arguments.
+    #[serde(borrow, default)]
+    pub partial_args: Option<&'a RawValue>,
 }
 
-impl FunctionCall<'_> {
-    fn is_whole(&self) -> bool {
-        self.name.is_some_and(|name| !name.is_empty())
-            && self.args.is_none_or(|args| args.get().starts_with('{'))
-            && self.will_continue != Some(true)
+impl<'a> FunctionCall<'a> {
+    /// The function's name, where it is told.
+    #[must_use]
+    pub fn named(&self) -> Option<JsonStr<'a>> {
+        self.name.filter(|name| !name.is_empty())
+    }
+
+    /// Whether it is all of a call.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.named().is_some() && self.will_continue != Some(true) && self.partial_args.is_none()
+    }
+
+    /// Whether its arguments are no object, or an object where there ought to be pieces.
+    fn is_broken(&self) -> bool {
+        self.args.is_some_and(|args| {
+            !args.get().starts_with('{')
+                || !self.is_whole() && !json::object(args).is_ok_and(|args| args.is_empty())
+        })
     }
 }
 
@@ -181,9 +67,22 @@ pub enum NotAnAnswer {
     /// Google's error object, as it came: `{"error": …}`'s inner object.
     #[error("the upstream told an error instead of an answer")]
     Error(String),
+    /// Code Assist's refusal of the gateway's version, which it tells as if the model had
+    /// said it.
+    #[error("the upstream does not serve this client's version")]
+    ClientUnsupported(String),
     /// Not JSON, or JSON of another shape.
     #[error("the upstream sent something that is no answer: {0}")]
     Unreadable(String),
+}
+
+impl NotAnAnswer {
+    /// A client would act on what is there of it.
+    pub(crate) fn broken_call() -> Self {
+        Self::Unreadable(
+            "it has a function call without a name or without whole arguments".to_owned(),
+        )
+    }
 }
 
 /// One document of an answer.
@@ -194,7 +93,7 @@ pub struct Response<'a>(Wire<'a>);
 #[serde(rename_all = "camelCase", default)]
 struct Wire<'a> {
     #[serde(borrow)]
-    candidates: Option<Vec<Candidate<'a>>>,
+    candidates: Option<Vec<Option<Candidate<'a>>>>,
     #[serde(borrow)]
     prompt_feedback: Option<PromptFeedback<'a>>,
     usage_metadata: Option<UsageMetadata>,
@@ -234,7 +133,7 @@ struct Candidate<'a> {
 #[serde(default)]
 struct Content<'a> {
     #[serde(borrow)]
-    parts: Option<Vec<Part<'a>>>,
+    parts: Option<Vec<Option<Part<'a>>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -286,7 +185,21 @@ struct ExecutableCode<'a> {
 #[serde(default)]
 struct CodeExecutionResult<'a> {
     #[serde(borrow)]
+    outcome: Option<&'a RawValue>,
+    #[serde(borrow)]
     output: Option<JsonStr<'a>>,
+}
+
+impl<'a> CodeExecutionResult<'a> {
+    /// What it printed; where it failed without a word, how.
+    fn told(&self) -> Option<JsonStr<'a>> {
+        let printed = self.output.filter(|output| !output.is_empty());
+        let failed = || {
+            let outcome = json::string(self.outcome?).ok()?;
+            (outcome.escaped() != "OUTCOME_OK").then_some(outcome)
+        };
+        printed.or_else(failed).or(self.output)
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -328,22 +241,33 @@ impl<'a> Response<'a> {
         if let Some(error) = wire.error {
             return Err(NotAnAnswer::Error(error.get().to_owned()));
         }
-        let candidates = wire.candidates.iter().flatten();
-        let mut parts = candidates
-            .flat_map(|candidate| &candidate.content)
-            .flat_map(|content| content.parts.iter().flatten());
-        if parts.any(|part| part.function_call.is_some_and(|call| !call.is_whole())) {
+        let this = Self(wire);
+        if this
+            .candidates()
+            .any(|candidate| candidate.index() >= MAX_CANDIDATES)
+        {
             return Err(NotAnAnswer::Unreadable(
-                "it has a function call without a name or without whole arguments".to_owned(),
+                "it has more candidates than anybody asks for".to_owned(),
             ));
         }
-        Ok(Self(wire))
+        let broken = |part: &Part<'_>| part.function_call.is_some_and(|call| call.is_broken());
+        if this
+            .candidates()
+            .any(|candidate| candidate.parts().any(broken))
+        {
+            return Err(NotAnAnswer::broken_call());
+        }
+        Ok(this)
+    }
+
+    fn candidates(&self) -> impl Iterator<Item = &Candidate<'a>> {
+        self.0.candidates.iter().flatten().flatten()
     }
 
     /// Hands out its events in order.
     pub fn events(&self, mut each: impl FnMut(Event<'_>)) {
         let wire = &self.0;
-        for candidate in wire.candidates.iter().flatten() {
+        for candidate in self.candidates() {
             candidate.events(&mut each);
         }
         if let Some(usage) = &wire.usage_metadata {
@@ -373,9 +297,18 @@ fn finish_reason(raw: &RawValue) -> Option<FinishReason> {
     }
 }
 
-impl Candidate<'_> {
+impl<'a> Candidate<'a> {
+    fn index(&self) -> u32 {
+        self.index.unwrap_or(0)
+    }
+
+    fn parts(&self) -> impl Iterator<Item = &Part<'a>> {
+        let parts = self.content.iter().flat_map(|content| &content.parts);
+        parts.flatten().flatten()
+    }
+
     fn events(&self, each: &mut impl FnMut(Event<'_>)) {
-        let index = self.index.unwrap_or(0);
+        let index = self.index();
         each(Event::Candidate { index });
         // Before the text that they belong to, which they are told with.
         if let Some(raw) = self.logprobs_result
@@ -383,9 +316,9 @@ impl Candidate<'_> {
         {
             each(Event::Logprobs { index, logprobs });
         }
-        let parts = self.content.iter().flat_map(|content| &content.parts);
-        for part in parts.flatten() {
-            each(Event::Part { index });
+        for part in self.parts() {
+            let kind = part.kind();
+            each(Event::Part { index, kind });
             part.events(index, each);
         }
         for (about, raw) in [
@@ -415,11 +348,28 @@ impl Candidate<'_> {
 }
 
 impl Part<'_> {
+    fn kind(&self) -> PartKind {
+        if self.thought == Some(true) {
+            PartKind::Thought
+        } else if self.text.is_some() {
+            PartKind::Text
+        } else {
+            PartKind::Other
+        }
+    }
+
     fn events(&self, index: u32, each: &mut impl FnMut(Event<'_>)) {
         let signature = self
             .thought_signature
             .filter(|signature| !signature.is_empty());
         if let Some(call) = self.function_call {
+            // One part is one thing, but what else is there is not lost.
+            let beside = Self {
+                text: self.text,
+                thought: self.thought,
+                ..Self::default()
+            };
+            beside.events(index, each);
             each(Event::Call {
                 index,
                 call,
@@ -456,7 +406,7 @@ impl Part<'_> {
                 signature,
             });
         } else if let Some(result) = &self.code_execution_result
-            && let Some(output) = result.output
+            && let Some(output) = result.told()
         {
             each(Event::CodeOutput {
                 index,
@@ -517,7 +467,7 @@ mod tests {
                 vec!["Candidat", "finish STOP"],
             ),
             (
-                r#"{"candidates":[{"content":{"parts":[{}, {"novelty":{"a":1}}, {"text":"a"}]},"finishReason":1}]}"#,
+                r#"{"candidates":[null,{"content":{"parts":[{}, null, {"novelty":{"a":1}}, {"text":"a"}]},"finishReason":1}]}"#,
                 vec!["Candidat", "text a", "finish STOP"],
             ),
             (

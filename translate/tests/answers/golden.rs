@@ -42,6 +42,7 @@ fn settings_of(case: &Path, shape: Shape) -> Settings {
     for (key, value) in wanted.as_object().into_iter().flatten() {
         match key.as_str() {
             "wrapped" => settings.wrapped = value.as_bool().unwrap(),
+            "legacy_functions" => settings.legacy_functions = value.as_bool().unwrap(),
             "first_call_only" => settings.first_call_only = value.as_bool().unwrap(),
             "signature_id_limit" => {
                 settings.signature_id_limit = value.as_u64().unwrap() as usize;

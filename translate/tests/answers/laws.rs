@@ -8,7 +8,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use translate::{
-    chat::reply::{Settings, Shape},
+    chat::reply::{AskedFor, Reply, Settings, Shape, assemble},
     sse::Framing,
 };
 
@@ -98,6 +98,19 @@ fn documents() -> impl Strategy<Value = Vec<Value>> {
         })
 }
 
+/// How the answers of streams are made.
+fn made() -> impl Strategy<Value = Settings> {
+    (any::<bool>(), any::<bool>(), any::<bool>(), 0usize..60).prop_map(
+        |(first_call_only, legacy_functions, wrapped, signature_id_limit)| Settings {
+            first_call_only: first_call_only || legacy_functions,
+            legacy_functions,
+            wrapped,
+            signature_id_limit,
+            ..settings(STREAM)
+        },
+    )
+}
+
 fn wire(documents: &[Value], newline: &str) -> Vec<u8> {
     documents
         .iter()
@@ -128,12 +141,31 @@ fn parts_of<'d>(documents: &'d [Value], index: &Value) -> Vec<&'d Value> {
         .collect()
 }
 
+/// A stream has told what it holds no longer, so what is held stays small.
+#[test]
+fn a_stream_does_not_grow_with_its_text() {
+    let held = |times: usize| {
+        let mut reply = Reply::new(settings(STREAM));
+        let mut told = Vec::new();
+        for thought in [true, false] {
+            for _ in 0..times {
+                let part =
+                    json!({"thought": thought, "text": "The quick brown fox, \n \"so to say\". "});
+                let chunk = json!({"candidates": [{"content": {"parts": [part]}}]});
+                reply.document(&chunk.to_string(), &mut told).unwrap();
+            }
+        }
+        format!("{reply:?}").len()
+    };
+    assert!(held(10_000) < held(1) + 100, "{} bytes", held(10_000));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
 
     #[test]
-    fn any_split_tells_the_same(documents in documents(), splits in proptest::collection::vec(0usize..4000, 0..12), crlf: bool) {
-        let bytes = wire(&documents, if crlf { "\r\n" } else { "\n" });
+    fn any_split_tells_the_same(documents in documents(), splits in proptest::collection::vec(0usize..4000, 0..12), ends in proptest::sample::select(vec!["\n", "\r\n", "\r"])) {
+        let bytes = wire(&documents, ends);
         let mut splits = splits;
         splits.sort_unstable();
         let at_once = streamed(&bytes, &[]);
@@ -144,9 +176,30 @@ proptest! {
     }
 
     #[test]
-    fn folding_the_stream_gives_the_whole_answer(documents in documents()) {
-        let (chunks, _) = streamed(&wire(&documents, "\r\n"), &[]).chunks();
-        prop_assert_eq!(folded(&chunks), whole(&documents));
+    fn folding_the_stream_gives_the_whole_answer(documents in documents(), made in made()) {
+        let wrapped: Vec<Value> = documents.iter().map(|document| json!({"response": document})).collect();
+        let bytes = wire(if made.wrapped { &wrapped } else { &documents }, "\r\n");
+        let (chunks, _) = play(&bytes, &[], Framing::Sse, made.clone()).chunks();
+        let object = play(&bytes, &[], Framing::Sse, Settings { shape: Shape::Object, ..made }).object();
+        prop_assert_eq!(folded(&chunks), object);
+    }
+
+    #[test]
+    fn one_call_of_several_comes_to_the_same(documents in documents(), object: bool) {
+        let shape = if object { Shape::Object } else { STREAM };
+        let settings = Settings { choice: Some(AskedFor::All), ..settings(shape) };
+        let mut reply = Reply::new(settings.clone());
+        let mut told = Vec::new();
+        for document in &documents {
+            reply.document(&document.to_string(), &mut told).unwrap();
+        }
+        reply.finish(&mut told);
+        let share = reply.share();
+        prop_assert_eq!(share.missing(3).collect::<Vec<_>>(), vec![2]);
+        told.extend(assemble(&settings, vec![share]));
+        let alone = Settings { choice: None, ..settings };
+        let alone = play(&wire(&documents, "\n"), &[], Framing::Sse, alone).told;
+        prop_assert_eq!(String::from_utf8(told).unwrap(), alone);
     }
 
     #[test]
@@ -229,6 +282,64 @@ proptest! {
         prop_assert!(told.starts_with(cited.chars().next().unwrap()) && told.ends_with(cited.chars().last().unwrap()));
         if pieces.iter().all(|(_, code)| code.is_none()) {
             prop_assert_eq!(told, cited);
+        }
+    }
+
+    #[test]
+    fn places_are_those_of_the_text_itself(
+        pieces in proptest::collection::vec(("[a-z]{1,40}|[é😀天a]{0,9}|\\PC{1,20}", proptest::option::of("[a-z😀`]{0,9}")), 1..6),
+        places in proptest::collection::vec((proptest::option::of(0usize..120), proptest::option::of(0usize..160)), 1..5),
+        cuts in proptest::collection::vec(any::<bool>(), 6),
+    ) {
+        // Aside from the text, what is told of each piece of code.
+        let fenced = |code: &str| {
+            let object = whole(&[json!({"candidates": [{"content": {"parts": [{"executableCode": {"code": code}}]}, "finishReason": "STOP"}]})]);
+            object["choices"][0]["message"]["content"].as_str().unwrap().chars().count()
+        };
+        let mut documents = vec![json!({"candidates": [{"content": {"parts": []}}]})];
+        // For each byte of the text: which character of what is told it is of.
+        let (mut told, mut owners) = (0, Vec::new());
+        for ((text, code), cut) in pieces.iter().zip(&cuts) {
+            for c in text.chars() {
+                owners.extend(std::iter::repeat_n(told, c.len_utf8()));
+                told += 1;
+            }
+            told += code.as_ref().map_or(0, |code| fenced(code));
+            let code = code.as_ref().map(|code| json!({"executableCode": {"code": code}}));
+            if *cut {
+                documents.push(json!({"candidates": [{"content": {"parts": []}}]}));
+            }
+            let parts = documents.last_mut().unwrap()["candidates"][0]["content"]["parts"].as_array_mut().unwrap();
+            parts.extend([Some(json!({"text": text})), code].into_iter().flatten());
+        }
+        let supports: Vec<Value> = places.iter().map(|(start, end)| {
+            let mut segment = json!({});
+            for (key, place) in [("startIndex", start), ("endIndex", end)] {
+                if let Some(place) = place {
+                    segment[key] = (*place).into();
+                }
+            }
+            json!({"segment": segment, "groundingChunkIndices": [0]})
+        }).collect();
+        documents.push(json!({"candidates": [{"finishReason": "STOP", "groundingMetadata": {
+            "groundingChunks": [{"web": {"uri": "https://a"}}], "groundingSupports": supports}}]}));
+        // A byte inside of a character stands for its beginning, one beyond the end for the end.
+        let floor = |byte: Option<usize>| {
+            let text = pieces.iter().map(|(text, _)| text.as_str()).collect::<String>();
+            text.floor_char_boundary(byte.unwrap_or(0))
+        };
+        let mut seen = BTreeSet::new();
+        let expected: Vec<Value> = places.iter().filter(|place| seen.insert((place.0.unwrap_or(0), place.1.unwrap_or(0)))).filter_map(|(start, end)| {
+            let (start, end) = (floor(*start), floor(*end));
+            (start < end).then(|| json!([owners[start], owners[end - 1] + 1]))
+        }).collect();
+        let object = whole(&documents);
+        let (chunks, _) = streamed(&wire(&documents, "\n"), &[]).chunks();
+        let end = &chunks.iter().rev().find(|chunk| chunk["choices"][0]["finish_reason"].is_string()).unwrap()["choices"][0]["delta"];
+        for message in [&object["choices"][0]["message"], end] {
+            let told: Vec<Value> = message["annotations"].as_array().into_iter().flatten()
+                .map(|annotation| json!([annotation["url_citation"]["start_index"], annotation["url_citation"]["end_index"]])).collect();
+            prop_assert_eq!(&told, &expected);
         }
     }
 

@@ -4,6 +4,7 @@
 
 mod fold;
 mod golden;
+mod hostile;
 mod laws;
 mod played;
 mod seeds;
