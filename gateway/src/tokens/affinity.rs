@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::{
+    ASKING, Tokens, Want,
     held::{Held, Lease, Now, Token},
     queue::Key,
 };
@@ -79,5 +80,45 @@ impl Held {
         let turn_id = own.and(turn).map(|turn| turn.id);
         self.note_use(&token.project);
         Lease { token, turn_id }
+    }
+}
+
+impl Tokens {
+    /// A lease of the conversation's own project. When it was not dealt lately, it is asked
+    /// for by name; if it is not to be had, the conversation moves.
+    pub(super) async fn acquire_preferred(
+        self: &Arc<Self>,
+        conversation: Conversation,
+        key: &Key,
+        want: &Want<'_>,
+    ) -> Option<Lease> {
+        for _ in 0..3 {
+            let preferred = {
+                let mut held = self.held.lock();
+                let now = self.now();
+                let preferred = held.preferred(conversation, key, want.model, want.exclude, now)?;
+                if preferred.is_known {
+                    let lease = held.lease_of(preferred.token, key, now);
+                    let low = held.begin_refill(key);
+                    drop(held);
+                    self.refill(low, key, want.model);
+                    return Some(lease);
+                }
+                preferred
+            };
+            let project = &preferred.token.project;
+            let prefer = Some(Arc::clone(project));
+            let drawn = self.draw_apart(key, want.model, want.exclude, 1, prefer);
+            match tokio::time::timeout(ASKING, drawn).await {
+                Ok(Ok(dealt)) if dealt.contains(project) => {}
+                Ok(Ok(_)) => self.held.lock().forget(project),
+                // Nobody says that it left the rotation.
+                Ok(Err(_)) | Err(_) => {
+                    let mut held = self.held.lock();
+                    return Some(held.lease_of(preferred.token, key, self.now()));
+                }
+            }
+        }
+        None
     }
 }

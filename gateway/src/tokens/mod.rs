@@ -7,6 +7,7 @@
 //! still gets its share.
 
 mod affinity;
+mod ahead;
 mod client;
 mod endpoints;
 mod held;
@@ -26,7 +27,6 @@ use antigravity_proto::v1::{self, Upstream};
 use antigravity_runtime::clock::Clock;
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use tokio_util::sync::CancellationToken;
 
 pub use self::{
     affinity::Conversation,
@@ -74,11 +74,6 @@ const ASKING: Duration = Duration::from_millis(100);
 /// How long a request waits for a token-service that is away when there is no token in
 /// hand: as long as a restart takes.
 const RESTARTING: Duration = Duration::from_secs(2);
-/// Tokens that are asked for without a turn, to have them in hand.
-const TOKENS_AHEAD: u32 = 256;
-/// How often it is looked whether there are any.
-const LOOKING: Duration = Duration::from_secs(10);
-const SOON: Duration = Duration::from_millis(250);
 
 /// The gateway's side of the rotation.
 #[derive(Debug)]
@@ -101,36 +96,6 @@ impl Tokens {
             drawing: Mutex::default(),
             waiting: AtomicUsize::new(0),
             clock,
-        }
-    }
-
-    /// Sees to it that tokens are in hand also without traffic, so that a gateway whose
-    /// token-service goes away can serve its first request, until `ended`. Draws no turns.
-    pub async fn keep_in_hand(&self, every: Option<Duration>, ended: CancellationToken) {
-        let mut asked: Option<Instant> = None;
-        // A pool that was just made has no tokens yet, so the first looks are soon.
-        let mut pause = SOON;
-        loop {
-            let due = every.is_some_and(|every| asked.is_none_or(|at| at.elapsed() >= every));
-            if due || !self.has_usable() {
-                let request = v1::AcquireTokensRequest {
-                    count: Some(0),
-                    tokens: TOKENS_AHEAD,
-                    ..Default::default()
-                };
-                match self.client.acquire(request).await {
-                    Ok(response) => {
-                        asked = Some(Instant::now());
-                        self.held.lock().add(&Key::any(), response, self.now());
-                    }
-                    Err(_) => pause = SOON,
-                }
-            }
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = ended.cancelled() => return,
-            }
-            pause = (pause * 2).min(LOOKING);
         }
     }
 
@@ -190,44 +155,6 @@ impl Tokens {
                 None => self.wait_for_service(&key, want).await,
             },
         }
-    }
-
-    /// A lease of the conversation's own project. When it was not dealt lately, it is asked
-    /// for by name; if it is not to be had, the conversation moves.
-    async fn acquire_preferred(
-        self: &Arc<Self>,
-        conversation: Conversation,
-        key: &Key,
-        want: &Want<'_>,
-    ) -> Option<Lease> {
-        for _ in 0..3 {
-            let preferred = {
-                let mut held = self.held.lock();
-                let now = self.now();
-                let preferred = held.preferred(conversation, key, want.model, want.exclude, now)?;
-                if preferred.is_known {
-                    let lease = held.lease_of(preferred.token, key, now);
-                    let low = held.begin_refill(key);
-                    drop(held);
-                    self.refill(low, key, want.model);
-                    return Some(lease);
-                }
-                preferred
-            };
-            let project = &preferred.token.project;
-            let prefer = Some(Arc::clone(project));
-            let drawn = self.draw_apart(key, want.model, want.exclude, 1, prefer);
-            match tokio::time::timeout(ASKING, drawn).await {
-                Ok(Ok(dealt)) if dealt.contains(project) => {}
-                Ok(Ok(_)) => self.held.lock().forget(project),
-                // Nobody says that it left the rotation.
-                Ok(Err(_)) | Err(_) => {
-                    let mut held = self.held.lock();
-                    return Some(held.lease_of(preferred.token, key, self.now()));
-                }
-            }
-        }
-        None
     }
 
     /// Waits for a turn, as there is nothing in hand to go on with.
@@ -450,87 +377,6 @@ impl Tokens {
     #[must_use]
     pub fn projects_of(&self, upstream: Upstream) -> Vec<Arc<str>> {
         self.held.lock().projects_of(upstream)
-    }
-
-    /// The upstreams that the pool has projects of, asked of the token-service when that
-    /// is not known yet; empty: the pool is.
-    ///
-    /// # Errors
-    /// The token-service does not answer.
-    pub async fn discover(&self) -> Result<Vec<Upstream>, AcquireError> {
-        let known = self.pool_upstreams();
-        if !known.is_empty() {
-            return Ok(known);
-        }
-        let nothing = v1::AcquireTokensRequest {
-            count: Some(0),
-            ..Default::default()
-        };
-        let answer = wait_out_a_restart(async || {
-            self.client
-                .acquire(nothing.clone())
-                .await
-                .map_err(|refusal| match refusal {
-                    Refusal::AllExcluded => AcquireError::AllExcluded,
-                    Refusal::Told(error) => AcquireError::Refused(error),
-                })
-        });
-        match answer.await {
-            Ok(response) => {
-                let mut held = self.held.lock();
-                held.learn_pool(&response);
-                Ok(held.pool_upstreams.clone())
-            }
-            Err(AcquireError::AllExcluded) => Ok(Vec::new()),
-            Err(refused) => Err(refused),
-        }
-    }
-
-    /// A token for a call that is no turn (a model list), asked of the token-service when
-    /// none is in hand; its turn goes back.
-    ///
-    /// # Errors
-    /// As [`Tokens::acquire`].
-    pub async fn token_of(
-        self: &Arc<Self>,
-        upstream: Upstream,
-    ) -> Result<Arc<Token>, AcquireError> {
-        if let Some(token) = self.borrow(upstream) {
-            return Ok(token);
-        }
-        let exclude = HashSet::new();
-        let want = Want {
-            model: "",
-            upstreams: &[upstream],
-            exclude: &exclude,
-            conversation: None,
-        };
-        let lease = self.acquire(&want).await?;
-        let token = Arc::clone(&lease.token);
-        self.held.lock().put_back(lease, self.now());
-        Ok(token)
-    }
-
-    /// A token in hand for one upstream, for calls that are no turn (model lists).
-    #[must_use]
-    pub fn borrow(&self, upstream: Upstream) -> Option<Arc<Token>> {
-        self.held.lock().any_of(upstream, self.clock.now())
-    }
-
-    /// Gives the turns in hand back; called when the gateway ends.
-    pub async fn give_back(&self) {
-        let returned_turns = self.held.lock().drain();
-        if returned_turns.is_empty() {
-            return;
-        }
-        let request = v1::AcquireTokensRequest {
-            count: Some(0),
-            returned_turns,
-            ..Default::default()
-        };
-        if self.client.acquire(request).await.is_err() {
-            tracing::debug!("turns in hand could not be given back");
-        }
     }
 }
 

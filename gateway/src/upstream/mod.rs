@@ -10,6 +10,7 @@ pub mod envelope;
 pub mod google_error;
 mod open;
 pub mod outcome;
+mod react;
 mod refusals;
 pub mod relay;
 pub mod running;

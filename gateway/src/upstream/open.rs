@@ -6,7 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use antigravity_proto::v1::{Outcome, Upstream as Kind};
 use antigravity_runtime::clock::Clock;
 use bytes::Bytes;
 use http::header;
@@ -23,7 +22,8 @@ use super::{
     client::{HttpClient, is_nobodys_fault},
     envelope,
     google_error::{self, GoogleError},
-    outcome::{Failure, Next},
+    outcome::Failure,
+    react::{Course, SHORT_REST},
     refusals::Refusals,
     relay::{Relay, Step},
 };
@@ -32,7 +32,7 @@ use crate::{
     error::Error,
     models::Models,
     outcomes::Outcomes,
-    tokens::{AcquireError, Lease, Token, Tokens, Want},
+    tokens::{AcquireError, Lease, Tokens, Want},
 };
 
 /// A request, ready to be sent as often as it takes.
@@ -69,61 +69,20 @@ pub struct Opened {
 #[derive(Debug)]
 pub struct Upstream {
     client: HttpClient,
-    config: Upstreams,
+    pub(super) config: Upstreams,
     timeouts: Timeouts,
     max_attempts: usize,
-    tokens: Arc<Tokens>,
+    pub(super) tokens: Arc<Tokens>,
     models: Arc<Models>,
     outcomes: Outcomes,
     /// Models whose requests were lately at fault for a 429 without a word, and since when.
-    bare_limits: Mutex<HashMap<String, Instant>>,
-    refusals: Refusals,
-    clock: Clock,
+    pub(super) bare_limits: Mutex<HashMap<String, Instant>>,
+    pub(super) refusals: Refusals,
+    pub(super) clock: Clock,
 }
 
-/// A 429 without a word is the request's fault when so many projects say it.
-const BARE_LIMITS: usize = 3;
-/// For so long after that, one project's word is enough for the same model.
-const BARE_MEMORY: Duration = Duration::from_secs(10);
-/// A stated rest that is shorter than this is waited for when nobody else can serve.
-const SHORT_REST: SignedDuration = SignedDuration::from_secs(3);
-/// How long a project rests on this gateway after a 429 without a word.
-const BARE_REST: SignedDuration = SignedDuration::from_secs(10);
 const BACKOFF: Duration = Duration::from_millis(250);
 const MAX_BACKOFF: Duration = Duration::from_secs(4);
-
-/// What one request has learnt from its attempts.
-struct Course {
-    /// Projects that cannot serve this request.
-    out: HashSet<Arc<str>>,
-    /// Projects that failed and might serve later.
-    failed: HashSet<Arc<str>>,
-    refreshed: HashSet<Arc<str>>,
-    /// Attempts whose 429 said nothing, and whose reports wait until it is known what
-    /// they mean.
-    bare: Vec<(Attempt, Failure, Arc<Token>)>,
-    /// Attempts that failed in another way.
-    others: usize,
-    /// By upstream: attempts that were told that the model is not known.
-    unknown_model: HashMap<Kind, usize>,
-    /// A whole answer that holds nothing: told when nothing better comes.
-    empty: Option<Opened>,
-    /// The earliest end of the rests that this request was told of.
-    earliest: Option<Duration>,
-    host: usize,
-    backoffs: u32,
-    /// What the client is told when nothing else comes.
-    last: Option<Failure>,
-    deadline: Instant,
-    rendered: HashMap<Dialect, Bytes>,
-}
-
-impl Course {
-    /// Notes that somebody may be asked again after `rest`.
-    fn rests(&mut self, rest: Option<Duration>) {
-        self.earliest = self.earliest.into_iter().chain(rest).min();
-    }
-}
 
 enum Reached {
     Opened(Opened),
@@ -311,193 +270,6 @@ impl Upstream {
         }
     }
 
-    async fn react(
-        &self,
-        call: &Call,
-        token: &Arc<Token>,
-        failure: Failure,
-        attempt: Option<Attempt>,
-        course: &mut Course,
-    ) -> Result<Option<Opened>, Error> {
-        let project = Arc::clone(&token.project);
-        course.others += usize::from(!matches!(failure.next, Next::BareLimit | Next::Repeat));
-        match failure.next {
-            Next::Tell => {
-                report(attempt, &failure);
-                if failure.error.refuses_candidates() {
-                    self.refusals.note(token.upstream, &call.about.model);
-                }
-                return Err(failure.error);
-            }
-            Next::Repeat => report(attempt, &failure),
-            Next::Refresh => {
-                report(attempt, &failure);
-                // A second refusal would not be mended by a third token.
-                let first = course.refreshed.insert(Arc::clone(&project));
-                if !first || self.tokens.replace(token).await.is_none() {
-                    course.out.insert(project);
-                }
-            }
-            Next::BareLimit => {
-                course.out.insert(project);
-                course.last = Some(failure.clone());
-                if let Some(attempt) = attempt {
-                    course.bare.push((attempt, failure, Arc::clone(token)));
-                }
-                if course.bare.len() >= self.bare_limit(&call.about.model) {
-                    return self.conclude(call, course).map(Some);
-                }
-                return Ok(None);
-            }
-            Next::OtherProject => {
-                report(attempt, &failure);
-                match failure.outcome {
-                    Outcome::Suspended | Outcome::ValidationRequired => {
-                        self.tokens.turn_away(token);
-                    }
-                    Outcome::PermissionDenied => self.tokens.give_up(token),
-                    _ => {}
-                }
-                if let Some(until) = failure.reset_at {
-                    self.tokens.cool(token, &call.about.model, until);
-                }
-                course.rests(failure.error.retry_after());
-                course.out.insert(project);
-            }
-            Next::OtherUpstream => {
-                report(attempt, &failure);
-                if let Some(until) = failure.reset_at {
-                    self.tokens.cool_upstream(token.upstream, until);
-                }
-                course.rests(failure.error.retry_after());
-                course.out.extend(self.tokens.projects_of(token.upstream));
-                course.out.insert(project);
-            }
-            Next::Again => {
-                report(attempt, &failure);
-                course.host += 1;
-                let stated = failure.error.retry_after().unwrap_or_default();
-                if SignedDuration::try_from(stated).is_ok_and(|rest| rest <= SHORT_REST) {
-                    course.failed.insert(project);
-                } else {
-                    // It said when to come back, and that is too late for this request.
-                    course.out.insert(project);
-                }
-            }
-            Next::UnknownModel => {
-                report(attempt, &failure);
-                if self.is_unknown_model(token, course) {
-                    return Err(failure.error);
-                }
-            }
-        }
-        course.last = Some(failure);
-        Ok(None)
-    }
-
-    /// Whether enough have said that they do not know the model. Code Assist rolls models
-    /// out by host and by account, so there another host and another project are asked;
-    /// in a mixed pool, another upstream.
-    fn is_unknown_model(&self, token: &Token, course: &mut Course) -> bool {
-        let told = course.unknown_model.entry(token.upstream).or_default();
-        *told += 1;
-        let hosts = envelope::hosts(&self.config, token.upstream);
-        let enough = match token.upstream {
-            Kind::Antigravity => hosts + 1,
-            Kind::Gemini | Kind::Vertex | Kind::Unspecified => 1,
-        };
-        let others = self
-            .tokens
-            .pool_upstreams()
-            .into_iter()
-            .filter(|upstream| !course.unknown_model.contains_key(upstream))
-            .count();
-        let (told, upstreams_told) = (
-            course.unknown_model[&token.upstream],
-            course.unknown_model.len(),
-        );
-        if told < enough {
-            course.host += 1;
-            if told >= hosts {
-                course.out.insert(Arc::clone(&token.project));
-            }
-            return false;
-        }
-        if others > 0 && upstreams_told < 2 {
-            // Everybody of this upstream would say the same.
-            course.out.extend(self.tokens.projects_of(token.upstream));
-            course.out.insert(Arc::clone(&token.project));
-            return false;
-        }
-        true
-    }
-
-    /// Somebody else could serve: the limits without a word were their projects' own.
-    fn release(&self, call: &Call, course: &mut Course) {
-        for (attempt, failure, token) in course.bare.drain(..) {
-            attempt.failed(&failure);
-            if let Ok(until) = self.clock.now().checked_add(BARE_REST) {
-                self.tokens.cool(&token, &call.about.model, until);
-            }
-        }
-    }
-
-    /// What the client is told, now that nobody is left.
-    fn conclude(&self, call: &Call, course: &mut Course) -> Result<Opened, Error> {
-        let model = &call.about.model;
-        let everybody = course.bare.len() >= self.bare_limit(model) || course.others == 0;
-        if everybody && !course.bare.is_empty() {
-            // Everybody said it: the request's fault, which cools nobody.
-            self.note_bare_limit(model);
-            for (attempt, _, _) in course.bare.drain(..) {
-                attempt.forget();
-            }
-        }
-        self.release(call, course);
-        if let Some(empty) = course.empty.take() {
-            return Ok(empty);
-        }
-        let Some(failure) = course.last.take() else {
-            return Err(Error::NoUsableProject {
-                message: "No Google project can serve this request now.".to_owned(),
-            });
-        };
-        Err(match failure.error {
-            Error::RateLimited {
-                message,
-                retry_after,
-                quota,
-            } => {
-                course.rests(retry_after);
-                let others = self.tokens.earliest_end(&call.about.model);
-                let retry_after = course.earliest.into_iter().chain(others).min();
-                Error::RateLimited {
-                    message,
-                    retry_after,
-                    quota,
-                }
-            }
-            error => error,
-        })
-    }
-
-    /// From how many projects a 429 without a word is the request's fault. When that was so
-    /// a moment ago, one is enough: a client that repeats it is not to try the whole pool.
-    fn bare_limit(&self, model: &str) -> usize {
-        let now = self.clock.instant();
-        match self.bare_limits.lock().get(model) {
-            Some(at) if now.duration_since(*at) < BARE_MEMORY => 1,
-            _ => BARE_LIMITS,
-        }
-    }
-
-    fn note_bare_limit(&self, model: &str) {
-        let now = self.clock.instant();
-        let mut limits = self.bare_limits.lock();
-        limits.retain(|_, at| now.duration_since(*at) < BARE_MEMORY);
-        limits.entry(model.to_owned()).or_insert(now);
-    }
-
     async fn reach(&self, call: &Call, lease: &Lease, course: &mut Course) -> Reached {
         let token = &lease.token;
         let about = &call.about;
@@ -624,15 +396,6 @@ impl Upstream {
             *message = format!("Google does not know the model '{model}': {message}");
         }
         failed(failure, attempt)
-    }
-}
-
-/// Hands in what came of an attempt, unless its relay has done so.
-fn report(attempt: Option<Attempt>, failure: &Failure) {
-    match attempt {
-        Some(attempt) if failure.next == Next::Repeat => attempt.forget(),
-        Some(attempt) => attempt.failed(failure),
-        None => {}
     }
 }
 
