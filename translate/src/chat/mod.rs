@@ -16,5 +16,6 @@ mod remembered;
 pub mod reply;
 pub mod request;
 mod settings;
+mod source;
 mod tools;
 mod write;

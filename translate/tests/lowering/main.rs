@@ -5,6 +5,7 @@
 mod compatibility;
 mod golden;
 mod loops;
+mod media;
 mod requests;
 mod schemas;
 mod seeds;
