@@ -4,7 +4,81 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value, json};
 
-use super::words::kind_of_value;
+use super::{
+    convert::{Converter, without},
+    words::kind_of_value,
+};
+
+impl Converter<'_> {
+    /// Alternatives, each with what the schema around them says: `anyOf` stands alone.
+    pub(super) fn alternatives(
+        &self,
+        schema: &Map<String, Value>,
+        key: &str,
+        alternatives: &[Value],
+        depth: usize,
+    ) -> Value {
+        let mut around = without(schema, key);
+        let is_null = |one: &&Value| {
+            one["type"] == "null" || one["const"] == Value::Null && one.get("const").is_some()
+        };
+        let nullable = schema.get("nullable") == Some(&Value::Bool(true))
+            || alternatives.iter().any(|one| is_null(&one));
+        let real: Vec<&Value> = alternatives.iter().filter(|one| !is_null(one)).collect();
+        let mut told = Map::new();
+        for shared in [
+            "title",
+            "description",
+            "nullable",
+            "default",
+            "examples",
+            "discriminator",
+        ] {
+            if let Some(value) = around.remove(shared) {
+                told.insert(shared.to_owned(), value);
+            }
+        }
+        around
+            .retain(|key, _| !matches!(key.as_str(), "$defs" | "definitions" | "$schema" | "$id"));
+        let mut each: Vec<Value> = Vec::with_capacity(real.len());
+        for one in &real {
+            let one = match one {
+                Value::Object(one) if !around.is_empty() => {
+                    let mut merged = one.clone();
+                    if !self.budget.spend(around.len()) || !self.budget.repeat(around.iter()) {
+                        continue;
+                    }
+                    self.merge(&mut merged, &Value::Object(around.clone()));
+                    Value::Object(merged)
+                }
+                one => (*one).clone(),
+            };
+            each.push(one);
+        }
+        if let [Value::Object(only)] = &mut each[..] {
+            // What is said around it is said of it.
+            for (key, value) in told {
+                only.insert(key, value);
+            }
+            if nullable {
+                only.insert("nullable".into(), true.into());
+            }
+            return self.convert(&each[0], depth + 1);
+        }
+        let mut out = Map::new();
+        if each.is_empty() {
+            out.insert("type".into(), "NULL".into());
+        } else {
+            let converted = each.iter().map(|one| self.convert(one, depth + 1));
+            out.insert("anyOf".into(), converted.collect());
+        }
+        if nullable && !each.is_empty() {
+            out.insert("nullable".into(), true.into());
+        }
+        self.tell(&told, Vec::new(), &mut out);
+        Value::Object(out)
+    }
+}
 
 /// Alternatives of objects as one object that holds any of them: a function's arguments
 /// are one object. `None`: they are none.

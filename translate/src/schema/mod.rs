@@ -8,9 +8,12 @@ use serde_json::value::RawValue;
 use crate::{gemini::model::Generation, json};
 
 mod alternatives;
+mod budget;
 mod check;
 mod convert;
+mod merge;
 mod reference;
+mod single;
 mod words;
 
 pub use check::{Fault, checked};
