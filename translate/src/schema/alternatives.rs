@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     convert::{Converter, without},
-    words::kind_of_value,
+    words::{describe, kind_of_value},
 };
 
 impl Converter<'_> {
@@ -65,18 +65,60 @@ impl Converter<'_> {
             }
             return self.convert(&each[0], depth + 1);
         }
-        let mut out = Map::new();
-        if each.is_empty() {
-            out.insert("type".into(), "NULL".into());
-        } else {
-            let converted = each.iter().map(|one| self.convert(one, depth + 1));
-            out.insert("anyOf".into(), converted.collect());
+        let mut about = Map::new();
+        self.tell(&told, Vec::new(), &mut about);
+        let mut all = flat(each.iter().map(|one| self.convert(one, depth + 1)));
+        for (at, one) in all.iter_mut().filter_map(Value::as_object_mut).enumerate() {
+            if nullable {
+                one.insert("nullable".into(), true.into());
+            }
+            if at == 0 || self.budget.repeat(about.iter()) {
+                said_of(one, &about);
+            }
         }
-        if nullable && !each.is_empty() {
-            out.insert("nullable".into(), true.into());
+        if all.is_empty() {
+            about.insert("type".into(), "NULL".into());
+            return Value::Object(about);
         }
-        self.tell(&told, Vec::new(), &mut out);
-        Value::Object(out)
+        one_of(all)
+    }
+}
+
+/// Any of these: the alternatives of an alternative are alternatives themselves, and Vertex AI
+/// takes nothing beside `anyOf`.
+pub(super) fn one_of(all: Vec<Value>) -> Value {
+    let mut all = flat(all.into_iter());
+    if all.len() == 1 {
+        return all.remove(0);
+    }
+    json!({ "anyOf": all })
+}
+
+fn flat(all: impl Iterator<Item = Value>) -> Vec<Value> {
+    let mut out = Vec::with_capacity(all.size_hint().0);
+    for one in all {
+        match one {
+            Value::Object(mut one) if one.contains_key("anyOf") => {
+                if let Some(Value::Array(inner)) = one.remove("anyOf") {
+                    out.extend(inner);
+                }
+            }
+            one => out.push(one),
+        }
+    }
+    out
+}
+
+/// Says of a schema what is said of a choice that it belongs to.
+fn said_of(one: &mut Map<String, Value>, about: &Map<String, Value>) {
+    if let Some(title) = about.get("title") {
+        one.entry("title").or_insert_with(|| title.clone());
+    }
+    if about.contains_key("description") {
+        let own = one.remove("description");
+        let own = own.as_ref().and_then(Value::as_str).unwrap_or_default();
+        let description = describe(about, &[own.to_owned()]);
+        one.insert("description".into(), description.into());
     }
 }
 
@@ -105,13 +147,16 @@ pub(super) fn united(alternatives: &Value) -> Option<Value> {
                 kinds.entry(name).or_default().push(schema);
             }
         }
-        forms.push(format!("{{{}}}", names.join(", ")));
+        let names = names.join(", ");
+        let told = object.get("description").and_then(Value::as_str);
+        forms.push(told.map_or_else(
+            || format!("{{{names}}}"),
+            |told| format!("{{{names}}} ({told})"),
+        ));
     }
     for (name, schema) in &mut properties {
-        *schema = match kinds.remove(name.as_str()).as_deref() {
-            Some([only]) => (*only).clone(),
-            several => json!({ "anyOf": several }),
-        };
+        let several = kinds.remove(name.as_str()).unwrap_or_default();
+        *schema = one_of(several.into_iter().cloned().collect());
     }
     let required: Vec<HashSet<&str>> = objects
         .iter()
@@ -130,10 +175,7 @@ pub(super) fn united(alternatives: &Value) -> Option<Value> {
         .filter(is_required)
         .map(|name| name.as_str().into())
         .collect();
-    let mut note = format!("One of: {}.", forms.join(" or "));
-    if let Some(description) = alternatives.get("description").and_then(Value::as_str) {
-        note = format!("{description} ({note})");
-    }
+    let note = format!("One of: {}.", forms.join(" or "));
     let mut out = Map::new();
     out.insert("type".into(), "OBJECT".into());
     out.insert("properties".into(), properties.into());

@@ -51,15 +51,11 @@ fn converted(schema: &RawValue, subset: Subset, must_be_object: bool) -> Option<
         budget: Budget::of(schema.get().len()),
         subset,
     };
-    let mut converted = converter.convert(&root, 0);
-    if must_be_object && converted.get("type").is_none_or(|kind| kind != "OBJECT") {
-        converted = united(&converted)?;
-        if let Value::Object(object) = &mut converted
-            && subset == Subset::Claude
-        {
-            require_something(object);
-        }
-    }
+    let converted = if must_be_object {
+        converter.object_alone(&root)?
+    } else {
+        converter.convert(&root, 0)
+    };
     let says_something = converted.as_object().is_some_and(|object| {
         object.contains_key("properties") || object.get("type").is_none_or(|t| t != "OBJECT")
     });
@@ -114,13 +110,12 @@ impl<'a> Converter<'a> {
             return self.cut(schema);
         }
         if schema.contains_key("$ref") {
+            let mut resolved = without(schema, "$ref");
             let target = self.resolve(schema);
             if !self.budget.repeat(target.into_iter().flatten()) {
                 return any();
             }
-            let mut resolved = target.cloned().unwrap_or_default();
-            let siblings = schema.iter().filter(|(key, _)| *key != "$ref");
-            resolved.extend(siblings.map(|(key, value)| (key.clone(), value.clone())));
+            self.unite(&mut resolved, target.into_iter().flatten());
             return self.convert(&Value::Object(resolved), depth + REFERENCE_DEPTH);
         }
         if let Some(Value::Array(all)) = schema.get("allOf") {
@@ -140,6 +135,27 @@ impl<'a> Converter<'a> {
             return self.alternatives(schema, "type", &kinds, depth);
         }
         self.single(schema, depth)
+    }
+
+    /// The root as one object; `None`: it is none.
+    fn object_alone(&self, root: &Value) -> Option<Value> {
+        let root = root.as_object()?;
+        // Said at the end: alternatives would each have it, and they become one.
+        let mut converted = self.convert(&Value::Object(without(root, "description")), 0);
+        if converted.get("type").is_none_or(|kind| kind != "OBJECT") {
+            converted = united(&converted)?;
+        }
+        let object = converted.as_object_mut()?;
+        if self.subset == Subset::Claude {
+            require_something(object);
+        }
+        let notes = object.remove("description");
+        let notes = notes.as_ref().and_then(Value::as_str).unwrap_or_default();
+        let description = describe(root, &[notes.to_owned()]);
+        if !description.is_empty() {
+            object.insert("description".into(), description.into());
+        }
+        Some(converted)
     }
 
     /// What is left of a schema that is nested too deep.

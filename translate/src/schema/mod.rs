@@ -11,6 +11,7 @@ mod alternatives;
 mod budget;
 mod check;
 mod convert;
+mod loops;
 mod merge;
 mod reference;
 mod single;
@@ -25,7 +26,8 @@ pub struct Schema<'a> {
     /// As it came.
     pub raw: &'a RawValue,
     /// Whether it can go out as it came where JSON Schema is taken: it is of a usual depth,
-    /// and all of it is JSON Schema. Python's names of types, for one, are not.
+    /// all of it is JSON Schema (Python's names of types, for one, are not), and its references
+    /// are such as Google follows.
     pub is_standard: bool,
 }
 

@@ -2,12 +2,13 @@
 
 use std::collections::HashSet;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{
     Subset,
+    alternatives::one_of,
     convert::{Converter, require_something},
-    words::{any, describe, inferred, short, type_name},
+    words::{any, describe, inferred, is_of, short, type_name},
 };
 
 impl Converter<'_> {
@@ -53,7 +54,19 @@ impl Converter<'_> {
                     None => {}
                 }
             }
-            "INTEGER" | "NUMBER" => self.range(schema, &mut out, &mut notes),
+            "INTEGER" | "NUMBER" => {
+                self.range(schema, &mut out, &mut notes);
+                match (kind, schema.get("format").and_then(Value::as_str)) {
+                    (_, None) => {}
+                    ("INTEGER", Some(format @ ("int32" | "int64")))
+                    | ("NUMBER", Some(format @ ("float" | "double")))
+                        if self.subset == Subset::Gemini =>
+                    {
+                        out.insert("format".into(), format.into());
+                    }
+                    (_, Some(other)) => notes.push(format!("Format: {other}.")),
+                }
+            }
             _ => {}
         }
         if nullable {
@@ -84,6 +97,9 @@ impl Converter<'_> {
             ("contains", "Contains"),
             ("propertyNames", "Names"),
             ("dependentRequired", "Required together"),
+            ("dependentSchemas", "Where these are"),
+            ("contentEncoding", "Encoding"),
+            ("contentMediaType", "Media type"),
         ] {
             match schema.get(key) {
                 None | Some(Value::Null) => {}
@@ -112,7 +128,11 @@ impl Converter<'_> {
             return;
         };
         *nullable |= allowed.contains(&Value::Null);
-        let allowed: Vec<&Value> = allowed.iter().filter(|value| !value.is_null()).collect();
+        let mut allowed: Vec<&Value> = allowed.iter().filter(|value| !value.is_null()).collect();
+        if allowed.iter().any(|value| is_of(value, kind)) {
+            // Of values and a type, those count that both allow.
+            allowed.retain(|value| is_of(value, kind));
+        }
         let is_text = |value: &&&Value| value.as_str().is_some_and(|text| !text.is_empty());
         if allowed.is_empty() {
             return;
@@ -211,19 +231,16 @@ impl Converter<'_> {
                 // One place after the other: each may hold what any of them holds.
                 let mut each: Vec<Value> = Vec::new();
                 let mut known: HashSet<Value> = HashSet::new();
+                let mut told: Vec<String> = Vec::with_capacity(places.len());
                 for place in places {
                     let place = self.convert(place, depth + 1);
+                    told.push(short(&place));
                     if known.insert(place.clone()) {
                         each.push(place);
                     }
                 }
-                let told: Vec<String> = places.iter().map(short).collect();
                 notes.push(format!("In this order: {}.", told.join(", ")));
-                match each.len() {
-                    0 => any(),
-                    1 => each.remove(0),
-                    _ => json!({ "anyOf": each }),
-                }
+                if each.is_empty() { any() } else { one_of(each) }
             }
             (None, Some(items @ (Value::Object(_) | Value::Bool(_)))) => {
                 self.convert(items, depth + 1)
@@ -244,16 +261,27 @@ impl Converter<'_> {
         notes: &mut Vec<String>,
         depth: usize,
     ) {
-        if let Some(Value::Object(values)) = schema.get("additionalProperties")
-            && !values.is_empty()
-        {
-            let told = short(&Value::Object(values.clone()));
-            notes.push(format!("Any further names, each with a value of: {told}."));
+        match schema.get("additionalProperties") {
+            Some(values @ Value::Object(members)) if !members.is_empty() => {
+                // Converted, since what it refers to is not sent.
+                let told = short(&self.convert(values, depth + 1));
+                notes.push(format!("Any further names, each with a value of: {told}."));
+            }
+            Some(Value::Object(_) | Value::Bool(true)) => {
+                notes.push("Any further names and values.".to_owned());
+            }
+            _ => {}
         }
         if let Some(Value::Object(patterns)) = schema.get("patternProperties") {
-            let told = short(&Value::Object(patterns.clone()));
-            notes.push(format!("Further names by pattern: {told}."));
+            let told: Vec<String> = patterns
+                .iter()
+                .map(|(name, values)| {
+                    format!("{name}: {}", short(&self.convert(values, depth + 1)))
+                })
+                .collect();
+            notes.push(format!("Further names by pattern: {}.", told.join(", ")));
         }
+        self.limits(schema, &["minProperties", "maxProperties"], out, notes);
         if let Some(Value::Object(properties)) = schema.get("properties")
             && !properties.is_empty()
         {
