@@ -9,7 +9,7 @@ use crate::{
     error::InvalidRequest,
     gemini::{
         request::{GoogleTool, Thinking, Verbatim},
-        write::RETRIEVAL,
+        settings::RETRIEVAL,
     },
     json::{self, Object, Path},
 };

@@ -252,7 +252,8 @@ impl<'a> Conversation<'a> {
                 self.push(Role::Model, Part::Text { text, signature });
             }
         }
-        for media in images {
+        for mut media in images {
+            media.signature = media.signature.and_then(|it| self.fresh(it));
             self.push(Role::Model, Part::Media(media));
         }
         self.calls(calls, signatures, reading)

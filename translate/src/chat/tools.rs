@@ -316,6 +316,7 @@ fn choose<'a>(raw: &'a RawValue, names: &Names) -> Result<Chosen<'a>, InvalidReq
             };
             let tools_path = path.key("tools");
             let tools = member(&allowed, &tools_path, "tools", json::array)?;
+            let tools = at_most(tools, &tools_path)?;
             let mut list = Vec::with_capacity(tools.len());
             for (at, raw) in tools.into_iter().enumerate() {
                 let path = tools_path.index(at);

@@ -7,6 +7,7 @@ pub mod logprobs;
 pub mod model;
 pub mod request;
 pub mod response;
+pub(crate) mod settings;
 pub(crate) mod thinking;
 pub mod usage;
 pub(crate) mod write;

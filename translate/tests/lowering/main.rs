@@ -6,6 +6,7 @@ mod compatibility;
 mod golden;
 mod loops;
 mod media;
+mod models;
 mod references;
 mod requests;
 mod schemas;
