@@ -152,7 +152,12 @@ fn arguments<'a>(function: &Object<'a>, path: &Path<'_>) -> Result<Cow<'a, str>,
         return Err(InvalidRequest::lone_surrogate(&path));
     }
     match serde_json::from_str::<&RawValue>(&inner) {
-        Ok(value) if value.get().starts_with('{') => Ok(inner),
+        Ok(value) if value.get().starts_with('{') => {
+            if json::depth(value.get()) > json::MAX_DEPTH {
+                return Err(InvalidRequest::too_deep(&path));
+            }
+            Ok(inner)
+        }
         // What models of other makers write for a function that takes nothing.
         Ok(value) if json::is_null(value) => Ok("{}".into()),
         Ok(value) => Err(InvalidRequest::value(

@@ -178,13 +178,16 @@ pub(super) fn text<'a>(raw: &'a RawValue, path: &Path<'_>) -> Result<JsonStr<'a>
     Ok(text)
 }
 
-/// Raw JSON at `path` that goes on as it came, whose texts have to be whole.
+/// Raw JSON at `path` that goes on as it came: its texts have to be whole, and its depth usual.
 pub(super) fn verbatim<'a>(
     raw: &'a RawValue,
     path: &Path<'_>,
 ) -> Result<&'a RawValue, InvalidRequest> {
     if json::has_lone_surrogate(raw.get()) {
         return Err(InvalidRequest::lone_surrogate(path));
+    }
+    if json::depth(raw.get()) > json::MAX_DEPTH {
+        return Err(InvalidRequest::too_deep(path));
     }
     Ok(raw)
 }

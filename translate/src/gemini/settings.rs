@@ -39,7 +39,7 @@ impl Request<'_> {
                 out.extend_from_slice(b"{\"functionDeclarations\":[");
                 for (at, function) in functions.iter().enumerate() {
                     comma(at, out);
-                    function.write(context, out);
+                    function.write(functions.len(), context, out);
                 }
                 out.extend_from_slice(b"]}");
             }
@@ -82,7 +82,8 @@ impl Request<'_> {
 }
 
 impl Function<'_> {
-    fn write(&self, context: Context<'_>, out: &mut Vec<u8>) {
+    /// `of`: how many there are.
+    fn write(&self, of: usize, context: Context<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"name\":");
         write_string(out, &self.name);
         if let Some(description) = self.description {
@@ -97,7 +98,8 @@ impl Function<'_> {
                 out.extend_from_slice(parameters.raw.get().as_bytes());
             }
             parameters => {
-                let converted = parameters.and_then(|schema| schema::arguments(schema.raw, subset));
+                let converted =
+                    parameters.and_then(|schema| schema::arguments(schema.raw, subset, of));
                 if let Some(converted) = converted.or_else(|| schema::nothing(subset)) {
                     out.extend_from_slice(b",\"parameters\":");
                     out.extend_from_slice(converted.as_bytes());

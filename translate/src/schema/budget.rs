@@ -5,12 +5,14 @@ use std::cell::Cell;
 
 use serde_json::Value;
 
-/// How many nodes are written. References may multiply a few bytes into any number of
-/// them; what lies beyond is left open.
+/// How many nodes all schemas of a request write beyond their own. References may multiply a
+/// few bytes into any number of them; what lies beyond is left open.
 const MAX_NODES: usize = 20_000;
-/// How many bytes may be written again because a reference or a merge repeats them, beyond
-/// so many times the schema's own length: a long description that is referred to often is
-/// few nodes and many bytes.
+/// A node takes as many bytes at least.
+const BYTES_PER_NODE: usize = 4;
+/// How many bytes all schemas of a request may write again because a reference or a merge
+/// repeats them, beyond so many times their own length: a long description that is referred to
+/// often is few nodes and many bytes.
 const MAX_REPEATED: usize = 256 << 10;
 const REPEATED_PER_BYTE: usize = 8;
 
@@ -23,11 +25,12 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    /// For a schema of so many bytes.
-    pub(super) fn of(length: usize) -> Self {
+    /// For a schema of so many bytes, which is one of so many in its request.
+    pub(super) fn of(length: usize, schemas: usize) -> Self {
+        let share = schemas.max(1);
         Self {
-            nodes: Cell::new(MAX_NODES),
-            repeated: Cell::new(MAX_REPEATED + REPEATED_PER_BYTE * length),
+            nodes: Cell::new(MAX_NODES / share + length / BYTES_PER_NODE),
+            repeated: Cell::new(MAX_REPEATED / share + REPEATED_PER_BYTE * length),
         }
     }
 

@@ -14,7 +14,7 @@ use super::{
     reference::{self, Named},
     words::type_name,
 };
-use crate::json;
+use crate::json::{self, MAX_DEPTH};
 
 /// What is wrong with a schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,11 +25,8 @@ pub struct Fault {
     pub why: String,
 }
 
-/// Deeper than any schema that Google takes, and within what a parser takes.
-const MAX_DEPTH: usize = 100;
-
-/// Deeper ones go out as `Schema`, which is cut: as JSON they would nest deeper than the 100
-/// messages that protobuf's parsers take, each level being two or three of them.
+/// Deeper ones go out as `Schema`, which is cut: as JSON each level is two or three messages
+/// of protobuf.
 const MAX_STANDARD_DEPTH: usize = 32;
 
 /// Looks a schema over.

@@ -18,17 +18,17 @@ const MAX_DEPTH: usize = 32;
 /// What following a reference costs of that: four levels of a recursive type are what a
 /// model needs to get the idea.
 const REFERENCE_DEPTH: usize = MAX_DEPTH / 4;
-/// The schema of a function's arguments, an object; `None` when it says nothing: Gemini
-/// refuses an object without properties at the root.
+/// The schema of the arguments of one of so many functions, an object; `None` when it says
+/// nothing: Gemini refuses an object without properties at the root.
 #[must_use]
-pub fn arguments(schema: &RawValue, subset: Subset) -> Option<String> {
-    converted(schema, subset, true)
+pub fn arguments(schema: &RawValue, subset: Subset, functions: usize) -> Option<String> {
+    converted(schema, subset, Some(functions))
 }
 
 /// The schema of an answer, of any type; `None` when it says nothing.
 #[must_use]
 pub fn answer(schema: &RawValue, subset: Subset) -> Option<String> {
-    converted(schema, subset, false)
+    converted(schema, subset, None)
 }
 
 /// The schema of a function that takes nothing; `None`: there need not be any.
@@ -42,16 +42,16 @@ pub fn nothing(subset: Subset) -> Option<String> {
     })
 }
 
-fn converted(schema: &RawValue, subset: Subset, must_be_object: bool) -> Option<String> {
+fn converted(schema: &RawValue, subset: Subset, functions: Option<usize>) -> Option<String> {
     // It was looked over before: it is JSON that a parser takes.
     let root: Value = serde_json::from_str(schema.get()).ok()?;
     let converter = Converter {
         named: reference::named(&root),
         root: &root,
-        budget: Budget::of(schema.get().len()),
+        budget: Budget::of(schema.get().len(), functions.unwrap_or(1)),
         subset,
     };
-    let converted = if must_be_object {
+    let converted = if functions.is_some() {
         converter.object_alone(&root)?
     } else {
         converter.convert(&root, 0)

@@ -155,7 +155,7 @@ fn a_long_text_is_not_repeated_without_end() {
     });
     let raw = raw(&schema);
     schema::checked(&raw).unwrap();
-    let out = schema::arguments(&raw, Subset::Gemini).unwrap();
+    let out = schema::arguments(&raw, Subset::Gemini, 1).unwrap();
     assert!(
         out.len() < 10 * raw.get().len() + (512 << 10),
         "{}",
@@ -208,4 +208,28 @@ fn a_discriminated_union_keeps_its_kinds() {
         converted(&schema)["properties"]["pet"],
         json!({"anyOf": [kind("cat"), kind("dog")]})
     );
+}
+
+#[test]
+fn many_functions_share_what_references_may_make() {
+    let names = ["a", "b", "c", "d", "e"];
+    let own: Map<String, Value> = names
+        .map(|name| (name.to_owned(), json!({"$ref": "#"})))
+        .into_iter()
+        .collect();
+    let schema = raw(&json!({"type": "object", "properties": own, "required": ["a"]}));
+    schema::checked(&schema).unwrap();
+    let alone = schema::arguments(&schema, Subset::Gemini, 1).unwrap().len();
+    let all = 512
+        * schema::arguments(&schema, Subset::Gemini, 512)
+            .unwrap()
+            .len();
+    assert!(all < 100 * alone, "{alone} alone, {all} together");
+    // What a schema says itself is said whole.
+    let wide: Map<String, Value> = (0..2_000)
+        .map(|nth| (format!("p{nth}"), json!({"type": "integer"})))
+        .collect();
+    let wide = raw(&json!({"type": "object", "properties": wide}));
+    let out = schema::arguments(&wide, Subset::Gemini, 512).unwrap();
+    assert_eq!(out.matches("INTEGER").count(), 2_000);
 }

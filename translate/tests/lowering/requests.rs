@@ -240,6 +240,45 @@ fn what_goes_nowhere_in_calls_and_images_is_named() {
 }
 
 #[test]
+fn what_goes_on_as_it_came_is_nested_as_deep_as_google_takes_it() {
+    let nested = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
+    let said = |value: &str, args: &str| {
+        let args = serde_json::to_string(args).unwrap();
+        format!(
+            r#"{{"model":"gemini-3-flash","google":{{"image_config":{value}}},"messages":[{{"role":"user","content":"x"}},
+            {{"role":"assistant","tool_calls":[{{"id":"a","function":{{"name":"f","arguments":{args}}}}}]}}]}}"#
+        )
+    };
+    for (body, param) in [
+        (said(&nested(99), &nested(99)), None),
+        (said(&nested(100), "{}"), Some("google.image_config")),
+        (
+            said("{}", &nested(100)),
+            Some("messages[1].tool_calls[0].function.arguments"),
+        ),
+        (
+            said("{}", &nested(1_000_000)),
+            Some("messages[1].tool_calls[0].function.arguments"),
+        ),
+    ] {
+        match request::parse(&body, &Options::default()) {
+            Ok(request) => {
+                assert_eq!(param, None);
+                let mut out = Vec::new();
+                let model = "gemini-3-flash";
+                let dialect = Dialect::Vertex;
+                request.gemini.write(Target { dialect, model }, &mut out);
+                assert!(serde_json::from_slice::<Value>(&out).is_ok());
+            }
+            Err(error) => {
+                assert_eq!(error.param.as_deref(), param, "{error}");
+                assert!(error.message.contains("levels deep"), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
 fn of_millions_of_unknown_names_a_few_are_told() {
     let mut body = chat(json!([{"role": "user", "content": "x"}]));
     for nth in 0..5_000 {

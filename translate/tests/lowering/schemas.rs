@@ -22,7 +22,8 @@ fn in_subset(schema: &Value, subset: Subset) -> Value {
 pub(super) fn arguments(schema: &Value, subset: Subset) -> Value {
     let raw = raw(schema);
     schema::checked(&raw).unwrap();
-    schema::arguments(&raw, subset).map_or(Value::Null, |text| serde_json::from_str(&text).unwrap())
+    schema::arguments(&raw, subset, 1)
+        .map_or(Value::Null, |text| serde_json::from_str(&text).unwrap())
 }
 
 #[test]
