@@ -213,7 +213,7 @@ impl<'a> Conversation<'a> {
             ));
         }
         let pieces: Vec<JsonStr<'a>> = spoken.into_iter().flatten().chain(refusal).collect();
-        let mut remembered = Remembered::of(message);
+        let mut remembered = Remembered::of(message, reading.generation);
         // Calls first: of a signature that stands on both, the call's is the needed one.
         let mut signatures: Vec<Option<Cow<'a, str>>> = Vec::with_capacity(calls.len());
         for (at, call) in calls.iter().enumerate() {

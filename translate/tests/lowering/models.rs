@@ -218,3 +218,74 @@ fn as_many_tools_can_be_allowed_as_there_can_be() {
         Some("tool_choice.allowed_tools.tools")
     );
 }
+
+/// The signatures of the model's turn for blocks of thoughts that came with it.
+fn signed(model: &str, blocks: Value) -> Vec<Value> {
+    let mut body = with(model, json!({}));
+    let mut said =
+        json!({"role": "assistant", "content": "I look.", "tool_calls": [call("a", json!({}))]});
+    let key = if blocks[0].get("thinking").is_some() || blocks[0]["type"] == "redacted_thinking" {
+        "thinking_blocks"
+    } else {
+        "reasoning_details"
+    };
+    said[key] = blocks;
+    body["messages"] = json!([{"role": "user", "content": "x"}, said]);
+    let sent = lowered(&body, Dialect::CodeAssist);
+    let parts = sent["contents"][1]["parts"].as_array().unwrap();
+    parts
+        .iter()
+        .map(|part| part["thoughtSignature"].clone())
+        .collect()
+}
+
+#[test]
+fn signatures_of_other_makers_are_nobodys() {
+    const DUMMY: &str = "skip_thought_signature_validator";
+    let unsigned = [Value::Null, json!(DUMMY)];
+    for blocks in [
+        json!([{"type": "redacted_thinking", "data": "QUJD"}]),
+        json!([{"type": "thinking", "thinking": "Hm.", "signature": "QUJD"}]),
+        json!([{"type": "reasoning.encrypted", "data": "QUJD", "format": "anthropic-claude-v1"}]),
+        json!([{"type": "reasoning.text", "text": "Hm.", "signature": "QUJD", "format": "anthropic-claude-v1"}]),
+        json!([{"type": "reasoning.encrypted", "data": "QUJD", "id": "a", "format": "openai-responses-v1"}]),
+    ] {
+        assert_eq!(
+            signed("gemini-3-flash", blocks.clone()),
+            unsigned,
+            "{blocks}"
+        );
+    }
+    let claude = "claude-opus-4-6-thinking";
+    let thought = |format: Value| json!([{"type": "reasoning.text", "text": "Hm.", "signature": "QUJD", "format": format}]);
+    assert_eq!(
+        signed(claude, thought(json!("anthropic-claude-v1"))),
+        [json!("QUJD"), Value::Null, Value::Null]
+    );
+    assert_eq!(
+        signed(claude, thought(json!("google-gemini-v1"))),
+        [Value::Null, Value::Null]
+    );
+}
+
+#[test]
+fn signatures_come_back_with_what_other_gateways_say_of_them() {
+    for (blocks, expected) in [
+        (
+            json!([{"type": "reasoning.text", "text": "Hm.", "signature": "QUJD", "format": "google-gemini-v1"}]),
+            [Value::Null, json!("QUJD")],
+        ),
+        // LiteLLM has the part that was signed in place of a thought.
+        (
+            json!([{"type": "thinking", "thinking": "{\"text\": \"I look.\"}", "signature": "QUJD"},
+                {"type": "thinking", "thinking": "{\"functionCall\": {\"name\": \"f\"}}", "signature": "REVG"}]),
+            [json!("QUJD"), json!("REVG")],
+        ),
+    ] {
+        assert_eq!(
+            signed("gemini-3-flash", blocks.clone()),
+            expected,
+            "{blocks}"
+        );
+    }
+}
