@@ -114,11 +114,7 @@ impl Content<'_> {
         out.extend_from_slice(role);
         texts(above, out);
         let mut written = above.len();
-        let signed = |part: &Part<'_>| match part {
-            Part::Call(call) => call.signature.is_some(),
-            _ => false,
-        };
-        let mut dummy = context.generation.demands_signatures() && !self.parts.iter().any(signed);
+        let mut dummy = context.generation.demands_signatures();
         for part in self.parts.iter().filter(|part| part.is_for(context)) {
             comma(written, out);
             part.write(self.role, context, &mut dummy, out);
@@ -173,7 +169,8 @@ impl Part<'_> {
         }
     }
 
-    /// `dummy`: the next call is the first of its turn, and nothing in it is signed.
+    /// `dummy`: the next call is the first of its turn, which is refused without a signature
+    /// whatever else is signed.
     fn write(&self, role: Role, context: Context<'_>, dummy: &mut bool, out: &mut Vec<u8>) {
         // Image models want every image of theirs signed.
         let is_models = role == Role::Model;

@@ -77,8 +77,8 @@ impl Converter<'_> {
             }
         }
         if all.is_empty() {
-            about.insert("type".into(), "NULL".into());
-            return Value::Object(about);
+            told.insert("type".into(), "null".into());
+            return self.single(&told, depth);
         }
         one_of(all)
     }

@@ -162,6 +162,8 @@ impl<'a> Converter<'a> {
     fn cut(&self, schema: &Map<String, Value>) -> Value {
         let kind = schema.get("type").and_then(Value::as_str);
         let kind = kind.and_then(type_name).unwrap_or_else(|| inferred(schema));
+        // Vertex AI has no such type.
+        let kind = if kind == "NULL" { "STRING" } else { kind };
         let mut out = Map::new();
         out.insert("type".into(), kind.into());
         if kind == "ARRAY" {

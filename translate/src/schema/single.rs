@@ -29,7 +29,13 @@ impl Converter<'_> {
             Some(Value::String(name)) => type_name(name),
             _ => None,
         };
-        let kind = named.unwrap_or_else(|| inferred(schema));
+        let mut kind = named.unwrap_or_else(|| inferred(schema));
+        if kind == "NULL" {
+            // Vertex AI has no such type.
+            kind = "STRING";
+            nullable = true;
+            notes.push("Always null.".to_owned());
+        }
         out.insert("type".into(), kind.into());
         self.values(schema, kind, &mut nullable, &mut out, &mut notes);
         match kind {

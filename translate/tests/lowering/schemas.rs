@@ -142,6 +142,14 @@ fn what_a_schema_cannot_say_is_told_in_words() {
             json!({"type": "INTEGER", "minimum": 1.0, "maximum": 1.0, "description": "One of: 1.0.", "format": "int32"}),
         ),
         (
+            json!({"type": "null", "description": "d"}),
+            json!({"type": "STRING", "nullable": true, "description": "d (Always null.)"}),
+        ),
+        (
+            json!({"anyOf": [{"type": "null"}, {"const": null}], "title": "T"}),
+            json!({"type": "STRING", "nullable": true, "title": "T", "description": "Always null."}),
+        ),
+        (
             json!({"type": "number", "format": "decimal"}),
             json!({"type": "NUMBER", "description": "Format: decimal."}),
         ),
@@ -280,10 +288,9 @@ fn is_gemini(schema: &Value) -> bool {
         && object.keys().all(|key| known.contains(&key.as_str()))
         && (object.contains_key("type") != object.contains_key("anyOf"))
         && object.get("type").is_none_or(|kind| {
-            [
-                "OBJECT", "ARRAY", "STRING", "INTEGER", "NUMBER", "BOOLEAN", "NULL",
-            ]
-            .contains(&kind.as_str().unwrap_or_default())
+            // Vertex AI has no NULL.
+            ["OBJECT", "ARRAY", "STRING", "INTEGER", "NUMBER", "BOOLEAN"]
+                .contains(&kind.as_str().unwrap_or_default())
         })
         && (object.get("type") == Some(&json!("ARRAY"))) == object.contains_key("items")
         && (properties.is_none() || object["type"] == "OBJECT")
