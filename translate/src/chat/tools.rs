@@ -51,7 +51,7 @@ pub(super) fn tools<'a>(
     ignored: &mut Ignored,
 ) -> Result<Tools<'a>, InvalidRequest> {
     let (declared, legacy) = match (object.get("tools"), object.get("functions")) {
-        (Some(_), Some(functions)) if functions.get() != "[]" => {
+        (Some(_), Some(functions)) if !json::array(functions).is_ok_and(|all| all.is_empty()) => {
             return Err(InvalidRequest::value(
                 &Path::Root.key("functions"),
                 "'tools' and 'functions' cannot both be given.",

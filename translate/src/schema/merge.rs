@@ -1,8 +1,6 @@
 //! Schemas that hold together: `allOf`, what is said beside a reference, and what is said
 //! around alternatives.
 
-use std::collections::HashSet;
-
 use serde_json::{Map, Value, json};
 
 use super::convert::Converter;
@@ -41,12 +39,8 @@ impl Converter<'_> {
                         mine.entry(name.clone()).or_insert_with(|| schema.clone());
                     }
                 }
-                ("required", Some(Value::Array(mine)), Value::Array(theirs)) => {
-                    let mut known: HashSet<Value> = mine.iter().cloned().collect();
-                    let new = theirs.iter().filter(|name| known.insert((*name).clone()));
-                    mine.extend(new.cloned());
-                }
-                ("allOf", Some(Value::Array(mine)), Value::Array(theirs)) => {
+                // Names that stand there twice are told once in the end.
+                ("required" | "allOf", Some(Value::Array(mine)), Value::Array(theirs)) => {
                     mine.extend(theirs.iter().cloned());
                 }
                 ("$ref", Some(_), _) => {

@@ -233,3 +233,19 @@ fn many_functions_share_what_references_may_make() {
     let out = schema::arguments(&wide, Subset::Gemini, 512).unwrap();
     assert_eq!(out.matches("INTEGER").count(), 2_000);
 }
+
+#[test]
+fn however_many_parts_hold_together_each_is_looked_at_once() {
+    let part = |nth: usize| {
+        let names: Vec<String> = (0..10).map(|of| format!("p{nth}_{of}")).collect();
+        let all: Map<String, Value> = names
+            .iter()
+            .map(|name| (name.clone(), json!({"type": "string"})))
+            .collect();
+        json!({"properties": all, "required": names})
+    };
+    let parts: Vec<Value> = (0..5_000).chain([0]).map(part).collect();
+    let out = converted(&json!({"type": "object", "allOf": parts}));
+    let required = out["required"].as_array().unwrap();
+    assert_eq!(required.len(), 50_000);
+}

@@ -147,7 +147,11 @@ fn what_has_no_effect_beside_another_is_named() {
     body["tools"] = json!([{"type": "function", "function": {"name": "f"}}]);
     body["tool_choice"] = "auto".into();
     body["function_call"] = "none".into();
-    let body = body.to_string();
+    body["functions"] = json!([]);
+    // However it is written.
+    let body = body
+        .to_string()
+        .replace("\"functions\":[]", "\"functions\": [ ]");
     let request = request::parse(&body, &Options::default()).unwrap();
     assert_eq!(
         request.ignored,
