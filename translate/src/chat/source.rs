@@ -120,26 +120,33 @@ pub(super) fn file<'a>(
     let path = path.key("file");
     let file = member(part, &path, "file", json::object)?;
     let pattern = "messages[].content[].file";
-    let known = [&["file_data", "file_id"], TYPE_NAMES].concat();
-    reading.note_unknown(pattern, &file, &known);
     let told = told_type(&file, &path, pattern)?;
-    if let Some(raw) = file.get("file_data") {
+    let name = file.get("filename").and_then(|raw| json::string(raw).ok());
+    let by_name = name.and_then(|name| mime_of(&name.text()));
+    let data = file.get("file_data");
+    let data = data
+        .map(|raw| text(raw, &path.key("file_data")))
+        .transpose()?;
+    // A name that says what the file is has its effect.
+    let is_heeded = told.is_none()
+        && by_name.is_some()
+        && data.is_some_and(|data| says_nothing(data.escaped()));
+    let heeded: &[&str] = if is_heeded { &["filename"] } else { &[] };
+    let known = [&["file_data", "file_id"], TYPE_NAMES, heeded].concat();
+    reading.note_unknown(pattern, &file, &known);
+    if let Some(data) = data {
         if file.get("file_id").is_some() {
             reading.ignored.insert(format!("{pattern}.file_id"));
         }
         let at = path.key("file_data");
-        let data = text(raw, &at)?;
-        let name = file.get("filename").and_then(|raw| json::string(raw).ok());
-        let name = name.map(JsonStr::text);
-        let by_name = || mime_of(name.as_deref()?).map(Cow::Borrowed);
         if starts_with(data.escaped(), "data:") {
-            return given(data.text(), told, by_name(), &at);
+            return given(data.text(), told, by_name.map(Cow::Borrowed), &at);
         }
         if data.escaped().contains(':') {
             return source(data, told, &at, reading);
         }
         // OpenAI's own documentation has it both ways: as a data URL, and bare.
-        let mime = told.map(|told| told.mime).or_else(by_name);
+        let mime = told.map(|told| told.mime).or(by_name.map(Cow::Borrowed));
         let mime = mime.ok_or_else(|| {
             InvalidRequest::value(
                 &at,
@@ -162,6 +169,19 @@ pub(super) fn file<'a>(
         "There is no file storage here; send the file as a data URL in 'file_data', or a URI of \
          Google's (gs://…, https://generativelanguage.googleapis.com/v1beta/files/…).",
     ))
+}
+
+/// Whether file data tell no type: bare base64, or a data URL without one.
+fn says_nothing(data: &str) -> bool {
+    let Some(head) = data
+        .get(..5)
+        .filter(|head| head.eq_ignore_ascii_case("data:"))
+    else {
+        return !data.contains(':');
+    };
+    let rest = &data[head.len()..];
+    let mime = rest.split([';', ',']).next().unwrap_or_default();
+    media::says_nothing(&mime.trim().to_ascii_lowercase())
 }
 
 /// Media in a data URL, whose type may be told beside it: where the URL tells none, and not

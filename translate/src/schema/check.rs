@@ -362,6 +362,11 @@ impl<'de> Visitor<'de> for Expect<'_, '_> {
             match &*key {
                 "$ref" => refers = true,
                 "description" | "default" => {}
+                // OpenAPI's word, which `Schema` knows.
+                "nullable" => {
+                    says_more = true;
+                    checker.is_standard &= kind == Kind::Nodes;
+                }
                 key => says_more |= !key.starts_with('$'),
             }
             let inner = if kind == Kind::Nodes {
@@ -437,6 +442,8 @@ mod tests {
                 true,
             ),
             (r##"{"properties":{"a":{"$ref":"#","title":"A"}}}"##, false),
+            (r#"{"properties":{"nullable":{"type":"boolean"}}}"#, true),
+            (r#"{"type":"string","nullable":true}"#, false),
             (r#"{"type":"dict"}"#, false),
             (r#"{"type":"STRING"}"#, false),
             (r#"{"properties":null}"#, false),

@@ -145,6 +145,23 @@ fn a_file_is_what_it_says_what_is_told_beside_it_or_what_its_name_tells() {
     ] {
         assert_eq!(sent(file(said.clone())), inline(mime), "{said}");
     }
+    // A name that has its effect is not named as ignored.
+    for (said, is_heeded) in [
+        (json!({"file_data": unsaid, "filename": "a.csv"}), true),
+        (json!({"file_data": "QUJD", "filename": "a.csv"}), true),
+        (
+            json!({"file_data": unsaid, "filename": "a.csv", "format": "text/plain"}),
+            false,
+        ),
+        (json!({"file_data": unsaid, "filename": "a.bin"}), false),
+        (
+            json!({"file_data": "data:application/pdf;base64,QUJD", "filename": "a.csv"}),
+            false,
+        ),
+    ] {
+        let named = ignored(file(said.clone()));
+        assert_eq!(named.is_empty(), is_heeded, "{said}: {named:?}");
+    }
     let error = refused(file(
         json!({"file_data": "data:application/pdf;base64,QUJD", "format": "text/plain"}),
     ));
