@@ -42,16 +42,22 @@ impl Converter<'_> {
             .retain(|key, _| !matches!(key.as_str(), "$defs" | "definitions" | "$schema" | "$id"));
         let mut each: Vec<Value> = Vec::with_capacity(real.len());
         for one in &real {
-            let one = match one {
-                Value::Object(one) if !around.is_empty() => {
-                    let mut merged = one.clone();
+            let own = match one {
+                _ if around.is_empty() => None,
+                Value::Object(own) => Some(own.clone()),
+                // Anything that holds what is said around it.
+                Value::Bool(true) => Some(Map::new()),
+                _ => None,
+            };
+            let one = match own {
+                Some(mut merged) => {
                     if !self.budget.spend(around.len()) || !self.budget.repeat(around.iter()) {
                         continue;
                     }
                     self.merge(&mut merged, &Value::Object(around.clone()));
                     Value::Object(merged)
                 }
-                one => (*one).clone(),
+                None => (*one).clone(),
             };
             each.push(one);
         }

@@ -200,6 +200,15 @@ fn what_a_schema_cannot_say_is_told_in_words() {
 }
 
 #[test]
+fn anything_holds_what_is_said_around_it() {
+    let schema = json!({"type": "object", "properties": {"a": {"type": "string"}}, "anyOf": [true, {"required": ["a"]}]});
+    let all = converted(&schema);
+    for one in all["anyOf"].as_array().unwrap() {
+        assert_eq!(one["properties"]["a"]["type"], "STRING", "{all}");
+    }
+}
+
+#[test]
 fn alternatives_hold_what_is_said_around_them() {
     let schema = json!({"type": "object", "description": "d", "properties": {"a": {"type": "string"}, "b": {"type": "string"}},
         "anyOf": [{"required": ["a"]}, {"required": ["b"]}]});
