@@ -21,5 +21,6 @@ mod subject;
 pub(crate) mod tokens;
 
 pub(crate) use ask::Ask;
+pub(crate) use instance::is_servable;
 pub(crate) use render::{Origin, Rendering, merge};
 pub(crate) use speech::{Candidate, speak};

@@ -1,6 +1,6 @@
 //! What can be wrong with a request, in the words that the client reads.
 
-use crate::json::{Path, WrongType};
+use crate::json::{MAX_DEPTH, Path, WrongType};
 
 /// A request that cannot be served as it is: HTTP 400, `invalid_request_error`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -100,6 +100,15 @@ impl InvalidRequest {
             param: Some(path.to_string()),
             code: Code::UnsupportedParameter,
         }
+    }
+
+    /// JSON that goes on as it came and is nested deeper than anybody takes.
+    #[must_use]
+    pub fn too_deep(path: &Path<'_>) -> Self {
+        Self::value(
+            path,
+            format!("it is nested more than {MAX_DEPTH} levels deep."),
+        )
     }
 
     /// As [`InvalidRequest::lone_surrogate`], in the name of a parameter.

@@ -309,6 +309,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
 #[derive(Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
+/// Deeper JSON nobody takes: protobuf's parsers end at 100 messages, and others near it.
+pub const MAX_DEPTH: usize = 100;
+
 /// How deep arrays and objects are nested in raw JSON.
 #[must_use]
 pub fn depth(raw: &str) -> usize {

@@ -1,4 +1,23 @@
-//! What media are, by their names and addresses.
+//! What media are, by their types, names and addresses.
+
+use std::borrow::Cow;
+
+/// Recordings that Gemini takes, by what `input_audio.format` and files call them:
+/// <https://ai.google.dev/gemini-api/docs/audio#supported-formats>
+pub(crate) const RECORDINGS: &[(&str, &str)] = &[
+    ("wav", "audio/wav"),
+    ("mp3", "audio/mpeg"),
+    ("aac", "audio/aac"),
+    ("aiff", "audio/aiff"),
+    ("flac", "audio/flac"),
+    ("ogg", "audio/ogg"),
+];
+
+/// The MIME type of a recording in this format.
+pub(crate) fn recording(format: &str) -> Option<&'static str> {
+    let known = RECORDINGS.iter().find(|(name, _)| *name == format);
+    known.map(|(_, mime)| *mime)
+}
 
 /// Whether an address begins so, in capitals or not.
 pub(crate) fn starts_with(url: &str, scheme: &str) -> bool {
@@ -59,23 +78,31 @@ pub fn mime_of(name: &str) -> Option<&'static str> {
         "wmv" => "video/wmv",
         "flv" => "video/x-flv",
         "3gp" => "video/3gpp",
-        "wav" => "audio/wav",
-        "mp3" => "audio/mpeg",
-        "aac" => "audio/aac",
-        "aiff" => "audio/aiff",
-        "flac" => "audio/flac",
-        "ogg" => "audio/ogg",
-        _ => return None,
+        format => return recording(format),
     })
 }
 
-/// Whether a text is a MIME type.
-pub(crate) fn is_mime(text: &str) -> bool {
+/// A MIME type in the spelling that Google knows; `None`: it is none.
+pub(crate) fn mime(text: &str) -> Option<Cow<'static, str>> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '+' | '-' | '_');
-    text.split_once('/').is_some_and(|(kind, subtype)| {
-        let whole = |part: &str| !part.is_empty() && part.chars().all(fits);
-        whole(kind) && whole(subtype)
+    let whole = |part: &str| !part.is_empty() && part.chars().all(fits);
+    let (kind, subtype) = text.split_once('/')?;
+    if !whole(kind) || !whole(subtype) {
+        return None;
+    }
+    let mime = text.to_ascii_lowercase();
+    Some(match &*mime {
+        "image/jpg" => "image/jpeg".into(),
+        _ => mime.into(),
     })
+}
+
+/// Whether a MIME type, or the lack of one, says nothing of what the bytes are.
+pub(crate) fn says_nothing(mime: &str) -> bool {
+    matches!(
+        mime,
+        "" | "application/octet-stream" | "binary/octet-stream"
+    )
 }
 
 /// Whether a MIME type is one of the documents that Gemini reads:

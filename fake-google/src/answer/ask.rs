@@ -1,5 +1,7 @@
 //! A request as the model reads it.
 
+use std::collections::HashSet;
+
 use crate::json::Json;
 
 /// The parts of a request that decide the answer. Reads what is there and passes over what is not.
@@ -104,7 +106,7 @@ impl<'a> Ask<'a> {
                     }),
                 })
             });
-        let allowed: Vec<&str> = self
+        let allowed: HashSet<&str> = self
             .calling()
             .and_then(|config| config.either("allowedFunctionNames", "allowed_function_names"))
             .map(Json::items)
@@ -113,7 +115,7 @@ impl<'a> Ask<'a> {
             .filter_map(Json::as_str)
             .collect();
         declared
-            .filter(|tool| allowed.is_empty() || allowed.contains(&tool.name))
+            .filter(|tool| allowed.is_empty() || allowed.contains(tool.name))
             .collect()
     }
 

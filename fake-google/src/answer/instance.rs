@@ -1,11 +1,22 @@
 //! A value that fits a schema: Gemini's own `Schema` or JSON Schema, whichever it is given.
 
+use std::cell::Cell;
+use std::collections::HashSet;
+
+use super::ask::Ask;
+use super::subject::WORD_CHARS;
 use crate::json::{Fields, Json, object};
 
 /// Below this depth only what is required is made, so that a schema that refers to itself comes to an end.
 const FULL_DEPTH: usize = 3;
 /// Below this depth even that stops.
 const DEPTH_LIMIT: usize = 24;
+
+/// How much one request may have made, in about as many bytes: schemas that refer to themselves or nest their limits
+/// make any amount of a few bytes.
+const WORK_LIMIT: usize = 1 << 20;
+/// What a step costs of it, besides what it copies or looks through.
+const STEP: usize = 16;
 
 /// What a value is about, where its schema leaves the choice.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -17,10 +28,27 @@ pub(crate) struct Subject {
 
 /// Makes a value for `schema`; strings and numbers without any rule of their own are `subject`'s.
 pub(crate) fn instance(schema: &Json, subject: &Subject) -> Json {
+    let left = Cell::new(WORK_LIMIT);
+    make(schema, subject, &left)
+}
+
+/// Whether values can be made for all schemas of a request.
+pub(crate) fn is_servable(ask: &Ask<'_>) -> bool {
+    let left = Cell::new(WORK_LIMIT);
+    let subject = Subject::default();
+    let of_tools = ask.tools().into_iter().filter_map(|tool| tool.schema);
+    of_tools.chain(ask.response_schema()).all(|schema| {
+        make(schema, &subject, &left);
+        left.get() > 0
+    })
+}
+
+fn make(schema: &Json, subject: &Subject, left: &Cell<usize>) -> Json {
     Maker {
         root: schema,
         word: &subject.word,
         number: subject.number,
+        left,
     }
     .make(schema, "value", 0)
 }
@@ -29,11 +57,40 @@ struct Maker<'a> {
     root: &'a Json,
     word: &'a str,
     number: Option<f64>,
+    /// What is left of the work.
+    left: &'a Cell<usize>,
 }
 
 impl<'a> Maker<'a> {
+    /// Whether so much more may be done; once it may not, nothing may.
+    fn spend(&self, work: usize) -> bool {
+        self.left.set(self.left.get().saturating_sub(work));
+        self.left.get() > 0
+    }
+
+    /// A copy of what a schema holds.
+    fn copy(&self, value: &Json) -> Json {
+        if self.weigh(value) {
+            value.clone()
+        } else {
+            Json::Null
+        }
+    }
+
+    fn weigh(&self, value: &Json) -> bool {
+        self.spend(STEP)
+            && match value {
+                Json::String(text) => self.spend(text.len()),
+                Json::Array(items) => items.iter().all(|item| self.weigh(item)),
+                Json::Object(fields) => fields
+                    .iter()
+                    .all(|(name, value)| self.spend(name.len()) && self.weigh(value)),
+                Json::Null | Json::Bool(_) | Json::Number(_) => true,
+            }
+    }
+
     fn make(&self, schema: &'a Json, name: &str, depth: usize) -> Json {
-        if depth > DEPTH_LIMIT {
+        if depth > DEPTH_LIMIT || !self.spend(STEP + looked_through(schema)) {
             return Json::Null;
         }
         if let Some(reference) = schema
@@ -47,7 +104,7 @@ impl<'a> Maker<'a> {
         }
         // Null is as good a constant as any.
         if let Some(constant) = schema.as_object().and_then(|fields| fields.get("const")) {
-            return constant.clone();
+            return self.copy(constant);
         }
         if let Some(first) = schema
             .get("enum")
@@ -55,7 +112,7 @@ impl<'a> Maker<'a> {
             .unwrap_or_default()
             .first()
         {
-            return typed(first, kind(schema));
+            return typed(self.copy(first), kind(schema));
         }
         let choices = ["anyOf", "any_of", "oneOf"]
             .iter()
@@ -126,18 +183,22 @@ impl<'a> Maker<'a> {
             .iter()
             .filter_map(Json::as_str)
             .collect();
+        let known: HashSet<&str> = required.iter().copied().collect();
         let mut made = Fields::new();
         if let Some(properties) = schema.get("properties").and_then(Json::as_object) {
             for (name, property) in properties {
-                let wanted = required.contains(&name.as_str())
-                    || (required.is_empty() && depth < FULL_DEPTH);
+                let wanted =
+                    known.contains(name.as_str()) || (required.is_empty() && depth < FULL_DEPTH);
                 if wanted {
+                    if !self.spend(name.len()) {
+                        break;
+                    }
                     made.insert(name.clone(), self.make(property, name, depth + 1));
                 }
             }
         }
         for name in required {
-            if !made.contains_key(name) {
+            if !made.contains_key(name) && self.spend(name.len() + WORD_CHARS) {
                 made.insert(name.to_owned(), self.word.into());
             }
         }
@@ -158,7 +219,7 @@ impl<'a> Maker<'a> {
         let least = least
             .min(limit("maxItems", "max_items").unwrap_or(u64::MAX))
             .min(100) as usize;
-        while made.len() < least {
+        while made.len() < least && self.spend(STEP) {
             let item = schema
                 .get("items")
                 .map_or_else(|| self.word.into(), |item| self.make(item, name, depth + 1));
@@ -183,6 +244,10 @@ impl<'a> Maker<'a> {
         let most = limit("maxLength", "max_length").map_or(usize::MAX, |most| most as usize);
         let mut made: String = made.chars().take(most).collect();
         let least = limit("minLength", "min_length").unwrap_or(0).min(10_000) as usize;
+        // Whatever the word is, so that what is servable once is servable always.
+        if !self.spend(least.max(WORD_CHARS).max(name.len())) {
+            return String::new();
+        }
         made.extend(std::iter::repeat_n(
             'x',
             least.saturating_sub(made.chars().count()),
@@ -209,6 +274,20 @@ impl<'a> Maker<'a> {
     }
 }
 
+/// How much of a schema is looked through to make one value, besides what is made of its parts.
+fn looked_through(schema: &Json) -> usize {
+    let lists = ["type", "required", "anyOf", "any_of", "oneOf", "allOf"];
+    let listed: usize = lists
+        .iter()
+        .filter_map(|field| schema.get(field))
+        .map(|list| list.items().len())
+        .sum();
+    let properties = schema.get("properties").and_then(Json::as_object);
+    let reference = schema.get("$ref").or_else(|| schema.get("ref"));
+    let reference = reference.and_then(Json::as_str).map_or(0, str::len);
+    listed + properties.map_or(0, Fields::len) + reference
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Object,
@@ -224,7 +303,8 @@ fn kind(schema: &Json) -> Kind {
     let named = match schema.get("type") {
         Some(Json::String(name)) => Some(name.as_str()),
         Some(Json::Array(names)) => {
-            let names = names.iter().filter_map(Json::as_str);
+            // There are seven types.
+            let names = names.iter().take(7).filter_map(Json::as_str);
             names.min_by_key(|name| name.eq_ignore_ascii_case("null"))
         }
         _ => None,
@@ -245,11 +325,11 @@ fn kind(schema: &Json) -> Kind {
 }
 
 /// Gemini's enums are strings whatever the type is.
-fn typed(value: &Json, kind: Kind) -> Json {
+fn typed(value: Json, kind: Kind) -> Json {
     match (kind, value.as_f64()) {
         (Kind::Integer, Some(number)) => whole(number),
         (Kind::Number, Some(number)) => Json::from(number),
-        _ => value.clone(),
+        _ => value,
     }
 }
 

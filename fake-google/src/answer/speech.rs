@@ -1,5 +1,7 @@
 //! What is said: thoughts, text, calls and images, and why it ends.
 
+use std::collections::HashSet;
+
 use super::ask::{Ask, Mode, Tool};
 use super::instance::{free_form, instance};
 use super::subject::{keys, next_step, squash, subject};
@@ -269,10 +271,11 @@ fn calls<'a>(ask: &Ask<'a>, text: &str) -> Vec<Tool<'a>> {
             .filter(|tool| said.contains(&squash(tool.name)))
             .collect();
         if named.is_empty() {
+            let words: HashSet<&str> = said.split(' ').collect();
             tools
                 .iter()
                 .copied()
-                .filter(|tool| hinted(tool.name, &said))
+                .filter(|tool| hinted(tool.name, &words))
                 .collect()
         } else {
             named
@@ -284,12 +287,11 @@ fn calls<'a>(ask: &Ask<'a>, text: &str) -> Vec<Tool<'a>> {
     }
 }
 
-fn hinted(name: &str, said: &str) -> bool {
-    let words: Vec<&str> = said.split(' ').collect();
+fn hinted(name: &str, words: &HashSet<&str>) -> bool {
     squash(name)
         .split(' ')
         .filter(|word| word.chars().count() >= 4 && !VAGUE.contains(word))
-        .any(|word| words.contains(&word))
+        .any(|word| words.contains(word))
 }
 
 fn arguments(tool: &Tool<'_>, text: &str) -> Json {

@@ -4,6 +4,9 @@ use super::ask::Ask;
 use super::instance::Subject;
 use crate::json::Json;
 
+/// No word that a text is about is longer.
+pub(crate) const WORD_CHARS: usize = 200;
+
 /// What results of tools ask for in a next step: those that say to call something. Nothing when none does.
 pub(crate) fn next_step(ask: &Ask<'_>) -> Option<String> {
     let told = ask.results();
@@ -66,7 +69,7 @@ pub(crate) fn subject(text: &str) -> Subject {
         .find_map(|word| word.parse::<f64>().ok())
         .filter(|number| number.is_finite());
     Subject {
-        word: word.chars().take(200).collect(),
+        word: word.chars().take(WORD_CHARS).collect(),
         number,
     }
 }

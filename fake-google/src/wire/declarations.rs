@@ -1,5 +1,8 @@
 //! Tools: function names, parameter schemas, and which functions may be called.
 
+use std::collections::HashSet;
+use std::fmt;
+
 use super::invalid;
 use crate::catalogue::{Upstream, is_gemini_3};
 use crate::json::{Fields, Json};
@@ -10,14 +13,16 @@ use crate::status::Status;
 const DEPTH_LIMIT: usize = 40;
 /// The longest name of a function.
 const NAME_LIMIT: usize = 64;
+/// "Maximum 512 function declarations can be provided", say the definitions.
+const COUNT_LIMIT: usize = 512;
 /// Enum numbers of `Type`.
 const TYPES: [&str; 8] = [
     "", "STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT", "NULL",
 ];
 
 /// Checks `tools`; hands out the names of the functions.
-pub(crate) fn check(tools: Option<&Json>) -> Result<Vec<&str>, Status> {
-    let mut names: Vec<&str> = Vec::new();
+pub(crate) fn check(tools: Option<&Json>, upstream: Upstream) -> Result<HashSet<&str>, Status> {
+    let mut names: HashSet<&str> = HashSet::new();
     for (nth, tool) in tools
         .map(Json::items)
         .unwrap_or_default()
@@ -34,13 +39,16 @@ pub(crate) fn check(tools: Option<&Json>) -> Result<Vec<&str>, Status> {
             return Err(invalid(&path, "must be a list"));
         };
         for (of, declaration) in declared.iter().enumerate() {
-            let name = function(declaration, &format!("{path}[{of}]"))?;
-            if names.contains(&name) {
+            let name = function(declaration, &format!("{path}[{of}]"), upstream)?;
+            if !names.insert(name) {
                 return Err(Status::invalid_argument(format!(
                     "Duplicate function declaration found: {name}"
                 )));
             }
-            names.push(name);
+            if names.len() > COUNT_LIMIT {
+                let why = format!("at most {COUNT_LIMIT} function declarations can be provided");
+                return Err(invalid("tools", &why));
+            }
         }
     }
     Ok(names)
@@ -50,7 +58,7 @@ pub(crate) fn check(tools: Option<&Json>) -> Result<Vec<&str>, Status> {
 /// recorded to take them as they come).
 pub(crate) fn check_mix(
     request: &Json,
-    names: &[&str],
+    names: &HashSet<&str>,
     context: &Context<'_>,
 ) -> Result<(), Status> {
     const BUILT_IN: [(&str, &str); 4] = [
@@ -92,7 +100,7 @@ pub(crate) fn check_mix(
     }
 }
 
-fn function<'a>(declaration: &'a Json, path: &str) -> Result<&'a str, Status> {
+fn function<'a>(declaration: &'a Json, path: &str, upstream: Upstream) -> Result<&'a str, Status> {
     let name = declaration
         .get("name")
         .and_then(Json::as_str)
@@ -119,7 +127,7 @@ fn function<'a>(declaration: &'a Json, path: &str) -> Result<&'a str, Status> {
                 "parameters schema should be of type OBJECT",
             ));
         }
-        schema(parameters, &path, 0)?;
+        schema(parameters, At::Root(&path), upstream, 0)?;
     }
     Ok(name)
 }
@@ -143,10 +151,45 @@ fn type_of(schema: &Json) -> Option<String> {
     }
 }
 
+/// Where in a request a schema stands. Written when something is wrong with it alone: a long name above many properties
+/// would be written for each of them.
+#[derive(Clone, Copy)]
+pub(crate) enum At<'a> {
+    Root(&'a str),
+    Property(&'a At<'a>, &'a str),
+    Items(&'a At<'a>),
+    Choice(&'a At<'a>, usize),
+}
+
+impl fmt::Display for At<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root(path) => f.write_str(path),
+            Self::Property(at, name) => write!(f, "{at}.properties[{name}]"),
+            Self::Items(at) => write!(f, "{at}.items"),
+            Self::Choice(at, nth) => write!(f, "{at}.any_of[{nth}]"),
+        }
+    }
+}
+
 /// Checks a schema in Gemini's own dialect.
-pub(crate) fn schema(schema: &Json, path: &str, depth: usize) -> Result<(), Status> {
+pub(crate) fn schema(
+    schema: &Json,
+    path: At<'_>,
+    upstream: Upstream,
+    depth: usize,
+) -> Result<(), Status> {
     if schema.as_object().is_none() || depth > DEPTH_LIMIT {
         return Ok(());
+    }
+    let choices = schema.either("anyOf", "any_of");
+    let said = schema.as_object().into_iter().flat_map(Fields::values);
+    let is_alone = said.filter(|value| **value != Json::Null).count() == 1;
+    if choices.is_some() && !is_alone && upstream != Upstream::Gemini {
+        return Err(Status::invalid_argument(format!(
+            "Unable to submit request because `{path}` schema specified other fields alongside any_of. When using \
+             any_of, it must be the only field set."
+        )));
     }
     let of = type_of(schema);
     let is = |name: &str| of.as_deref() == Some(name);
@@ -197,25 +240,24 @@ pub(crate) fn schema(schema: &Json, path: &str, depth: usize) -> Result<(), Stat
         }
     }
     for (name, property) in properties.into_iter().flat_map(Fields::iter) {
-        self::schema(property, &format!("{path}.properties[{name}]"), depth + 1)?;
+        self::schema(property, At::Property(&path, name), upstream, depth + 1)?;
     }
     if let Some(items) = items {
-        self::schema(items, &format!("{path}.items"), depth + 1)?;
+        self::schema(items, At::Items(&path), upstream, depth + 1)?;
     }
-    for (nth, choice) in schema
-        .either("anyOf", "any_of")
+    for (nth, choice) in choices
         .map(Json::items)
         .unwrap_or_default()
         .iter()
         .enumerate()
     {
-        self::schema(choice, &format!("{path}.any_of[{nth}]"), depth + 1)?;
+        self::schema(choice, At::Choice(&path, nth), upstream, depth + 1)?;
     }
     Ok(())
 }
 
 /// Checks `toolConfig` against the names of the declared functions.
-pub(crate) fn check_config(config: Option<&Json>, names: &[&str]) -> Result<(), Status> {
+pub(crate) fn check_config(config: Option<&Json>, names: &HashSet<&str>) -> Result<(), Status> {
     let Some(calling) =
         config.and_then(|config| config.either("functionCallingConfig", "function_calling_config"))
     else {

@@ -3,10 +3,18 @@
 use std::collections::HashSet;
 
 use super::{Leniency, Seen, claude, declarations, invalid, settings, turns};
+use crate::answer::{Ask, is_servable};
 use crate::endpoint::Endpoint;
 use crate::json::Json;
 use crate::named::Context;
 use crate::status::Status;
+
+/// What Google says of schemas that would make too much.
+const TOO_MANY_STATES: &str = "The specified schema produces a constraint that has too many states for serving.  Typical \
+                               causes of this error are schemas with lots of text (for example, very long property or \
+                               enum names), schemas with long array length limits (especially when nested), or schemas \
+                               using complex value matchers (for example, integers or numbers with minimum/maximum \
+                               bounds or strings with complex formats like date-time)";
 
 /// Checks a request whose shape is right.
 pub(crate) fn check(
@@ -110,7 +118,7 @@ fn generate(
             turns::part(part, &format!("system_instruction.parts[{nth}]"))?;
         }
     }
-    let names = declarations::check(request.get("tools"))?;
+    let names = declarations::check(request.get("tools"), context.upstream)?;
     declarations::check_mix(request, &names, context)?;
     declarations::check_config(request.either("toolConfig", "tool_config"), &names)?;
     settings::check(
@@ -123,7 +131,12 @@ fn generate(
     if context.model.starts_with("claude") {
         claude::check(contents.items())?;
     }
-    safety_settings(request.either("safetySettings", "safety_settings"))
+    safety_settings(request.either("safetySettings", "safety_settings"))?;
+    if is_servable(&Ask::new(request)) {
+        Ok(())
+    } else {
+        Err(Status::invalid_argument(TOO_MANY_STATES))
+    }
 }
 
 fn cached_content(request: &Json) -> Result<(), Status> {

@@ -1,6 +1,7 @@
 //! `generationConfig`: ranges, response formats and thinking.
 
-use super::{Leniency, declarations, invalid};
+use super::declarations::{self, At};
+use super::{Leniency, invalid};
 use crate::catalogue::Upstream;
 use crate::json::Json;
 use crate::named::Context;
@@ -136,7 +137,8 @@ fn response_format(
         ));
     }
     if let Some(schema) = schema {
-        declarations::schema(schema, "generation_config.response_schema", 0)?;
+        let at = At::Root("generation_config.response_schema");
+        declarations::schema(schema, at, context.upstream, 0)?;
     }
     let before_3 = context.model.starts_with("gemini-1.") || context.model.starts_with("gemini-2.");
     if has_functions && mime == Some("application/json") && before_3 {

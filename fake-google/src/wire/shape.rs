@@ -40,6 +40,9 @@ pub(crate) fn check(document: &Json, upstream: Upstream, root: &str) -> Result<(
     Err(Status::invalid_argument(lines.join("\n")).violations(&walk.violations))
 }
 
+/// How much that is wrong is told: a hostile body may have any number of unknown fields.
+const VIOLATION_LIMIT: usize = 1_000;
+
 struct Walk<'a> {
     table: &'a Table,
     package: &'a str,
@@ -48,7 +51,9 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn wrong(&mut self, path: &str, description: String) {
-        self.violations.push((path.to_owned(), description));
+        if self.violations.len() < VIOLATION_LIMIT {
+            self.violations.push((path.to_owned(), description));
+        }
     }
 
     fn invalid(&mut self, path: &str, what: &str, value: &Json) {

@@ -14,6 +14,7 @@ mod framing;
 mod generation;
 mod oauth;
 mod requests;
+mod schemas;
 mod signatures;
 mod support;
 mod transport;

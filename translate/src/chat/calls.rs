@@ -38,6 +38,11 @@ pub(super) fn calls_of<'a>(
     if let Some(raw) = message.get("function_call") {
         let path = path.key("function_call");
         let function = read(raw, &path, json::object)?;
+        reading.note_unknown(
+            "messages[].function_call",
+            &function,
+            &["name", "arguments"],
+        );
         calls.push(Called {
             id: "".into(),
             name: function_name(&function, &path)?,
@@ -97,6 +102,13 @@ fn called<'a>(
     reading.note_unknown("messages[].tool_calls[]", &call, &known);
     let function_path = path.key("function");
     let function = member(&call, &function_path, "function", json::object)?;
+    let known = [
+        "name",
+        "arguments",
+        "extra_content",
+        "provider_specific_fields",
+    ];
+    reading.note_unknown("messages[].tool_calls[].function", &function, &known);
     let (id, carried) = split_id(client_id);
     let signature = Remembered::on(&call)
         .or_else(|| Remembered::on(&function))
@@ -140,7 +152,12 @@ fn arguments<'a>(function: &Object<'a>, path: &Path<'_>) -> Result<Cow<'a, str>,
         return Err(InvalidRequest::lone_surrogate(&path));
     }
     match serde_json::from_str::<&RawValue>(&inner) {
-        Ok(value) if value.get().starts_with('{') => Ok(inner),
+        Ok(value) if value.get().starts_with('{') => {
+            if json::depth(value.get()) > json::MAX_DEPTH {
+                return Err(InvalidRequest::too_deep(&path));
+            }
+            Ok(inner)
+        }
         // What models of other makers write for a function that takes nothing.
         Ok(value) if json::is_null(value) => Ok("{}".into()),
         Ok(value) => Err(InvalidRequest::value(

@@ -9,7 +9,7 @@ use crate::{
     error::InvalidRequest,
     gemini::{
         request::{GoogleTool, Thinking, Verbatim},
-        write::RETRIEVAL,
+        settings::RETRIEVAL,
     },
     json::{self, Object, Path},
 };
@@ -87,7 +87,7 @@ impl<'a> Google<'a> {
             for (key, _) in read(raw, &path, json::object)?.iter() {
                 ignored.insert(path.key(key).to_string());
             }
-            google.add("googleSearch", None);
+            google.add("googleSearch", None, &path)?;
         }
         // SDKs put what is in `extra_body` beside the other fields; some put it in twice.
         if let Some(raw) = object.get("extra_body") {
@@ -133,9 +133,7 @@ impl<'a> Google<'a> {
                     } else {
                         &mut self.request
                     };
-                    if members.iter().any(|(other, _)| other == name) {
-                        return Err(InvalidRequest::value(&path, "it is given twice."));
-                    }
+                    once(members.iter().any(|(other, _)| other == name), &path)?;
                     members.push((name, raw));
                     if *name == "cachedContent" {
                         self.cached_at = Some(path.to_string());
@@ -163,6 +161,7 @@ impl<'a> Google<'a> {
                         let why = "supported values are 'minimal', 'low', 'medium' and 'high'.";
                         return Err(InvalidRequest::value(&at, why));
                     };
+                    once(self.thinking.level.is_some(), &at)?;
                     self.thinking.level = Some(level);
                     self.amount_at = Some(at.to_string());
                 }
@@ -173,10 +172,12 @@ impl<'a> Google<'a> {
                             "expected a number of tokens, 0 for none or -1 for the model's choice.";
                         return Err(InvalidRequest::value(&at, why));
                     }
+                    once(self.thinking.budget.is_some(), &at)?;
                     self.thinking.budget = Some(budget);
                     self.amount_at = Some(at.to_string());
                 }
                 "include_thoughts" | "includeThoughts" => {
+                    once(self.thinking.include_thoughts.is_some(), &at)?;
                     self.thinking.include_thoughts = Some(read(raw, &at, json::boolean)?);
                 }
                 _ => {
@@ -236,7 +237,7 @@ impl<'a> Google<'a> {
             for (key, _) in tool.iter().filter(|(key, _)| *key != "type") {
                 ignored.insert(format!("tools[].{key}"));
             }
-            self.add(name, None);
+            self.add(name, None, path)?;
             return Ok(true);
         }
         let mut found = false;
@@ -246,17 +247,36 @@ impl<'a> Google<'a> {
                 return Ok(false);
             };
             let path = path.key(key);
-            read(raw, &path, json::object)?;
-            self.add(name, Some(verbatim(raw, &path)?));
+            let settings = read(raw, &path, json::object)?;
+            let said = verbatim(raw, &path)?;
+            self.add(name, Some(said).filter(|_| !settings.is_empty()), &path)?;
             found = true;
         }
         Ok(found)
     }
 
-    fn add(&mut self, name: &'static str, settings: Option<&'a RawValue>) {
+    fn add(
+        &mut self,
+        name: &'static str,
+        settings: Option<&'a RawValue>,
+        path: &Path<'_>,
+    ) -> Result<(), InvalidRequest> {
         match self.tools.iter_mut().find(|tool| tool.name == name) {
-            Some(tool) => tool.settings = tool.settings.or(settings),
+            Some(tool) => {
+                once(tool.settings.is_some() && settings.is_some(), path)?;
+                tool.settings = tool.settings.or(settings);
+            }
             None => self.tools.push(GoogleTool { name, settings }),
         }
+        Ok(())
     }
+}
+
+/// What Google takes one of can be said in two spellings and two places: the second is refused,
+/// since whichever counted, the other would be dropped.
+fn once(is_given: bool, path: &Path<'_>) -> Result<(), InvalidRequest> {
+    if is_given {
+        return Err(InvalidRequest::value(path, "it is given twice."));
+    }
+    Ok(())
 }

@@ -9,9 +9,10 @@ use serde_json::value::RawValue;
 
 use super::{
     calls::{Called, calls_of},
-    part::{Piece, data_url, pieces, plain, texts},
+    part::{Piece, pieces, plain, texts},
     remembered::Remembered,
     request::{Reading, member, read, text},
+    source::data_url,
     tools::function_name,
 };
 use crate::{
@@ -21,6 +22,7 @@ use crate::{
         request::{Answer, Call, Content, Media, Part, Role},
     },
     json::{self, JsonStr, Object, Path},
+    media::starts_with,
     signature,
 };
 
@@ -192,7 +194,7 @@ impl<'a> Conversation<'a> {
     ) -> Result<(), InvalidRequest> {
         let spoken = texts(message, path, reading)?;
         let calls = calls_of(message, path, reading)?;
-        let images = images(message, path)?;
+        let images = images(message, path, reading)?;
         let refusal = message
             .get("refusal")
             .map(|raw| text(raw, &path.key("refusal")))
@@ -211,7 +213,7 @@ impl<'a> Conversation<'a> {
             ));
         }
         let pieces: Vec<JsonStr<'a>> = spoken.into_iter().flatten().chain(refusal).collect();
-        let mut remembered = Remembered::of(message);
+        let mut remembered = Remembered::of(message, reading.generation);
         // Calls first: of a signature that stands on both, the call's is the needed one.
         let mut signatures: Vec<Option<Cow<'a, str>>> = Vec::with_capacity(calls.len());
         for (at, call) in calls.iter().enumerate() {
@@ -250,7 +252,8 @@ impl<'a> Conversation<'a> {
                 self.push(Role::Model, Part::Text { text, signature });
             }
         }
-        for media in images {
+        for mut media in images {
+            media.signature = media.signature.and_then(|it| self.fresh(it));
             self.push(Role::Model, Part::Media(media));
         }
         self.calls(calls, signatures, reading)
@@ -393,7 +396,11 @@ fn last_open(calls: &mut Vec<usize>, asked: &[Asked]) -> Option<usize> {
 }
 
 /// Images that an earlier answer had, as our answers tell them.
-fn images<'a>(message: &Object<'a>, path: &Path<'_>) -> Result<Vec<Media<'a>>, InvalidRequest> {
+fn images<'a>(
+    message: &Object<'a>,
+    path: &Path<'_>,
+    reading: &mut Reading<'_>,
+) -> Result<Vec<Media<'a>>, InvalidRequest> {
     let path = path.key("images");
     let Some(raw) = message.get("images") else {
         return Ok(Vec::new());
@@ -402,18 +409,24 @@ fn images<'a>(message: &Object<'a>, path: &Path<'_>) -> Result<Vec<Media<'a>>, I
     for (at, raw) in read(raw, &path, json::array)?.into_iter().enumerate() {
         let path = path.index(at);
         let image = read(raw, &path, json::object)?;
+        let known = [
+            "type",
+            "image_url",
+            "index",
+            "extra_content",
+            "provider_specific_fields",
+        ];
+        reading.note_unknown("messages[].images[]", &image, &known);
         let at = path.key("image_url");
         let inner = member(&image, &at, "image_url", json::object)?;
+        reading.note_unknown("messages[].images[].image_url", &inner, &["url"]);
         let at = at.key("url");
         let url = member(&inner, &at, "url", json::string)?.text();
-        if !url
-            .get(..5)
-            .is_some_and(|start| start.eq_ignore_ascii_case("data:"))
-        {
+        if !starts_with(&url, "data:") {
             return Err(InvalidRequest::value(&at, "expected a data URL."));
         }
         images.push(Media {
-            source: data_url(url, &at)?,
+            source: data_url(url, None, &at)?,
             video: None,
             signature: Remembered::on(&image),
         });

@@ -17,6 +17,7 @@ mod remembered;
 pub mod reply;
 pub mod request;
 mod settings;
+mod source;
 mod tools;
 mod widths;
 mod write;

@@ -1,11 +1,12 @@
 //! Signatures that a client sends back with an assistant's message: by Google's own way,
 //! by LiteLLM's and by OpenRouter's.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::VecDeque};
 
 use serde_json::value::RawValue;
 
 use crate::{
+    gemini::model::Generation,
     json::{self, JsonStr, Object},
     signature,
 };
@@ -19,8 +20,10 @@ pub(super) struct Remembered<'a> {
     by_id: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     /// Of calls, in their order.
     in_order: Vec<Cow<'a, str>>,
+    /// Of the first call, which is the one that Gemini signs.
+    of_first: Option<Cow<'a, str>>,
     /// Of nobody in particular.
-    loose: Vec<Cow<'a, str>>,
+    loose: VecDeque<Cow<'a, str>>,
     /// Signed thoughts.
     pub(super) thoughts: Vec<(JsonStr<'a>, Cow<'a, str>)>,
 }
@@ -35,7 +38,7 @@ impl<'a> Remembered<'a> {
     }
 
     /// What stands on the message.
-    pub(super) fn of(message: &Object<'a>) -> Self {
+    pub(super) fn of(message: &Object<'a>, generation: Generation) -> Self {
         let mut remembered = Self {
             text: Self::on(message),
             ..Self::default()
@@ -50,7 +53,7 @@ impl<'a> Remembered<'a> {
             let list = message.get(key).and_then(|raw| json::array(raw).ok());
             let blocks = list.into_iter().flatten();
             for block in blocks.filter_map(|raw| json::object(raw).ok()) {
-                remembered.block(&block);
+                remembered.block(&block, generation);
             }
         }
         remembered
@@ -58,15 +61,29 @@ impl<'a> Remembered<'a> {
 
     /// An element of `reasoning_details` (<https://openrouter.ai/docs/use-cases/reasoning-tokens>)
     /// or of `thinking_blocks`.
-    fn block(&mut self, block: &Object<'a>) {
+    fn block(&mut self, block: &Object<'a>, generation: Generation) {
         let member = |key: &str| json::string(block.get(key)?).ok();
+        // A signature of another maker's is refused, with all of the request.
+        let maker = member("format").map(JsonStr::text);
+        let own = if generation == Generation::Claude {
+            "anthropic"
+        } else {
+            "google"
+        };
+        let is_foreign = maker
+            .as_deref()
+            .is_some_and(|maker| !maker.starts_with(own));
+        let kind = member("type").map(JsonStr::text);
+        if is_foreign || kind.as_deref() == Some("redacted_thinking") {
+            return;
+        }
         if let Some(signature) = block.get("data").and_then(signature) {
             match member("id").map(JsonStr::text) {
                 Some(id) => {
                     let id = signature::detach(&id).0.to_owned();
                     self.by_id.push((id.into(), signature));
                 }
-                None => self.loose.push(signature),
+                None => self.loose.push_back(signature),
             }
             return;
         }
@@ -74,9 +91,16 @@ impl<'a> Remembered<'a> {
             return;
         };
         let text = member("text").or_else(|| member("thinking"));
-        match text.filter(|text| !text.has_lone_surrogate()) {
-            Some(text) => self.thoughts.push((text, signature)),
-            None => self.loose.push(signature),
+        let text = text.filter(|text| !text.has_lone_surrogate());
+        match text.map(|text| (text, signed_part(text))) {
+            Some((_, Some(Signed::Call))) => {
+                self.of_first.get_or_insert(signature);
+            }
+            Some((_, Some(Signed::Text))) | None => self.loose.push_back(signature),
+            Some(_) if maker.is_some() && generation != Generation::Claude => {
+                self.loose.push_back(signature);
+            }
+            Some((text, None)) => self.thoughts.push((text, signature)),
         }
     }
 
@@ -89,14 +113,33 @@ impl<'a> Remembered<'a> {
         if let Some(signature) = self.in_order.get(at) {
             return Some(signature.clone());
         }
-        // The first call of a turn is the one that Gemini signs.
-        (at == 0 && !self.loose.is_empty()).then(|| self.loose.remove(0))
+        let first = (at == 0).then(|| self.of_first.take());
+        first?.or_else(|| self.loose.pop_front())
     }
 
     /// The signature of the text; asked after those of the calls.
     pub(super) fn take_text(&mut self) -> Option<Cow<'a, str>> {
-        self.text.take().or_else(|| self.loose.pop())
+        self.text.take().or_else(|| self.loose.pop_back())
     }
+}
+
+/// What LiteLLM has a signature of.
+enum Signed {
+    Call,
+    Text,
+}
+
+/// The part that a signature was on, as LiteLLM has it in place of a thought: in JSON.
+fn signed_part(thought: JsonStr<'_>) -> Option<Signed> {
+    if !thought.escaped().starts_with('{') {
+        return None;
+    }
+    let part = thought.text();
+    let part: Object<'_> = serde_json::from_str(&part).ok()?;
+    if part.get("functionCall").is_some() {
+        return Some(Signed::Call);
+    }
+    part.get("text").map(|_| Signed::Text)
 }
 
 /// A text that can be a signature.

@@ -17,7 +17,7 @@ use crate::{
     error::InvalidRequest,
     gemini::{
         model::{self, Generation},
-        request as gemini,
+        request::{self as gemini, Effort},
     },
     json::{self, JsonStr, Object, Path, WrongType},
     schema,
@@ -178,13 +178,16 @@ pub(super) fn text<'a>(raw: &'a RawValue, path: &Path<'_>) -> Result<JsonStr<'a>
     Ok(text)
 }
 
-/// Raw JSON at `path` that goes on as it came, whose texts have to be whole.
+/// Raw JSON at `path` that goes on as it came: its texts have to be whole, and its depth usual.
 pub(super) fn verbatim<'a>(
     raw: &'a RawValue,
     path: &Path<'_>,
 ) -> Result<&'a RawValue, InvalidRequest> {
     if json::has_lone_surrogate(raw.get()) {
         return Err(InvalidRequest::lone_surrogate(path));
+    }
+    if json::depth(raw.get()) > json::MAX_DEPTH {
+        return Err(InvalidRequest::too_deep(path));
     }
     Ok(raw)
 }
@@ -250,6 +253,7 @@ pub fn parse<'a>(body: &'a str, options: &Options) -> Result<Request<'a>, Invali
         let given = config.verbatim.iter();
         given.clone().all(|(name, _)| *name != "mediaResolution")
     });
+    settings::penalties(&object)?;
     let audio = settings::audio_format(&object)?;
     let (stream, include_usage) = settings::stream(&object, options, &mut ignored)?;
     let parallel = Path::Root.key("parallel_tool_calls");
@@ -259,9 +263,9 @@ pub fn parse<'a>(body: &'a str, options: &Options) -> Result<Request<'a>, Invali
     };
     let is_cached_alone =
         conversation.system.is_empty() && functions.is_empty() && google.tools.is_empty();
-    if let Some(at) = google.cached_at.filter(|_| !is_cached_alone) {
+    if let Some(at) = google.cached_at.as_deref().filter(|_| !is_cached_alone) {
         return Err(InvalidRequest::value(
-            &Path::Root.key(&at),
+            &Path::Root.key(at),
             "a cached content holds the instructions and the tools; they cannot be given beside it.",
         ));
     }
@@ -270,6 +274,23 @@ pub fn parse<'a>(body: &'a str, options: &Options) -> Result<Request<'a>, Invali
             &Path::Root.key("audio.format"),
             "a stream's format is 'pcm16'.",
         ));
+    }
+    let gemini = gemini::Request {
+        system: conversation.system,
+        contents: conversation.contents,
+        functions,
+        calling,
+        config,
+        verbatim: std::mem::take(&mut google.request),
+        google_tools: std::mem::take(&mut google.tools),
+    };
+    let thinks = gemini.config.thinking;
+    if generation == Generation::Claude
+        && (thinks.budget.is_some() || thinks.effort.is_some_and(|it| it != Effort::None))
+        && gemini.has_lost_thoughts()
+    {
+        // It is not asked to think on.
+        ignored.insert(settings::thinking_name(&google));
     }
     if options.strict_params
         && let Some(name) = ignored.0.first()
@@ -287,15 +308,7 @@ pub fn parse<'a>(body: &'a str, options: &Options) -> Result<Request<'a>, Invali
         audio,
         ignored: ignored.0.into_iter().collect(),
         wanted,
-        gemini: gemini::Request {
-            system: conversation.system,
-            contents: conversation.contents,
-            functions,
-            google_tools: google.tools,
-            calling,
-            config,
-            verbatim: google.request,
-        },
+        gemini,
         names,
         model,
     })

@@ -62,7 +62,7 @@ pub(super) fn generation_config<'a>(
     if max.is_some() && older_max.is_some() && max != older_max {
         ignored.insert("max_tokens".to_owned());
     }
-    let thinking = thinking_of(object, model, google, ignored)?;
+    let thinking = thinking_of(object, model, max.or(older_max), google, ignored)?;
     let modalities = modalities(object, model)?;
     let speaks = modalities.contains(&"AUDIO");
     Ok(GenerationConfig {
@@ -126,6 +126,21 @@ fn bounded(
         ));
     }
     Ok(Some(value))
+}
+
+/// Looks over the penalties, which go nowhere: what OpenAI would refuse is no penalty.
+pub(super) fn penalties(object: &Object<'_>) -> Result<(), InvalidRequest> {
+    for name in ["frequency_penalty", "presence_penalty"] {
+        let Some(raw) = object.get(name) else {
+            continue;
+        };
+        let path = Path::Root.key(name);
+        if !(-2.0..=2.0).contains(&read(raw, &path, json::number)?) {
+            let why = format!("expected a number from -2 to 2, but got {raw} instead.");
+            return Err(InvalidRequest::value(&path, why));
+        }
+    }
+    Ok(())
 }
 
 /// Gemini takes 32 bits where OpenAI takes 64; what matters is that one seed always
@@ -200,6 +215,7 @@ fn logprobs(object: &Object<'_>) -> Result<Option<i64>, InvalidRequest> {
 fn thinking_of(
     object: &Object<'_>,
     model: &str,
+    max_output: Option<i64>,
     google: &Google<'_>,
     ignored: &mut Ignored,
 ) -> Result<Thinking, InvalidRequest> {
@@ -212,13 +228,20 @@ fn thinking_of(
             format!("'{at}' says how much to think already; give one of them."),
         ));
     }
-    if effort.is_some() && !thinking::is_adjustable(model) {
-        ignored.insert("reasoning_effort".to_owned());
-    }
-    Ok(Thinking {
+    let asked = Thinking {
         effort,
         ..google.thinking
-    })
+    };
+    if thinking::goes_nowhere(&asked, model, max_output) {
+        ignored.insert(thinking_name(google));
+    }
+    Ok(asked)
+}
+
+/// Where it was said how much to think.
+pub(super) fn thinking_name(google: &Google<'_>) -> String {
+    let name = google.amount_at.as_deref();
+    name.unwrap_or("reasoning_effort").to_owned()
 }
 
 fn effort(object: &Object<'_>, ignored: &mut Ignored) -> Result<Option<Effort>, InvalidRequest> {

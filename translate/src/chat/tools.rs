@@ -51,7 +51,7 @@ pub(super) fn tools<'a>(
     ignored: &mut Ignored,
 ) -> Result<Tools<'a>, InvalidRequest> {
     let (declared, legacy) = match (object.get("tools"), object.get("functions")) {
-        (Some(_), Some(functions)) if functions.get() != "[]" => {
+        (Some(_), Some(functions)) if !json::array(functions).is_ok_and(|all| all.is_empty()) => {
             return Err(InvalidRequest::value(
                 &Path::Root.key("functions"),
                 "'tools' and 'functions' cannot both be given.",
@@ -316,6 +316,7 @@ fn choose<'a>(raw: &'a RawValue, names: &Names) -> Result<Chosen<'a>, InvalidReq
             };
             let tools_path = path.key("tools");
             let tools = member(&allowed, &tools_path, "tools", json::array)?;
+            let tools = at_most(tools, &tools_path)?;
             let mut list = Vec::with_capacity(tools.len());
             for (at, raw) in tools.into_iter().enumerate() {
                 let path = tools_path.index(at);

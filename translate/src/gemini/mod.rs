@@ -9,6 +9,7 @@ pub mod model;
 pub(crate) mod partial;
 pub mod request;
 pub mod response;
+pub(crate) mod settings;
 pub(crate) mod thinking;
 pub mod usage;
 pub(crate) mod write;

@@ -20,13 +20,27 @@ const CLAUDE_OUTPUT: i64 = 64_000;
 const CLAUDE_BUDGET: i64 = 1024;
 
 /// Whether the model has a setting for `reasoning_effort`.
-#[must_use]
-pub(crate) fn is_adjustable(model: &str) -> bool {
-    let thinks = !matches!(
-        Generation::of(model),
-        Generation::Gemini2 | Generation::GptOss
-    );
+fn is_adjustable(model: &str) -> bool {
+    let thinks = match Generation::of(model) {
+        Generation::Gemini2 | Generation::GptOss => false,
+        Generation::Claude => model.contains("-thinking"),
+        Generation::Gemini25 | Generation::Gemini3 => true,
+    };
     thinks && !model::makes_images(model) && !model::speaks(model)
+}
+
+/// Whether how much to think was said and goes nowhere: the model has no setting for it, or
+/// Claude none for so little.
+pub(crate) fn goes_nowhere(asked: &Thinking, model: &str, max_output: Option<i64>) -> bool {
+    let generation = Generation::of(model);
+    // Claude does not think unless it is asked to.
+    let is_met = generation == Generation::Claude
+        && asked.effort == Some(Effort::None)
+        && is_adjustable(model);
+    let asks = asked.effort.is_some() || asked.budget.is_some();
+    asks && !is_met
+        && (asked.effort.is_some() && !is_adjustable(model)
+            || config(asked, generation, model, max_output).is_none())
 }
 
 /// The setting; `None` when nothing was asked, or the model has no such setting.
@@ -167,6 +181,7 @@ mod tests {
         }
         for model in [
             "gpt-oss-120b-medium",
+            "claude-sonnet-4-6",
             "gemini-2.0-flash",
             "gemini-3-pro-image",
             "gemini-2.5-flash-preview-tts",

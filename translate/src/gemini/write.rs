@@ -2,23 +2,21 @@
 
 use super::{
     model::{self, Dialect, Generation},
-    request::{
-        Answer, Call, Calling, Content, Format, Function, GenerationConfig, GoogleTool, Media,
-        Mode, Part, Request, Role, Source, Target,
-    },
+    request::{Answer, Call, Content, Media, Part, Request, Role, Source, Target},
+    settings::RETRIEVAL,
     thinking,
 };
 use crate::{
     json::{JsonStr, write_string},
-    schema, signature,
+    signature,
 };
 
 /// What differs from target to target.
 #[derive(Clone, Copy)]
-struct Context<'t> {
-    dialect: Dialect,
-    generation: Generation,
-    model: &'t str,
+pub(super) struct Context<'t> {
+    pub(super) dialect: Dialect,
+    pub(super) generation: Generation,
+    pub(super) model: &'t str,
 }
 
 impl Request<'_> {
@@ -60,66 +58,26 @@ impl Request<'_> {
         out.push(b'}');
     }
 
-    fn write_tools(&self, context: Context<'_>, out: &mut Vec<u8>) {
-        if !self.functions.is_empty() || !self.google_tools.is_empty() {
-            out.extend_from_slice(b",\"tools\":[");
-            if !self.functions.is_empty() {
-                out.extend_from_slice(b"{\"functionDeclarations\":[");
-                for (at, function) in self.functions.iter().enumerate() {
-                    comma(at, out);
-                    function.write(context, out);
-                }
-                out.extend_from_slice(b"]}");
-            }
-            // Each of Google's tools in a tool of its own: together they are refused.
-            for (at, tool) in self.google_tools.iter().enumerate() {
-                comma(at + usize::from(!self.functions.is_empty()), out);
-                tool.write(out);
-            }
-            out.push(b']');
-        }
-        let mut config: Vec<u8> = Vec::new();
-        if let Some(calling) = &self.calling {
-            calling.write(&mut config);
-        } else if context.generation == Generation::Claude && !self.functions.is_empty() {
-            // As Google's own client asks Claude.
-            config.extend_from_slice(b",\"functionCallingConfig\":{\"mode\":\"VALIDATED\"}");
-        }
-        let together = !self.functions.is_empty() && !self.google_tools.is_empty();
-        if together
-            && context.generation == Generation::Gemini3
-            && context.dialect == Dialect::GeminiApi
-        {
-            config.extend_from_slice(b",\"includeServerSideToolInvocations\":true");
-        }
-        for (name, value) in self.verbatim.iter().filter(|(name, _)| *name == RETRIEVAL) {
-            config.extend_from_slice(format!(",\"{name}\":{value}").as_bytes());
-        }
-        if let Some(members) = config.get(1..) {
-            out.extend_from_slice(b",\"toolConfig\":{");
-            out.extend_from_slice(members);
-            out.push(b'}');
-        }
-    }
-
-    /// `thinkingConfig`. Claude refuses to think on where it called a function and its
-    /// thoughts before that are not at hand.
-    fn thinking(&self, context: Context<'_>) -> Option<thinking::Config> {
+    /// Whether thoughts are missing before a call since the user spoke last.
+    pub(crate) fn has_lost_thoughts(&self) -> bool {
         let is_answer =
             |content: &Content<'_>| matches!(content.parts.first(), Some(Part::Answer(_)));
         let begin = self
             .contents
             .iter()
             .rposition(|content| content.role == Role::User && !is_answer(content));
-        let current = &self.contents[begin.unwrap_or_default()..];
-        let forgot = |content: &Content<'_>| {
-            content
-                .parts
-                .iter()
-                .any(|part| matches!(part, Part::Call(_)))
+        let lost = |content: &Content<'_>| {
+            let is_call = |part: &Part<'_>| matches!(part, Part::Call(_));
+            content.parts.iter().any(is_call)
                 && !matches!(content.parts.first(), Some(Part::Thought { .. }))
         };
-        if context.generation == Generation::Claude && current.iter().any(forgot) {
+        self.contents[begin.unwrap_or_default()..].iter().any(lost)
+    }
+
+    /// `thinkingConfig`. Claude refuses to think on where it called a function and its
+    /// thoughts before that are not at hand.
+    fn thinking(&self, context: Context<'_>) -> Option<thinking::Config> {
+        if context.generation == Generation::Claude && self.has_lost_thoughts() {
             return None;
         }
         thinking::config(
@@ -131,10 +89,7 @@ impl Request<'_> {
     }
 }
 
-/// The member of `toolConfig` that goes out as it came.
-pub(crate) const RETRIEVAL: &str = "retrievalConfig";
-
-fn comma(at: usize, out: &mut Vec<u8>) {
+pub(super) fn comma(at: usize, out: &mut Vec<u8>) {
     if at > 0 {
         out.push(b',');
     }
@@ -159,12 +114,7 @@ impl Content<'_> {
         out.extend_from_slice(role);
         texts(above, out);
         let mut written = above.len();
-        let signed = |part: &Part<'_>| match part {
-            Part::Call(call) => call.signature.is_some(),
-            Part::Text { signature, .. } => signature.is_some(),
-            _ => false,
-        };
-        let mut dummy = context.generation.demands_signatures() && !self.parts.iter().any(signed);
+        let mut dummy = context.generation.demands_signatures();
         for part in self.parts.iter().filter(|part| part.is_for(context)) {
             comma(written, out);
             part.write(self.role, context, &mut dummy, out);
@@ -194,6 +144,10 @@ impl Content<'_> {
                 comma(at, out);
                 media.write(out);
             }
+            if context.generation != Generation::Claude {
+                // Vertex AI wants a word with every picture.
+                out.extend_from_slice(b",{\"text\":\" \"}");
+            }
             out.extend_from_slice(b"]}");
         }
     }
@@ -215,7 +169,8 @@ impl Part<'_> {
         }
     }
 
-    /// `dummy`: the next call is the first of its turn, and nothing in it is signed.
+    /// `dummy`: the next call is the first of its turn, which is refused without a signature
+    /// whatever else is signed.
     fn write(&self, role: Role, context: Context<'_>, dummy: &mut bool, out: &mut Vec<u8>) {
         // Image models want every image of theirs signed.
         let is_models = role == Role::Model;
@@ -347,143 +302,5 @@ fn write_signature(signature: Option<&str>, context: Context<'_>, out: &mut Vec<
     {
         out.extend_from_slice(b",\"thoughtSignature\":");
         write_string(out, &signature::normalized(signature));
-    }
-}
-
-impl Function<'_> {
-    fn write(&self, context: Context<'_>, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"{\"name\":");
-        write_string(out, &self.name);
-        if let Some(description) = self.description {
-            out.extend_from_slice(b",\"description\":");
-            out.extend_from_slice(description.token().as_bytes());
-        }
-        let subset = schema::Subset::of(context.generation);
-        let native = context.generation.takes_json_schema(context.dialect);
-        match self.parameters {
-            Some(parameters) if native && parameters.is_standard => {
-                out.extend_from_slice(b",\"parametersJsonSchema\":");
-                out.extend_from_slice(parameters.raw.get().as_bytes());
-            }
-            parameters => {
-                let converted = parameters.and_then(|schema| schema::arguments(schema.raw, subset));
-                if let Some(converted) = converted.or_else(|| schema::nothing(subset)) {
-                    out.extend_from_slice(b",\"parameters\":");
-                    out.extend_from_slice(converted.as_bytes());
-                }
-            }
-        }
-        out.push(b'}');
-    }
-}
-
-impl GoogleTool<'_> {
-    fn write(&self, out: &mut Vec<u8>) {
-        let settings = self.settings.map_or("{}", |settings| settings.get());
-        out.extend_from_slice(format!("{{\"{}\":{settings}}}", self.name).as_bytes());
-    }
-}
-
-impl Calling<'_> {
-    fn write(&self, out: &mut Vec<u8>) {
-        let mode = match self.mode {
-            Mode::Auto => "AUTO",
-            Mode::Validated => "VALIDATED",
-            Mode::None => "NONE",
-            Mode::Any => "ANY",
-        };
-        out.extend_from_slice(
-            format!(",\"functionCallingConfig\":{{\"mode\":\"{mode}\"").as_bytes(),
-        );
-        if !self.allowed.is_empty() {
-            out.extend_from_slice(b",\"allowedFunctionNames\":[");
-            for (at, name) in self.allowed.iter().enumerate() {
-                comma(at, out);
-                write_string(out, name);
-            }
-            out.push(b']');
-        }
-        out.push(b'}');
-    }
-}
-
-impl GenerationConfig<'_> {
-    fn write(&self, context: Context<'_>, thinking: Option<thinking::Config>, out: &mut Vec<u8>) {
-        let begin = out.len();
-        let mut member = |name: &str, value: &str| {
-            out.extend_from_slice(format!(",\"{name}\":").as_bytes());
-            out.extend_from_slice(value.as_bytes());
-        };
-        if let Some(temperature) = self.temperature {
-            member("temperature", temperature.get());
-        }
-        if let Some(top_p) = self.top_p {
-            member("topP", top_p.get());
-        }
-        if let Some(top_k) = self.top_k {
-            member("topK", &top_k.to_string());
-        }
-        let least = thinking.as_ref().and_then(|thinking| thinking.least_output);
-        if let Some(max) = self.max_output_tokens.or(least) {
-            member("maxOutputTokens", &max.to_string());
-        }
-        if !self.stop.is_empty() {
-            let tokens: Vec<&str> = self.stop.iter().map(|stop| stop.token()).collect();
-            member("stopSequences", &format!("[{}]", tokens.join(",")));
-        }
-        if let Some(seed) = self.seed {
-            member("seed", &seed.to_string());
-        }
-        if let Some(candidates) = self.candidates {
-            member("candidateCount", &candidates.to_string());
-        }
-        if let Some(alternatives) = self.logprobs {
-            member("responseLogprobs", "true");
-            member("logprobs", &alternatives.to_string());
-        }
-        if let Some(thinking) = &thinking {
-            member("thinkingConfig", &thinking.json);
-        }
-        if !self.modalities.is_empty() {
-            member(
-                "responseModalities",
-                &format!("[\"{}\"]", self.modalities.join("\",\"")),
-            );
-        }
-        if let Some(voice) = self.voice {
-            let voice = voice.token();
-            member(
-                "speechConfig",
-                &format!(
-                    "{{\"voiceConfig\":{{\"prebuiltVoiceConfig\":{{\"voiceName\":{voice}}}}}}}"
-                ),
-            );
-        }
-        if let Some(resolution) = self.resolution {
-            member("mediaResolution", &format!("\"{resolution}\""));
-        }
-        if let Some(format) = self.format {
-            member("responseMimeType", "\"application/json\"");
-            if let Format::Schema(schema) = format {
-                let native = context.generation.takes_json_schema(context.dialect);
-                if native && schema.is_standard {
-                    member("responseJsonSchema", schema.raw.get());
-                } else if let Some(converted) =
-                    schema::answer(schema.raw, schema::Subset::of(context.generation))
-                {
-                    member("responseSchema", &converted);
-                }
-            }
-        }
-        for (name, value) in &self.verbatim {
-            member(name, value.get());
-        }
-        if out.len() > begin {
-            // Over the first member's comma.
-            let members = out.split_off(begin + 1);
-            out.extend_from_slice(b"\"generationConfig\":{");
-            out.extend_from_slice(&members);
-            out.push(b'}');
-        }
     }
 }

@@ -4,7 +4,129 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value, json};
 
-use super::words::kind_of_value;
+use super::{
+    convert::{Converter, without},
+    words::{describe, kind_of_value},
+};
+
+impl Converter<'_> {
+    /// Alternatives, each with what the schema around them says: `anyOf` stands alone.
+    pub(super) fn alternatives(
+        &self,
+        schema: &Map<String, Value>,
+        key: &str,
+        alternatives: &[Value],
+        depth: usize,
+    ) -> Value {
+        let mut around = without(schema, key);
+        let is_null = |one: &&Value| {
+            one["type"] == "null" || one["const"] == Value::Null && one.get("const").is_some()
+        };
+        let nullable = schema.get("nullable") == Some(&Value::Bool(true))
+            || alternatives.iter().any(|one| is_null(&one));
+        let real: Vec<&Value> = alternatives.iter().filter(|one| !is_null(one)).collect();
+        let mut told = Map::new();
+        for shared in [
+            "title",
+            "description",
+            "nullable",
+            "default",
+            "examples",
+            "discriminator",
+        ] {
+            if let Some(value) = around.remove(shared) {
+                told.insert(shared.to_owned(), value);
+            }
+        }
+        around
+            .retain(|key, _| !matches!(key.as_str(), "$defs" | "definitions" | "$schema" | "$id"));
+        let mut each: Vec<Value> = Vec::with_capacity(real.len());
+        for one in &real {
+            let own = match one {
+                _ if around.is_empty() => None,
+                Value::Object(own) => Some(own.clone()),
+                // Anything that holds what is said around it.
+                Value::Bool(true) => Some(Map::new()),
+                _ => None,
+            };
+            let one = match own {
+                Some(mut merged) => {
+                    if !self.budget.spend(around.len()) || !self.budget.repeat(around.iter()) {
+                        continue;
+                    }
+                    self.merge(&mut merged, &Value::Object(around.clone()));
+                    Value::Object(merged)
+                }
+                None => (*one).clone(),
+            };
+            each.push(one);
+        }
+        if let [Value::Object(only)] = &mut each[..] {
+            // What is said around it is said of it.
+            for (key, value) in told {
+                only.insert(key, value);
+            }
+            if nullable {
+                only.insert("nullable".into(), true.into());
+            }
+            return self.convert(&each[0], depth + 1);
+        }
+        let mut about = Map::new();
+        self.tell(&told, Vec::new(), &mut about);
+        let mut all = flat(each.iter().map(|one| self.convert(one, depth + 1)));
+        for (at, one) in all.iter_mut().filter_map(Value::as_object_mut).enumerate() {
+            if nullable {
+                one.insert("nullable".into(), true.into());
+            }
+            if at == 0 || self.budget.repeat(about.iter()) {
+                said_of(one, &about);
+            }
+        }
+        if all.is_empty() {
+            told.insert("type".into(), "null".into());
+            return self.single(&told, depth);
+        }
+        one_of(all)
+    }
+}
+
+/// Any of these: the alternatives of an alternative are alternatives themselves, and Vertex AI
+/// takes nothing beside `anyOf`.
+pub(super) fn one_of(all: Vec<Value>) -> Value {
+    let mut all = flat(all.into_iter());
+    if all.len() == 1 {
+        return all.remove(0);
+    }
+    json!({ "anyOf": all })
+}
+
+fn flat(all: impl Iterator<Item = Value>) -> Vec<Value> {
+    let mut out = Vec::with_capacity(all.size_hint().0);
+    for one in all {
+        match one {
+            Value::Object(mut one) if one.contains_key("anyOf") => {
+                if let Some(Value::Array(inner)) = one.remove("anyOf") {
+                    out.extend(inner);
+                }
+            }
+            one => out.push(one),
+        }
+    }
+    out
+}
+
+/// Says of a schema what is said of a choice that it belongs to.
+fn said_of(one: &mut Map<String, Value>, about: &Map<String, Value>) {
+    if let Some(title) = about.get("title") {
+        one.entry("title").or_insert_with(|| title.clone());
+    }
+    if about.contains_key("description") {
+        let own = one.remove("description");
+        let own = own.as_ref().and_then(Value::as_str).unwrap_or_default();
+        let description = describe(about, &[own.to_owned()]);
+        one.insert("description".into(), description.into());
+    }
+}
 
 /// Alternatives of objects as one object that holds any of them: a function's arguments
 /// are one object. `None`: they are none.
@@ -31,13 +153,16 @@ pub(super) fn united(alternatives: &Value) -> Option<Value> {
                 kinds.entry(name).or_default().push(schema);
             }
         }
-        forms.push(format!("{{{}}}", names.join(", ")));
+        let names = names.join(", ");
+        let told = object.get("description").and_then(Value::as_str);
+        forms.push(told.map_or_else(
+            || format!("{{{names}}}"),
+            |told| format!("{{{names}}} ({told})"),
+        ));
     }
     for (name, schema) in &mut properties {
-        *schema = match kinds.remove(name.as_str()).as_deref() {
-            Some([only]) => (*only).clone(),
-            several => json!({ "anyOf": several }),
-        };
+        let several = kinds.remove(name.as_str()).unwrap_or_default();
+        *schema = one_of(several.into_iter().cloned().collect());
     }
     let required: Vec<HashSet<&str>> = objects
         .iter()
@@ -56,10 +181,7 @@ pub(super) fn united(alternatives: &Value) -> Option<Value> {
         .filter(is_required)
         .map(|name| name.as_str().into())
         .collect();
-    let mut note = format!("One of: {}.", forms.join(" or "));
-    if let Some(description) = alternatives.get("description").and_then(Value::as_str) {
-        note = format!("{description} ({note})");
-    }
+    let note = format!("One of: {}.", forms.join(" or "));
     let mut out = Map::new();
     out.insert("type".into(), "OBJECT".into());
     out.insert("properties".into(), properties.into());

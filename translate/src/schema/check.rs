@@ -10,11 +10,11 @@ use serde::{
 use serde_json::{Value, value::RawValue};
 
 use super::{
-    Schema,
+    Schema, loops,
     reference::{self, Named},
     words::type_name,
 };
-use crate::json;
+use crate::json::{self, MAX_DEPTH};
 
 /// What is wrong with a schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,11 +25,8 @@ pub struct Fault {
     pub why: String,
 }
 
-/// Deeper than any schema that Google takes, and within what a parser takes.
-const MAX_DEPTH: usize = 100;
-
-/// Deeper ones go out as `Schema`, which is cut: as JSON they would nest deeper than the 100
-/// messages that protobuf's parsers take, each level being two or three of them.
+/// Deeper ones go out as `Schema`, which is cut: as JSON each level is two or three messages
+/// of protobuf.
 const MAX_STANDARD_DEPTH: usize = 32;
 
 /// Looks a schema over.
@@ -55,15 +52,16 @@ pub fn checked(raw: &RawValue) -> Result<Schema<'_>, Fault> {
     if checker.refers {
         let root: Value =
             serde_json::from_str(raw.get()).map_err(|error| fault(format!("{error}.")))?;
+        let named = reference::named(&root);
         // Once more, now that there is something to look references up in: to remember
         // where each of them stands could take far more room than the schema does.
         let mut second = Checker {
             is_standard: checker.is_standard,
-            document: Some((&root, reference::named(&root))),
+            document: Some((&root, &named)),
             ..Checker::default()
         };
         second.walk(raw)?;
-        checker.is_standard = second.is_standard;
+        checker.is_standard = second.is_standard && !loops::is_endless(&root, &named);
     }
     Ok(Schema {
         raw,
@@ -80,7 +78,7 @@ struct Checker<'v> {
     /// Whether there are references.
     refers: bool,
     /// What they are looked up in.
-    document: Option<(&'v Value, Named<'v>)>,
+    document: Option<(&'v Value, &'v Named<'v>)>,
 }
 
 impl Checker<'_> {
@@ -357,7 +355,20 @@ impl<'de> Visitor<'de> for Expect<'_, '_> {
         if !matches!(kind, Kind::Node | Kind::Nodes | Kind::Items) {
             return Err(Expect(checker, kind).wrong("an object"));
         }
+        let (mut refers, mut says_more) = (false, false);
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            // "If a schema node has $ref set, then only description and default can be set
+            // alongside it", says Google.
+            match &*key {
+                "$ref" => refers = true,
+                "description" | "default" => {}
+                // OpenAPI's word, which `Schema` knows.
+                "nullable" => {
+                    says_more = true;
+                    checker.is_standard &= kind == Kind::Nodes;
+                }
+                key => says_more |= !key.starts_with('$'),
+            }
             let inner = if kind == Kind::Nodes {
                 Some(Kind::Node)
             } else {
@@ -374,6 +385,7 @@ impl<'de> Visitor<'de> for Expect<'_, '_> {
                 }
             }
         }
+        checker.is_standard &= kind == Kind::Nodes || !refers || !says_more;
         Ok(())
     }
 }
@@ -419,8 +431,19 @@ mod tests {
         for (schema, is_standard) in [
             (
                 r##"{"type":["string","null"],"$ref":"#/$defs/a%20b","$defs":{"a b":true}}"##,
+                false,
+            ),
+            (
+                r##"{"type":["string","null"],"anyOf":[{"$ref":"#/$defs/a%20b","description":"d","default":1}],"$defs":{"a b":true}}"##,
                 true,
             ),
+            (
+                r##"{"properties":{"$ref":{"type":"string"},"type":{"$ref":"#"}}}"##,
+                true,
+            ),
+            (r##"{"properties":{"a":{"$ref":"#","title":"A"}}}"##, false),
+            (r#"{"properties":{"nullable":{"type":"boolean"}}}"#, true),
+            (r#"{"type":"string","nullable":true}"#, false),
             (r#"{"type":"dict"}"#, false),
             (r#"{"type":"STRING"}"#, false),
             (r#"{"properties":null}"#, false),

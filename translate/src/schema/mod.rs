@@ -8,9 +8,13 @@ use serde_json::value::RawValue;
 use crate::{gemini::model::Generation, json};
 
 mod alternatives;
+mod budget;
 mod check;
 mod convert;
+mod loops;
+mod merge;
 mod reference;
+mod single;
 mod words;
 
 pub use check::{Fault, checked};
@@ -22,7 +26,8 @@ pub struct Schema<'a> {
     /// As it came.
     pub raw: &'a RawValue,
     /// Whether it can go out as it came where JSON Schema is taken: it is of a usual depth,
-    /// and all of it is JSON Schema. Python's names of types, for one, are not.
+    /// all of it is JSON Schema (Python's names of types, for one, are not), and its references
+    /// are such as Google follows.
     pub is_standard: bool,
 }
 

@@ -18,6 +18,16 @@ pub(super) fn kind_of_value(value: &Value) -> &'static str {
     }
 }
 
+/// Whether a value is of a type, by its name in `Schema`.
+pub(super) fn is_of(value: &Value, kind: &str) -> bool {
+    match type_name(kind_of_value(value)) {
+        // What is written as `2.0` is an integer too.
+        Some("NUMBER") if kind == "INTEGER" => value.as_f64().is_some_and(|it| it.fract() == 0.0),
+        Some("INTEGER") => matches!(kind, "INTEGER" | "NUMBER"),
+        own => own == Some(kind),
+    }
+}
+
 /// A schema for anything: Gemini wants a type, and text can hold what no type fits.
 pub(super) fn any() -> Value {
     json!({"type": "STRING"})
@@ -89,7 +99,9 @@ pub(super) fn describe(schema: &Map<String, Value>, notes: &[String]) -> String 
         .get("description")
         .and_then(Value::as_str)
         .unwrap_or_default();
-    let note = notes.join(" ");
+    let said: Vec<&str> = notes.iter().map(String::as_str).collect();
+    let said: Vec<&str> = said.into_iter().filter(|note| !note.is_empty()).collect();
+    let note = said.join(" ");
     match (own, &*note) {
         ("", note) => note.to_owned(),
         (own, "") => own.to_owned(),

@@ -53,6 +53,9 @@ fn with(field: &str) -> Value {
                 "messages[].content[].file.filename" => part(
                     json!({"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,QUJD"}}),
                 ),
+                "messages[].content[].file.format" => part(
+                    json!({"type": "file", "file": {"format": "application/pdf", "file_data": "QUJD"}}),
+                ),
                 _ => part(
                     json!({"type": "file", "file": {"file_data": "data:application/pdf;base64,QUJD"}}),
                 ),
@@ -60,7 +63,7 @@ fn with(field: &str) -> Value {
         }
         _ if field.starts_with("messages[].content[].image_url") => {
             body["messages"] = part(
-                json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,QUJD", "detail": "high"}}),
+                json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,QUJD", "detail": "high", "format": "image/png"}}),
             );
         }
         _ if field.starts_with("messages[].content[].input_audio") => {

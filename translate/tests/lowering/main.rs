@@ -5,6 +5,9 @@
 mod compatibility;
 mod golden;
 mod loops;
+mod media;
+mod models;
+mod references;
 mod requests;
 mod schemas;
 mod seeds;

@@ -7,7 +7,7 @@ use translate::{
     gemini::{model::Dialect, request::Target},
 };
 
-fn lowered(body: &Value, dialect: Dialect) -> Value {
+pub(super) fn lowered(body: &Value, dialect: Dialect) -> Value {
     let body = body.to_string();
     let request = request::parse(&body, &Options::default()).unwrap();
     let mut out = Vec::new();
@@ -22,7 +22,7 @@ fn lowered(body: &Value, dialect: Dialect) -> Value {
     serde_json::from_slice(&out).unwrap()
 }
 
-fn chat(messages: Value) -> Value {
+pub(super) fn chat(messages: Value) -> Value {
     json!({"model": "gemini-3-flash", "messages": messages})
 }
 
@@ -147,12 +147,139 @@ fn what_has_no_effect_beside_another_is_named() {
     body["tools"] = json!([{"type": "function", "function": {"name": "f"}}]);
     body["tool_choice"] = "auto".into();
     body["function_call"] = "none".into();
-    let body = body.to_string();
+    body["functions"] = json!([]);
+    // However it is written.
+    let body = body
+        .to_string()
+        .replace("\"functions\":[]", "\"functions\": [ ]");
     let request = request::parse(&body, &Options::default()).unwrap();
     assert_eq!(
         request.ignored,
         ["function_call", "messages[].content[].file.file_id"]
     );
+}
+
+#[test]
+fn what_google_takes_one_of_is_not_given_twice() {
+    for (google, body, param) in [
+        (
+            json!({"thinking_config": {"thinking_level": "low", "thinkingLevel": "high"}}),
+            json!({}),
+            "extra_body.google.thinking_config.thinkingLevel",
+        ),
+        (
+            json!({"thinking_config": {"thinking_budget": 1}}),
+            json!({"google": {"thinking_config": {"thinking_budget": 2}}}),
+            "google.thinking_config.thinking_budget",
+        ),
+        (
+            json!({"thinking_config": {"include_thoughts": true}}),
+            json!({"google": {"thinkingConfig": {"includeThoughts": false}}}),
+            "google.thinkingConfig.includeThoughts",
+        ),
+        (
+            json!({"safety_settings": []}),
+            json!({"google": {"safetySettings": []}}),
+            "google.safetySettings",
+        ),
+        (
+            json!({"image_config": {}, "imageConfig": {}}),
+            json!({}),
+            "extra_body.google.imageConfig",
+        ),
+        (
+            json!({"tools": [{"google_search": {"exclude_domains": ["a"]}}]}),
+            json!({"tools": [{"googleSearch": {"excludeDomains": ["b"]}}]}),
+            "tools[0].googleSearch",
+        ),
+    ] {
+        let mut whole = chat(json!([{"role": "user", "content": "x"}]));
+        whole["extra_body"] = json!({"google": google});
+        whole
+            .as_object_mut()
+            .unwrap()
+            .extend(body.as_object().unwrap().clone());
+        let refused = request::parse(&whole.to_string(), &Options::default()).unwrap_err();
+        assert_eq!(refused.param.as_deref(), Some(param), "{refused}");
+        assert!(refused.message.contains("twice"), "{refused}");
+    }
+    // A tool is one tool however often it is asked for.
+    let mut body = chat(json!([{"role": "user", "content": "x"}]));
+    body["web_search_options"] = json!({});
+    body["tools"] =
+        json!([{"type": "web_search"}, {"google_search": {"a": 1}}, {"google_search": {}}]);
+    assert_eq!(
+        lowered(&body, Dialect::Vertex)["tools"],
+        json!([{"googleSearch": {"a": 1}}])
+    );
+}
+
+#[test]
+fn what_goes_nowhere_in_calls_and_images_is_named() {
+    let mut body = chat(json!([
+        {"role": "user", "content": "x"},
+        {"role": "assistant", "tool_calls": [{"id": "a", "type": "function",
+            "function": {"name": "f", "arguments": "{}", "parsed_arguments": {}}}],
+            "images": [{"type": "image_url", "index": 0, "mood": "dark",
+                "image_url": {"url": "data:image/png;base64,QUJD", "detail": "low"}}]},
+        {"role": "tool", "tool_call_id": "a", "content": "1"},
+    ]));
+    let named = |body: &Value| {
+        let body = body.to_string();
+        request::parse(&body, &Options::default()).unwrap().ignored
+    };
+    assert_eq!(
+        named(&body),
+        [
+            "messages[].images[].image_url.detail",
+            "messages[].images[].mood",
+            "messages[].tool_calls[].function.parsed_arguments",
+        ]
+    );
+    body["messages"] = json!([
+        {"role": "user", "content": "x"},
+        {"role": "assistant", "function_call": {"name": "f", "arguments": "{}", "id": 1}},
+    ]);
+    assert_eq!(named(&body), ["messages[].function_call.id"]);
+}
+
+#[test]
+fn what_goes_on_as_it_came_is_nested_as_deep_as_google_takes_it() {
+    let nested = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
+    let said = |value: &str, args: &str| {
+        let args = serde_json::to_string(args).unwrap();
+        format!(
+            r#"{{"model":"gemini-3-flash","google":{{"image_config":{value}}},"messages":[{{"role":"user","content":"x"}},
+            {{"role":"assistant","tool_calls":[{{"id":"a","function":{{"name":"f","arguments":{args}}}}}]}}]}}"#
+        )
+    };
+    for (body, param) in [
+        (said(&nested(99), &nested(99)), None),
+        (said(&nested(100), "{}"), Some("google.image_config")),
+        (
+            said("{}", &nested(100)),
+            Some("messages[1].tool_calls[0].function.arguments"),
+        ),
+        (
+            said("{}", &nested(1_000_000)),
+            Some("messages[1].tool_calls[0].function.arguments"),
+        ),
+    ] {
+        match request::parse(&body, &Options::default()) {
+            Ok(request) => {
+                assert_eq!(param, None);
+                let mut out = Vec::new();
+                let model = "gemini-3-flash";
+                let dialect = Dialect::Vertex;
+                request.gemini.write(Target { dialect, model }, &mut out);
+                assert!(serde_json::from_slice::<Value>(&out).is_ok());
+            }
+            Err(error) => {
+                assert_eq!(error.param.as_deref(), param, "{error}");
+                assert!(error.message.contains("levels deep"), "{error}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -185,21 +312,6 @@ fn a_cached_content_stands_alone() {
             Some("extra_body.google.cached_content")
         );
     }
-}
-
-#[test]
-fn an_address_counts_as_often_as_it_is_named() {
-    let image = |url: &str| json!({"type": "image_url", "image_url": {"url": url}});
-    let body = chat(json!([{"role": "user", "content": [
-        image("https://a.test/1"), image("https://a.test/2"), image("https://a.test/1")]}]));
-    let body = body.to_string();
-    let options = Options {
-        fetch_remote_media: true,
-        ..Options::default()
-    };
-    let request = request::parse(&body, &options).unwrap();
-    let times: Vec<usize> = request.wanted.iter().map(|wanted| wanted.times).collect();
-    assert_eq!(times, [2, 1]);
 }
 
 #[test]
@@ -293,25 +405,6 @@ fn tools_go_out_as_each_api_takes_them() {
     assert_eq!(
         converted["tools"][0]["functionDeclarations"][0]["parameters"],
         json!({"type": "OBJECT", "properties": {"a": {"type": "STRING", "nullable": true}}})
-    );
-}
-
-#[test]
-fn media_is_passed_on_undecoded() {
-    let body = chat(json!([{"role": "user", "content": [
-        {"type": "image_url", "image_url": {"url": "data:image/jpg;charset=x;base64,QUJD"}},
-        {"type": "input_audio", "input_audio": {"data": "QUJD", "format": "mp3"}},
-        {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,QUI="}},
-    ]}]));
-    let inline = |mime: &str, data: &str| json!({"inlineData": {"mimeType": mime, "data": data}});
-    assert_eq!(
-        lowered(&body, Dialect::Vertex)["contents"][0]["parts"],
-        json!([
-            inline("image/jpeg", "QUJD"),
-            inline("audio/mpeg", "QUJD"),
-            inline("application/pdf", "QUI="),
-            {"text": " "}
-        ])
     );
 }
 
