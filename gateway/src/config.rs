@@ -403,6 +403,7 @@ impl Config {
             _ => environment.required(&TOKEN_SERVICE_URL, plain_urls)?,
         };
         let duration = |var| environment.required(var, config::duration);
+        let affinity = environment.required(&AFFINITY, config::boolean)?;
         let limit = |var| environment.required(var, config::positive_duration);
         Ok(Self {
             api_keys,
@@ -424,11 +425,12 @@ impl Config {
                 default_stream: environment.required(&DEFAULT_STREAM, config::boolean)?,
                 strict_params: environment.required(&STRICT_PARAMS, config::boolean)?,
                 fetch_remote_media: environment.required(&FETCH_REMOTE_MEDIA, config::boolean)?,
+                affinity,
             },
             media_guard: media::is_public,
             signature_id_limit: environment
                 .required(&SIGNATURE_ID_LIMIT, parsed("a number of characters"))?,
-            affinity: environment.required(&AFFINITY, config::boolean)?,
+            affinity,
             timeouts: Timeouts {
                 connect: limit(&CONNECT_TIMEOUT)?,
                 first_byte: limit(&FIRST_BYTE_TIMEOUT)?,

@@ -35,6 +35,7 @@ use super::{
 };
 use crate::{
     error::Error,
+    tokens::Conversation,
     upstream::{
         About, Call,
         relay::Relay,
@@ -176,6 +177,11 @@ fn call(
     } else {
         Shape::Object
     };
+    let conversation = config.affinity.then(|| {
+        let client = [api_key_name.as_bytes()];
+        let texts = request.conversation().map(str::as_bytes);
+        Conversation::of(client.into_iter().chain(texts))
+    });
     Call {
         about: About {
             request_id: id.0.clone(),
@@ -183,7 +189,7 @@ fn call(
             surface: "chat",
             stream: request.stream,
             model: model.clone(),
-            conversation: None,
+            conversation,
         },
         reply: Settings {
             id: format!("chatcmpl-{}", uuid::Uuid::new_v4().simple()),

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod affinity;
 mod answers;
 mod bad_input;
 mod broken_answers;

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use antigravity_proto::v1;
+use antigravity_proto::v1::{self, project_service_client::ProjectServiceClient};
 use antigravity_runtime::{clock::Clock, config::Environment, shutdown::Shutdown};
 use fake_google::{Account, Config as GoogleConfig, Running};
 use gateway::config::{Config, Defaults};
@@ -194,17 +194,39 @@ impl World {
 
     /// A project as operators see it.
     pub(crate) async fn project(&self, id: &str) -> v1::Project {
+        let request = as_operator(v1::GetProjectRequest { id: id.to_owned() });
+        let mut client = self.operators().await;
+        client.get_project(request).await.unwrap().into_inner()
+    }
+
+    /// Takes a project out of the rotation, or puts it back.
+    pub(crate) async fn set_disabled(&self, id: &str, disabled: bool) {
+        let request = as_operator(v1::UpdateProjectRequest {
+            project: Some(v1::Project {
+                id: id.to_owned(),
+                disabled,
+                ..Default::default()
+            }),
+            update_mask: Some(prost_types::FieldMask {
+                paths: vec!["disabled".to_owned()],
+            }),
+            ..Default::default()
+        });
+        self.operators()
+            .await
+            .update_project(request)
+            .await
+            .unwrap();
+    }
+
+    async fn operators(&self) -> ProjectServiceClient<tonic::transport::Channel> {
         let url = format!("http://{}", self.token_address);
         let channel = tonic::transport::Endpoint::from_shared(url)
             .unwrap()
             .connect()
             .await
             .unwrap();
-        let mut request = tonic::Request::new(v1::GetProjectRequest { id: id.to_owned() });
-        let bearer = "Bearer planted-admin-token".parse().unwrap();
-        request.metadata_mut().insert("authorization", bearer);
-        let mut client = v1::project_service_client::ProjectServiceClient::new(channel);
-        client.get_project(request).await.unwrap().into_inner()
+        ProjectServiceClient::new(channel)
     }
 
     pub(crate) async fn restart_tokens(&mut self) {
@@ -262,6 +284,13 @@ impl World {
         let token = format!("1//planted-{project}");
         self.google.fake().counters().refreshes(&token).calls
     }
+}
+
+fn as_operator<T>(message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    let bearer = "Bearer planted-admin-token".parse().unwrap();
+    request.metadata_mut().insert("authorization", bearer);
+    request
 }
 
 /// An HTTP answer, read whole.

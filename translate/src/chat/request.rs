@@ -32,6 +32,8 @@ pub struct Options {
     pub strict_params: bool,
     /// Let in media that are addresses, to be fetched.
     pub fetch_remote_media: bool,
+    /// Conversations stay with their projects, so that `prompt_cache_key` has its effect.
+    pub affinity: bool,
 }
 
 /// A request that was read and found valid, in Gemini's terms.
@@ -51,12 +53,41 @@ pub struct Request<'a> {
     pub audio: AudioFormat,
     /// Functions that go out under other names.
     pub names: Names,
+    /// `prompt_cache_key`, where it has an effect.
+    pub prompt_cache_key: Option<JsonStr<'a>>,
     /// Parameters that were ignored.
     pub ignored: Vec<String>,
     /// Addresses of media, to be fetched and supplied before the request is written.
     pub wanted: Vec<Wanted>,
     /// What Gemini is asked.
     pub gemini: gemini::Request<'a>,
+}
+
+impl<'a> Request<'a> {
+    /// The texts that name the conversation: the same for each of its requests, as far as
+    /// clients send its beginning again.
+    pub fn conversation(&self) -> impl Iterator<Item = &'a str> + '_ {
+        let key = self.prompt_cache_key;
+        let first = self
+            .gemini
+            .contents
+            .iter()
+            .find(|content| content.role == gemini::Role::User);
+        let said = first.into_iter().flat_map(|content| &content.parts);
+        let beginning = self
+            .gemini
+            .system
+            .iter()
+            .copied()
+            .chain(said.filter_map(|part| match part {
+                gemini::Part::Text { text, .. } => Some(*text),
+                _ => None,
+            }))
+            // A key says enough.
+            .filter(move |_| key.is_none());
+        let key = key.into_iter();
+        key.chain(beginning).map(JsonStr::token)
+    }
 }
 
 /// Media that are somewhere in the Web.
@@ -222,7 +253,11 @@ pub fn parse<'a>(body: &'a str, options: &Options) -> Result<Request<'a>, Invali
             code: crate::error::Code::InvalidType,
         }
     })?;
-    let mut ignored = ignored(&object);
+    let mut ignored = ignored(&object, options);
+    let prompt_cache_key = match object.get(PROMPT_CACHE_KEY) {
+        Some(key) if options.affinity => Some(text(key, &Path::Root.key(PROMPT_CACHE_KEY))?),
+        _ => None,
+    };
     let model = model_name(&object)?;
     let bare = model::bare(&model);
     let generation = Generation::of(bare);
@@ -306,6 +341,7 @@ pub fn parse<'a>(body: &'a str, options: &Options) -> Result<Request<'a>, Invali
         first_call_only: first_call_only || legacy,
         legacy_functions: legacy,
         audio,
+        prompt_cache_key,
         ignored: ignored.0.into_iter().collect(),
         wanted,
         gemini,
@@ -315,16 +351,21 @@ pub fn parse<'a>(body: &'a str, options: &Options) -> Result<Request<'a>, Invali
 }
 
 /// The fields that are ignored.
-fn ignored(object: &Object<'_>) -> Ignored {
+fn ignored(object: &Object<'_>, options: &Options) -> Ignored {
     let mut ignored = Ignored::default();
     for (name, raw) in object.iter() {
-        if fields::policy(name) == Policy::Ignored && !fields::asks_nothing(name, raw.get()) {
+        let is_used = options.affinity && name == PROMPT_CACHE_KEY;
+        if !is_used
+            && fields::policy(name) == Policy::Ignored
+            && !fields::asks_nothing(name, raw.get())
+        {
             ignored.insert(name.to_owned());
         }
     }
     ignored
 }
 
+const PROMPT_CACHE_KEY: &str = "prompt_cache_key";
 /// The longest model name that is looked at; Google's have less than 100 characters.
 const MAX_MODEL_LENGTH: usize = 256;
 
