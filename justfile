@@ -35,6 +35,11 @@ images *targets:
 full-fuzz:
     .ci/fuzz 3600
 
+# The token pool in real life, in its full length; about four minutes.
+full-pool:
+    cargo build --release --workspace
+    .ci/pool.py --full
+
 # What the continuous integration runs.
 ci:
     .ci/run

@@ -43,8 +43,8 @@ class Process:
             time.sleep(0.05)
         raise SystemExit(f'{self.name} did not say {pattern!r} within {seconds} s:\n{self.text()[-3000:]}')
 
-    def listening(self):
-        self.address = self.wait_for(r'"address":\s*"(127\.0\.0\.1:\d+)"')[1]
+    def listening(self, message='listening'):
+        self.address = self.wait_for(rf'"message":"{message}","address":"(127\.0\.0\.1:\d+)"')[1]
         return self
 
     def kill(self, how=signal.SIGKILL):
@@ -89,7 +89,7 @@ class Stack(contextlib.ExitStack):
     def gateway(self, token_service, **env):
         base = {'HOST': '127.0.0.1', 'PORT': '0', 'API_KEYS': json.dumps([API_KEY]), 'TOKEN_SERVICE_URL': f'http://{token_service}',
                 'GATEWAY_TOKEN': TOKENS['GATEWAY_TOKEN'], 'SHUTDOWN_DELAY': '0s', 'SHUTDOWN_GRACE': '5s'}
-        return self.start('gateway', env={**base, **env}).listening()
+        return self.start('gateway', env={**base, **env}).listening('the gateway listens')
 
 
 def free_port():

@@ -154,10 +154,7 @@ async fn send(client: &Client, batch: &mut Vec<OutcomeReport>) -> bool {
         }
         Err(status) if status.code() == Code::InvalidArgument => {
             // It will not be taken the next time either.
-            tracing::error!(
-                message = status.message(),
-                "the token-service refuses reports"
-            );
+            tracing::error!(said = status.message(), "the token-service refuses reports");
             batch.clear();
             true
         }

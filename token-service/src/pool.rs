@@ -4,7 +4,10 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -45,6 +48,8 @@ pub(crate) struct Pool {
     pub(crate) tasks: TaskTracker,
     /// Something changed that may be due for a refresh.
     pub(crate) changed: Notify,
+    /// The order of the rotation could not be saved when it was tried last.
+    places_behind: AtomicBool,
     /// Some project may be in another state.
     pub(crate) restated: Notify,
     /// Tells this process's turns from those of others.
@@ -181,6 +186,7 @@ impl Pool {
             default_upstream: config.default_upstream,
             tasks: TaskTracker::new(),
             changed: Notify::new(),
+            places_behind: AtomicBool::new(false),
             restated: Notify::new(),
             instance,
         })
@@ -204,9 +210,16 @@ impl Pool {
             return;
         }
         if let Err(error) = self.store.commit_places(&moved).await {
-            tracing::error!(%error, "cannot save the order of the rotation");
+            if !self.places_behind.swap(true, Ordering::Relaxed) {
+                tracing::error!(
+                    %error,
+                    "cannot save the order of the rotation; it is tried again every second"
+                );
+            }
             let projects = moved.into_iter().map(|(project, _)| project);
             self.state().rotation.mark_moved(projects);
+        } else if self.places_behind.swap(false, Ordering::Relaxed) {
+            tracing::info!("saved the order of the rotation");
         }
     }
 }

@@ -195,7 +195,7 @@ fn refusal(status: &Status) -> Refusal {
             Error::TokenServiceAway
         }
         code => {
-            tracing::debug!(%code, message = status.message(), "the token-service does not answer");
+            tracing::debug!(%code, said = status.message(), "the token-service does not answer");
             Error::TokenServiceAway
         }
     };

@@ -215,7 +215,7 @@ impl Endpoints {
         if before != Some(false) {
             tracing::warn!(
                 code = %status.code(),
-                message = status.message(),
+                said = status.message(),
                 "the token-service does not answer; what is in hand is used"
             );
         }
