@@ -156,7 +156,16 @@ impl Reply {
 
     fn response(&mut self, document: &str, out: &mut Vec<u8>) -> Result<(), NotAnAnswer> {
         let response = Response::parse(document, self.settings.wrapped)?;
-        response.events(|event| self.event(event, out));
+        let asked_for = self.settings.choice;
+        response.events(|event| {
+            // A call for one choice is answered with one candidate: another's words are not
+            // to be told as if they went on with it.
+            let unasked = matches!(asked_for, Some(AskedFor::One(_)))
+                && event.candidate().is_some_and(|candidate| candidate > 0);
+            if !unasked {
+                self.event(event, out);
+            }
+        });
         self.broken.take().map_or(Ok(()), Err)
     }
 

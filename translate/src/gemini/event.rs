@@ -135,6 +135,29 @@ pub enum Event<'a> {
     },
 }
 
+impl Event<'_> {
+    /// The candidate that it is about; `None`: the whole answer.
+    #[must_use]
+    pub fn candidate(&self) -> Option<u32> {
+        match self {
+            Self::Candidate { index }
+            | Self::Logprobs { index, .. }
+            | Self::Part { index, .. }
+            | Self::Text { index, .. }
+            | Self::Thought { index, .. }
+            | Self::Call { index, .. }
+            | Self::Media { index, .. }
+            | Self::File { index, .. }
+            | Self::Code { index, .. }
+            | Self::CodeOutput { index, .. }
+            | Self::Cited { index, .. }
+            | Self::Metadata { index, .. }
+            | Self::Finish { index, .. } => Some(*index),
+            Self::Usage(_) | Self::Blocked { .. } => None,
+        }
+    }
+}
+
 /// What kind a part is of, as far as it matters where it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PartKind {

@@ -392,3 +392,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_call_for_one_choice_tells_one_candidate() {
+    let said = |index: u32, text: &str| json!({"index": index, "content": {"role": "model", "parts": [{"text": text}]}, "finishReason": "STOP"});
+    let document = json!({"candidates": [said(0, "wanted"), said(1, "unwanted")]});
+    let stream = format!("data: {document}\n\n");
+    let settings = Settings {
+        choice: Some(AskedFor::One(2)),
+        ..settings(STREAM)
+    };
+    let played = play(stream.as_bytes(), &[], Framing::Sse, settings);
+    assert!(played.told.contains("\"wanted\""), "{}", played.told);
+    assert!(!played.told.contains("unwanted"), "{}", played.told);
+    assert!(played.told.contains("\"index\":2"), "{}", played.told);
+}
