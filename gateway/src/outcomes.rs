@@ -114,7 +114,7 @@ pub async fn run(client: Client, reports: Reports, ended: CancellationToken) {
             batch.push(report);
         }
         metrics.outcomes_queued(batch.len() + reports.len());
-        if !batch.is_empty() && !send(&client, &mut batch).await {
+        if !batch.is_empty() && !send(&client, &mut batch, &metrics).await {
             tokio::select! {
                 () = tokio::time::sleep(INTERVAL) => {}
                 () = ended.cancelled() => break,
@@ -131,7 +131,7 @@ pub async fn run(client: Client, reports: Reports, ended: CancellationToken) {
             if batch.is_empty() {
                 return;
             }
-            if !send(&client, &mut batch).await {
+            if !send(&client, &mut batch, &metrics).await {
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         }
@@ -141,8 +141,21 @@ pub async fn run(client: Client, reports: Reports, ended: CancellationToken) {
     }
 }
 
+/// Sends each report of a batch that was refused as a whole, so that only those that are at
+/// fault are lost.
+async fn send_singly(client: &Client, batch: &mut Vec<OutcomeReport>, metrics: &Metrics) -> bool {
+    while let Some(report) = batch.pop() {
+        let mut single = vec![report];
+        if !Box::pin(send(client, &mut single, metrics)).await {
+            batch.append(&mut single);
+            return false;
+        }
+    }
+    true
+}
+
 /// Whether the batch was taken; it is kept when it was not.
-async fn send(client: &Client, batch: &mut Vec<OutcomeReport>) -> bool {
+async fn send(client: &Client, batch: &mut Vec<OutcomeReport>, metrics: &Metrics) -> bool {
     let request = ReportOutcomesRequest {
         reports: batch.clone(),
         ..Default::default()
@@ -152,9 +165,16 @@ async fn send(client: &Client, batch: &mut Vec<OutcomeReport>) -> bool {
             batch.clear();
             true
         }
+        Err(status) if status.code() == Code::InvalidArgument && batch.len() > 1 => {
+            send_singly(client, batch, metrics).await
+        }
         Err(status) if status.code() == Code::InvalidArgument => {
             // It will not be taken the next time either.
-            tracing::error!(said = status.message(), "the token-service refuses reports");
+            tracing::error!(
+                said = status.message(),
+                "the token-service refuses a report"
+            );
+            metrics.outcome_dropped();
             batch.clear();
             true
         }

@@ -17,6 +17,10 @@ pub fn model_group(upstream: Upstream, model: &str) -> &str {
     }
 }
 
+/// The first rest of a project after a limit of which Google does not say when it ends: both
+/// sides let it rest at once, and the token-service longer when it comes again.
+pub const UNSTATED_REST: std::time::Duration = std::time::Duration::from_secs(30);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -22,4 +22,4 @@ pub mod v1 {
 mod group;
 mod redacted;
 
-pub use group::model_group;
+pub use group::{UNSTATED_REST, model_group};

@@ -175,6 +175,7 @@ impl Pool {
         rotation.deal(
             count,
             candidates.upstreams,
+            candidates.groups,
             wanted.prefer.as_deref(),
             |id| match state.projects.get(id) {
                 // Gateways exclude whom they know to rest.

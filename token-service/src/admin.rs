@@ -188,22 +188,21 @@ impl Pool {
         let this = Arc::clone(self);
         self.whole(async move {
             let _writes = this.writes.lock().await;
-            let project = {
+            {
                 let mut state = this.state();
-                let mut member = state.projects.get_mut(&grant.project);
-                if let Some(member) = &mut member {
-                    member.denial = None;
-                }
-                let Some(member) = member.filter(|m| m.record.project.status != Status::Active)
-                else {
+                let Some(member) = state.projects.get_mut(&grant.project) else {
                     return Ok(());
                 };
-                member.record.project.status = Status::Active;
-                let project = member.record.project.clone();
+                member.denial = None;
+                let project = &mut member.record.project;
+                if project.status == Status::Active && project.cooldowns.is_empty() {
+                    return Ok(());
+                }
+                project.status = Status::Active;
+                project.cooldowns.clear();
                 state.refit(&grant.project);
-                project
-            };
-            this.store.commit_state(&project).await?;
+            }
+            this.keep_state(&grant.project).await;
             Ok(())
         })
         .await
@@ -312,8 +311,18 @@ impl State {
         let token = record.token.clone();
         let from = member.record.project.upstream;
         let to = record.project.upstream;
-        member.record = record;
+        let before = std::mem::replace(&mut member.record, record);
+        // What gateways reported while the change was being stored is newer than the record.
+        let project = &mut member.record.project;
+        if !credential_changed {
+            project.status = before.project.status;
+        }
+        if from == to {
+            project.cooldowns = before.project.cooldowns;
+        }
         if credential_changed {
+            member.quotas.clear();
+            member.quota_asked = Default::default();
             member.forced_at = None;
             member.credential_at = Some(now);
             member.set_token(token);

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
 
-use antigravity_proto::v1;
+use antigravity_proto::{UNSTATED_REST, v1};
 use jiff::Timestamp;
 
 /// `Project.id`, shared by everything that names a project.
@@ -11,10 +11,11 @@ pub(crate) type ProjectId = Arc<str>;
 
 /// The longest cooldown that is believed: no quota window of Google's is longer.
 const MAX_COOLDOWN: Duration = Duration::from_secs(31 * 86_400);
-/// The first rest after a limit without a stated end, doubled by each that follows.
-const FIRST_REST: Duration = Duration::from_secs(30);
 /// The longest rest after limits without a stated end.
 const MAX_REST: Duration = Duration::from_secs(600);
+
+/// How long limits are counted after the last of them ended.
+const STRIKES_KEPT: Duration = Duration::from_secs(3600);
 
 /// The Google API family that serves a project.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -154,7 +155,8 @@ impl Denial {
 
 /// The rest after so many limits or denials without a stated end.
 fn rest(strikes: u32) -> Duration {
-    FIRST_REST
+    // Doubled by each that follows.
+    UNSTATED_REST
         .saturating_mul(1 << strikes.min(10))
         .min(MAX_REST)
 }
@@ -281,6 +283,10 @@ impl Project {
     }
 
     fn limit(&mut self, group: String, reset_at: Option<Timestamp>, now: Timestamp) -> bool {
+        // Strikes of models that nobody asks for any more.
+        let forgotten = now.saturating_sub(STRIKES_KEPT).unwrap_or(Timestamp::MIN);
+        self.cooldowns
+            .retain(|_, cooldown| cooldown.until > forgotten);
         let cooldown = self.cooldowns.entry(group).or_insert(Cooldown {
             until: now,
             strikes: 0,

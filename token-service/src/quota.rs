@@ -51,6 +51,12 @@ pub(crate) struct Asked {
     failures: u32,
 }
 
+enum Answer {
+    Summary(Summary),
+    /// The account may not ask, or not now.
+    Refused,
+}
+
 #[derive(Deserialize)]
 struct Summary {
     #[serde(default)]
@@ -71,8 +77,7 @@ struct Bucket {
     #[serde(default)]
     window: String,
     /// Left out when nothing is left, as proto3's JSON leaves zeros out.
-    #[serde(default)]
-    remaining_fraction: f64,
+    remaining_fraction: Option<f64>,
     #[serde(default)]
     reset_time: Option<String>,
 }
@@ -87,7 +92,11 @@ pub(crate) async fn watch(pool: Arc<Pool>, source: Source, stop: CancellationTok
             () = pool.clock.sleep(TICK) => {}
             () = stop.cancelled() => return,
         }
-        for (id, grant) in due(&pool, source.interval) {
+        for id in due(&pool, source.interval) {
+            // It may have left the rotation while the others were asked for.
+            let Some(grant) = grant(&pool, &id, source.interval) else {
+                continue;
+            };
             let asked = tokio::select! {
                 quotas = source.ask(&grant, pool.now()) => quotas,
                 () = stop.cancelled() => return,
@@ -102,30 +111,38 @@ pub(crate) async fn watch(pool: Arc<Pool>, source: Source, stop: CancellationTok
 }
 
 /// Projects that were used since they were last asked for, long enough ago.
-fn due(pool: &Pool, interval: Duration) -> Vec<(ProjectId, Grant)> {
+fn due(pool: &Pool, interval: Duration) -> Vec<ProjectId> {
     let now = pool.now();
     let state = pool.state();
-    let is_due = |member: &Member| {
-        let project = &member.record.project;
-        let asked = &member.quota_asked;
-        let patience = interval.saturating_mul(1 + asked.failures.min(MAX_PATIENCE));
-        let used = match (member.dealt_at, asked.at) {
-            (Some(dealt), Some(asked)) => dealt > asked,
-            (dealt, None) => dealt.is_some(),
-            (None, _) => false,
-        };
-        project.upstream == Upstream::Antigravity
-            && project.is_dealt()
-            && !member.is_denied(now)
-            && used
-            && member.is_usable(now)
-            && !asked.at.is_some_and(|at| within(now, at, patience))
-    };
     let members = state.projects.iter();
     members
-        .filter(|(_, member)| is_due(member))
-        .filter_map(|(id, member)| Some((Arc::clone(id), member.grant()?)))
+        .filter(|(_, member)| is_due(member, interval, now))
+        .map(|(id, _)| Arc::clone(id))
         .collect()
+}
+
+fn is_due(member: &Member, interval: Duration, now: Timestamp) -> bool {
+    let project = &member.record.project;
+    let asked = &member.quota_asked;
+    let patience = interval.saturating_mul(1 + asked.failures.min(MAX_PATIENCE));
+    let used = match (member.dealt_at, asked.at) {
+        (Some(dealt), Some(asked)) => dealt > asked,
+        (dealt, None) => dealt.is_some(),
+        (None, _) => false,
+    };
+    project.upstream == Upstream::Antigravity
+        && project.is_dealt()
+        && !member.is_denied(now)
+        && used
+        && member.is_usable(now)
+        && !asked.at.is_some_and(|at| within(now, at, patience))
+}
+
+fn grant(pool: &Pool, id: &ProjectId, interval: Duration) -> Option<Grant> {
+    let now = pool.now();
+    let state = pool.state();
+    let member = state.projects.get(id)?;
+    is_due(member, interval, now).then(|| member.grant())?
 }
 
 fn keep(pool: &Pool, id: &ProjectId, quotas: Option<Vec<Quota>>) {
@@ -150,14 +167,17 @@ fn keep(pool: &Pool, id: &ProjectId, quotas: Option<Vec<Quota>>) {
 impl Source {
     async fn ask(&self, grant: &Grant, now: Timestamp) -> Option<Vec<Quota>> {
         for host in &self.hosts {
-            if let Some(summary) = self.ask_host(host, grant).await {
-                return Some(quotas(summary, now));
+            match self.ask_host(host, grant).await {
+                Some(Answer::Summary(summary)) => return Some(quotas(summary, now)),
+                // Another host would say the same.
+                Some(Answer::Refused) => return None,
+                None => {}
             }
         }
         None
     }
 
-    async fn ask_host(&self, host: &str, grant: &Grant) -> Option<Summary> {
+    async fn ask_host(&self, host: &str, grant: &Grant) -> Option<Answer> {
         let body = serde_json::json!({"project": grant.google_project_id});
         let mut answer = self
             .http
@@ -168,7 +188,11 @@ impl Source {
             .send()
             .await
             .ok()?;
-        if !answer.status().is_success() {
+        let status = answer.status();
+        if matches!(status.as_u16(), 401 | 403 | 429) {
+            return Some(Answer::Refused);
+        }
+        if !status.is_success() {
             return None;
         }
         let mut body = Vec::new();
@@ -178,7 +202,7 @@ impl Source {
                 return None;
             }
         }
-        serde_json::from_slice(&body).ok()
+        serde_json::from_slice(&body).ok().map(Answer::Summary)
     }
 }
 
@@ -195,7 +219,7 @@ fn quotas(summary: Summary, now: Timestamp) -> Vec<Quota> {
             Some(Quota {
                 group: group.to_owned(),
                 window,
-                remaining: bucket.remaining_fraction.clamp(0.0, 1.0),
+                remaining: bucket.remaining_fraction.unwrap_or(0.0).clamp(0.0, 1.0),
                 reset_at: bucket.reset_time.and_then(|time| time.parse().ok()),
                 observed_at: now,
             })
@@ -212,7 +236,7 @@ mod tests {
         let summary = r#"{"groups":[{"displayName":"Gemini Models","buckets":[
             {"bucketId":"gemini-weekly","window":"weekly","remainingFraction":0.5,"resetTime":"2026-06-24T00:00:00Z"},
             {"bucketId":"gemini-5h","resetTime":"soon"},
-            {"bucketId":"odd"}]},{"unknown":1}]}"#;
+            {"bucketId":"odd","remainingFraction":null}]},{"unknown":1}]}"#;
         let found = quotas(
             serde_json::from_str(summary).unwrap(),
             Timestamp::UNIX_EPOCH,

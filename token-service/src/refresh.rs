@@ -32,6 +32,8 @@ const STORE_REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from
 /// How long callers wait for a refresh while another project could serve them, or the
 /// old token still can.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
+/// Refreshes ahead of need begin so many margins before the end, at the most.
+const AHEAD: f64 = 1.6;
 /// Refreshes ahead of need that run at once.
 const BACKGROUND_REFRESHES: usize = 16;
 /// The longest that the background task sleeps, in case the clock is set.
@@ -442,7 +444,7 @@ impl Pool {
                     slot = Arc::clone(&slots).acquire_owned() => slot,
                     () = stop.cancelled() => return,
                 };
-                let flight = self.refresh(&mut self.state(), &id);
+                let flight = self.refresh_if_still_due(&id);
                 if let Some(flight) = flight {
                     self.tasks.spawn(async move {
                         // Its end is noted where it flies.
@@ -456,6 +458,23 @@ impl Pool {
                 () = self.changed.notified() => {}
                 () = stop.cancelled() => {}
             }
+        }
+    }
+
+    /// Starts a refresh unless what happened while others were refreshed speaks against it.
+    fn refresh_if_still_due(self: &Arc<Self>, id: &ProjectId) -> Option<Flight> {
+        let now = self.now();
+        let mut state = self.state();
+        let member = state.projects.get(id)?;
+        let is_due = member.record.project.is_dealt()
+            && !member.refused
+            && !member.is_in_flight()
+            && member.is_due(now, self.refresh_margin, AHEAD)
+            && state.may_refresh(member, now);
+        if is_due {
+            self.refresh(&mut state, id)
+        } else {
+            None
         }
     }
 
@@ -478,7 +497,7 @@ impl Pool {
                 }
                 continue;
             };
-            let margins = 1.1 + 0.5 * spread(id, token.expires_at.as_millisecond());
+            let margins = AHEAD - 0.5 * spread(id, token.expires_at.as_millisecond());
             if member.is_due(now, self.refresh_margin, margins) {
                 if state.may_refresh(member, now) {
                     due.push(Arc::clone(id));

@@ -11,6 +11,8 @@ use crate::project::{ProjectId, Upstream};
 /// Turns that may still be returned. Older ones count as used: gateways return
 /// theirs after seconds.
 const OUTSTANDING_TURNS: usize = 65_536;
+/// Rests that are remembered until they are over. Clients name models as they like.
+const PASSED_OVER: usize = 65_536;
 /// Returned turns that wait to be dealt again.
 const RETURNED_TURNS: usize = 1024;
 
@@ -59,8 +61,9 @@ pub(crate) struct Rotation {
     last_turn: u64,
     outstanding: BTreeMap<u64, ProjectId>,
     returned: BTreeMap<u64, ProjectId>,
-    /// Projects that rested when it was their turn: others were dealt in their stead.
-    passed_over: HashSet<ProjectId>,
+    /// Projects that rested for a quota group when it was their turn: others were dealt in
+    /// their stead.
+    passed_over: HashSet<(ProjectId, String)>,
     /// The first turn since one of those came back. Turns of before were dealt in rounds
     /// without it: when they are returned, they are not dealt again.
     newest_round: u64,
@@ -108,16 +111,20 @@ impl Rotation {
         self.set(project, None);
         self.members.remove(project);
         self.moved.remove(project);
-        self.passed_over.remove(project);
+        self.passed_over.retain(|(passed, _)| passed != project);
     }
 
     /// Deals up to `count` turns among the projects of `upstreams` that fit: the preferred
     /// one first, then those that were passed over (one turn each), then returned turns,
     /// then those that have waited longest, again and again. Empty when nobody fits.
+    ///
+    /// `groups` are the quota groups of the model that the turns are for, by
+    /// [`Upstream::index`].
     pub(crate) fn deal(
         &mut self,
         count: usize,
         upstreams: &[Upstream],
+        groups: [&str; 3],
         prefer: Option<&str>,
         mut fit: impl FnMut(&ProjectId) -> Fit,
     ) -> Vec<Dealt> {
@@ -128,8 +135,9 @@ impl Rotation {
         {
             dealt.push(self.take(preferred));
         }
-        for project in self.passed_over(upstreams, |id| fit(id) == Fit::Fits) {
+        for project in self.passed_over(upstreams, groups, |id| fit(id) == Fit::Fits) {
             if dealt.len() < count {
+                self.forgive(&project, groups);
                 dealt.push(self.issue_and_move_back(project));
                 self.newest_round = self.last_turn;
                 self.returned.clear();
@@ -148,12 +156,12 @@ impl Rotation {
             let mut resting = Vec::new();
             let round = self.longest_waiting(count - dealt.len(), upstreams, |project| {
                 let fit = fit(project);
-                if fit == Fit::Rests && !self.passed_over.contains(project) {
+                if fit == Fit::Rests {
                     resting.push(Arc::clone(project));
                 }
                 fit == Fit::Fits
             });
-            self.passed_over.extend(resting);
+            self.pass_over(resting, groups);
             if round.is_empty() {
                 break;
             }
@@ -179,18 +187,46 @@ impl Rotation {
     fn passed_over(
         &self,
         upstreams: &[Upstream],
+        groups: [&str; 3],
         mut eligible: impl FnMut(&ProjectId) -> bool,
     ) -> Vec<ProjectId> {
         let mut back: Vec<_> = self
             .passed_over
             .iter()
-            .filter(|project| self.is_admitted(project, upstreams) && eligible(project))
-            .filter_map(|project| Some((self.members.get(project)?.place, project)))
+            .filter(|(project, group)| {
+                self.is_admitted(project, upstreams)
+                    && self.group(project, groups) == Some(group)
+                    && eligible(project)
+            })
+            .filter_map(|(project, _)| Some((self.members.get(project)?.place, project)))
             .collect();
         back.sort_unstable_by_key(|(place, _)| *place);
-        back.into_iter()
-            .map(|(_, project)| Arc::clone(project))
-            .collect()
+        let back = back.into_iter().map(|(_, project)| Arc::clone(project));
+        back.collect()
+    }
+
+    fn pass_over(&mut self, resting: Vec<ProjectId>, groups: [&str; 3]) {
+        if self.passed_over.len() > PASSED_OVER {
+            self.passed_over.clear();
+        }
+        for project in resting {
+            if let Some(group) = self.group(&project, groups) {
+                let group = group.to_owned();
+                self.passed_over.insert((project, group));
+            }
+        }
+    }
+
+    fn forgive(&mut self, project: &ProjectId, groups: [&str; 3]) {
+        if let Some(group) = self.group(project, groups) {
+            let passed = (Arc::clone(project), group.to_owned());
+            self.passed_over.remove(&passed);
+        }
+    }
+
+    fn group<'g>(&self, project: &ProjectId, groups: [&'g str; 3]) -> Option<&'g str> {
+        let upstream = self.members.get(project)?.upstream?;
+        Some(groups[upstream.index()])
     }
 
     /// A turn that was not used: it is dealt again first. The project keeps its place,
@@ -280,7 +316,6 @@ impl Rotation {
     }
 
     fn issue_and_move_back(&mut self, project: ProjectId) -> Dealt {
-        self.passed_over.remove(&project);
         let before = self.members.get(&project).map(|member| member.place.dealt);
         let dealt = Dealt {
             before,

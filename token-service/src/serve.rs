@@ -78,7 +78,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     let saving = tokio::spawn(save_places(Arc::clone(&pool), shutdown.clone()));
     let telling = tokio::spawn(transitions::tell(Arc::clone(&pool), shutdown.drain.clone()));
     let served = run(&pool, &secrets, listener, &shutdown).await;
-    // Ends the two tasks also when the listener broke.
+    // Ends the background tasks also when the listener broke.
     shutdown.drain.cancel();
     for task in ahead.into_iter().chain([saving, telling, quotas]) {
         if let Err(error) = task.await {

@@ -178,7 +178,11 @@ fn call(
         Shape::Object
     };
     let conversation = config.affinity.then(|| {
-        let client = [api_key_name.as_bytes()];
+        // A key of the client's own choice says enough.
+        let client = request
+            .prompt_cache_key
+            .is_none()
+            .then_some(api_key_name.as_bytes());
         let texts = request.conversation().map(str::as_bytes);
         Conversation::of(client.into_iter().chain(texts))
     });

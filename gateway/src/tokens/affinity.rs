@@ -108,10 +108,19 @@ impl Tokens {
             };
             let project = &preferred.token.project;
             let prefer = Some(Arc::clone(project));
-            let drawn = self.draw_apart(key, want.model, want.exclude, 1, prefer);
+            let drawn = async {
+                let guard = self.drawing_of(key).lock_owned().await;
+                self.draw_apart(key, want.model, want.exclude, 1, prefer, guard)
+                    .await
+            };
             match tokio::time::timeout(ASKING, drawn).await {
                 Ok(Ok(dealt)) if dealt.contains(project) => {}
                 Ok(Ok(_)) => self.held.lock().forget(project),
+                // Nobody is dealt, so it is not either.
+                Ok(Err(refusal)) if !refusal.is_away() => {
+                    self.held.lock().forget(project);
+                    return None;
+                }
                 // Nobody says that it left the rotation.
                 Ok(Err(_)) | Err(_) => {
                     let mut held = self.held.lock();

@@ -23,11 +23,11 @@ impl Tokens {
     /// token-service goes away can serve its first request, until `ended`. Draws no turns.
     pub async fn keep_in_hand(&self, every: Option<Duration>, ended: CancellationToken) {
         let mut asked: Option<Instant> = None;
-        // A pool that was just made has no tokens yet, so the first looks are soon.
+        // A pool that was just made has no tokens yet, or not all, so the first looks are soon.
         let mut pause = SOON;
         loop {
             let due = every.is_some_and(|every| asked.is_none_or(|at| at.elapsed() >= every));
-            if due || !self.has_usable() {
+            if due || pause < LOOKING || !self.has_usable() {
                 let request = v1::AcquireTokensRequest {
                     count: Some(0),
                     tokens: TOKENS_AHEAD,

@@ -127,8 +127,11 @@ impl Client {
                 async move { client.report_outcomes(call).await }
             })
             .await;
-        self.metrics
-            .token_service_call("ReportOutcomes", answer.is_ok());
+        let answered = match &answer {
+            Ok(_) => true,
+            Err(status) => status.code() == Code::InvalidArgument,
+        };
+        self.metrics.token_service_call("ReportOutcomes", answered);
         answer.map(|_| ())
     }
 
@@ -159,6 +162,7 @@ impl Client {
                 Code::FailedPrecondition | Code::ResourceExhausted
             ),
         };
+        self.metrics.token_service_call("AcquireTokens", answered);
         *self.probed.lock() = Some((Instant::now(), answered));
         answered
     }

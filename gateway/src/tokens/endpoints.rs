@@ -108,13 +108,11 @@ impl Endpoints {
         for place in places.iter().cycle().take(attempts) {
             let client = TokenServiceClient::new(place.channel.clone());
             match make(client).await {
+                // It may be busy: that says nothing about the next call.
+                Err(status) if is_late(&status) => return Err(status),
                 Err(status) if is_no_answer(&status) => {
                     self.failed(place.address);
-                    let again = status.code() != Code::DeadlineExceeded;
                     last = status;
-                    if !again {
-                        break;
-                    }
                 }
                 answer => {
                     self.answered(place.address);
@@ -253,15 +251,16 @@ impl Url {
     }
 }
 
+/// Whether there was no answer in the time that the call had.
+fn is_late(status: &Status) -> bool {
+    matches!(status.code(), Code::Cancelled | Code::DeadlineExceeded)
+}
+
 /// Whether nobody answered, as opposed to a service that says no.
 fn is_no_answer(status: &Status) -> bool {
     let transport = matches!(
         status.code(),
-        Code::Unavailable
-            | Code::Unknown
-            | Code::Internal
-            | Code::Cancelled
-            | Code::DeadlineExceeded
+        Code::Unavailable | Code::Unknown | Code::Internal
     );
     transport && status.get_details_error_info().is_none()
 }

@@ -23,6 +23,8 @@ const EXPIRY_MARGIN: SignedDuration = SignedDuration::from_secs(30);
 /// While the token-service answers, a project that it has not dealt for so long is not
 /// used without a turn: it may have been taken out of the rotation.
 const KNOWN: Duration = Duration::from_secs(30);
+/// Turns that go back with one call.
+const RETURNED: usize = 2048;
 /// Queues that nobody asked for so long are given up.
 const FORGOTTEN: Duration = Duration::from_secs(60);
 /// A token that a token-service that is away cannot follow up with is used to its end.
@@ -125,6 +127,7 @@ impl Held {
             .values()
             .filter(|token| token.upstream == upstream && self.lives(token, now))
             .filter(|token| !self.rests.is_refused(token))
+            .filter(|token| !self.rests.is_turned_away(&token.project))
             .max_by_key(|token| token.expires_at)
             .cloned()
     }
@@ -234,9 +237,11 @@ impl Held {
                 at += 1;
                 continue;
             }
+            // Of a turn of long ago nobody knows whether its project is still dealt.
+            let is_known = self.away || now.instant.duration_since(turn.drawn) < KNOWN;
             let token = self.usable(&turn.project, model, now.wall).cloned();
             let turn = queue.turns.remove(at)?;
-            match token {
+            match token.filter(|_| is_known) {
                 Some(token) => {
                     return Some(Lease {
                         token,
@@ -260,7 +265,10 @@ impl Held {
     ) -> Option<Arc<Token>> {
         self.candidates(key, model, exclude, now)
             .filter(|token| trust == Trust::Any || self.is_known(&token.project, now))
-            .min_by_key(|token| (self.used.get(&token.project), &token.project))
+            .min_by_key(|token| {
+                let last = self.rests.is_denied(&token.project, now.instant);
+                (last, self.used.get(&token.project), &token.project)
+            })
             .cloned()
     }
 
@@ -343,6 +351,12 @@ impl Held {
             {
                 returned.extend(queue.turns.pop_front().map(|turn| turn.id));
             }
+        }
+        let rest = returned.split_off(returned.len().min(RETURNED));
+        self.returns.extend(rest);
+        let tokens = &self.tokens;
+        for queue in self.queues.values_mut() {
+            queue.forget_debts(|project| !tokens.contains_key(project));
         }
         let queue = self.queue(key, now);
         (queue.order(waiting, now.instant), returned)
@@ -427,6 +441,9 @@ impl Held {
     pub(super) fn connected(&mut self, now: Now) {
         if std::mem::take(&mut self.away) {
             self.rests.reconnected(now.instant);
+            for queue in self.queues.values_mut() {
+                queue.even_out();
+            }
         }
     }
 
@@ -452,8 +469,15 @@ impl Held {
         self.tokens.remove(project);
     }
 
+    /// Notes that Google denies a project its service: what is in hand of it is used when
+    /// nobody else can serve.
+    pub(super) fn deny(&mut self, project: &Arc<str>, now: Now) {
+        self.rests.deny(project, now.instant);
+        self.give_up(project);
+    }
+
     /// Gives the turns of a project back.
-    pub(super) fn give_up(&mut self, project: &Arc<str>) {
+    fn give_up(&mut self, project: &Arc<str>) {
         for queue in self.queues.values_mut() {
             let returns = &mut self.returns;
             queue.turns.retain_mut(|turn| {

@@ -180,17 +180,15 @@ impl Tokens {
         // Google has just refused; the service learns which, and deals another.
         let mut unwanted = want.exclude.clone();
         for _ in 0..4 {
-            let drawing = self.drawing_of(key);
-            let guard = drawing.lock().await;
+            let guard = self.drawing_of(key).lock_owned().await;
             if let Some(lease) = self.take(key, want, Trust::Known) {
                 return Ok(lease);
             }
             unwanted.extend(self.held.lock().unusable(key, want.model, self.now()));
             let waiting = self.waiting.load(Ordering::Relaxed);
             let drawn = self
-                .draw_apart(key, want.model, &unwanted, waiting, None)
+                .draw_apart(key, want.model, &unwanted, waiting, None, guard)
                 .await;
-            drop(guard);
             let projects = match drawn {
                 Ok(projects) => projects,
                 Err(Refusal::AllExcluded) if want.exclude.is_empty() => {
@@ -216,10 +214,16 @@ impl Tokens {
         exclude: &HashSet<Arc<str>>,
         waiting: usize,
         prefer: Option<Arc<str>>,
+        guard: tokio::sync::OwnedMutexGuard<()>,
     ) -> Result<Vec<Arc<str>>, Refusal> {
         let this = Arc::clone(self);
         let (key, model, exclude) = (key.clone(), model.to_owned(), exclude.clone());
-        tokio::spawn(async move { this.draw(&key, &model, &exclude, waiting, prefer).await })
+        let draw = async move {
+            // Held as long as the draw runs, whoever waits for it.
+            let _guard = guard;
+            this.draw(&key, &model, &exclude, waiting, prefer).await
+        };
+        tokio::spawn(draw)
             .await
             .unwrap_or(Err(Refusal::Told(Error::Internal)))
     }
@@ -326,8 +330,8 @@ impl Tokens {
     /// Lets a project rest for a model's group until `until`, from now on and on this
     /// gateway's own turns too.
     pub fn cool(&self, token: &Token, model: &str, until: Timestamp) {
-        let mut held = self.held.lock();
-        held.rests.cool(token, model, until);
+        let since = self.clock.instant();
+        self.held.lock().rests.cool(token, model, until, since);
     }
 
     /// Lets every project of an upstream rest on this gateway.
@@ -341,9 +345,9 @@ impl Tokens {
         self.held.lock().turn_away(&token.project, self.now());
     }
 
-    /// Gives the turns of a project back, which others are to serve instead.
-    pub fn give_up(&self, token: &Token) {
-        self.held.lock().give_up(&token.project);
+    /// Google denies a project its service: others serve instead where there are any.
+    pub fn deny(&self, token: &Token) {
+        self.held.lock().deny(&token.project, self.now());
     }
 
     /// How long until the first project that rests for this model may be asked again.

@@ -20,6 +20,9 @@ const MIN_SLICE: u32 = 4;
 /// Turns drawn at most, as the contract limits it.
 const MAX_SLICE: u32 = 256;
 
+/// What is settled of a project's debts after the token-service was away.
+const MAX_DEBT: u32 = 16;
+
 /// For whom turns are held: a set of upstreams and a quota group.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
@@ -102,6 +105,20 @@ impl Queue {
         *self.owed.entry(Arc::clone(project)).or_default() += 1;
     }
 
+    /// Forgets what is owed to projects that are gone.
+    pub(super) fn forget_debts(&mut self, is_gone: impl Fn(&Arc<str>) -> bool) {
+        self.owed.retain(|project, _| !is_gone(project));
+    }
+
+    /// What was owed to all alike needs no turns: only the differences are to be settled.
+    pub(super) fn even_out(&mut self) {
+        let least = self.owed.values().min().copied().unwrap_or(0);
+        self.owed.retain(|_, owed| {
+            *owed = (*owed - least).min(MAX_DEBT);
+            *owed > 0
+        });
+    }
+
     /// Whether more turns are to be drawn.
     pub(super) fn is_low(&self) -> bool {
         self.turns.len() * 2 <= self.slice as usize
@@ -144,5 +161,53 @@ impl Queue {
         let held = u32::try_from(self.turns.len()).unwrap_or(MAX_SLICE);
         let wanted = self.slice.saturating_sub(held).max(waiting) + owed;
         wanted.clamp(1, MAX_SLICE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn turn(project: &str) -> HeldTurn {
+        HeldTurn {
+            id: String::new(),
+            project: project.into(),
+            drawn: Instant::now(),
+        }
+    }
+
+    #[test]
+    fn debts_are_settled_by_turns_and_forgotten_with_their_projects() {
+        let now = Instant::now();
+        let mut queue = Queue::new(now);
+        for _ in 0..1000 {
+            queue.owe(&"gone".into());
+        }
+        queue.owe(&"here".into());
+        assert_eq!(queue.order(0, now), MAX_SLICE);
+        queue.forget_debts(|project| **project == *"gone");
+        assert_eq!(queue.order(0, now), MIN_SLICE + 1);
+        queue.push(turn("here"));
+        assert!(queue.turns.is_empty(), "it settled a debt");
+        queue.push(turn("here"));
+        assert_eq!(queue.turns.len(), 1);
+    }
+
+    #[test]
+    fn what_was_owed_to_all_alike_needs_no_turns() {
+        let now = Instant::now();
+        let mut queue = Queue::new(now);
+        for _ in 0..60_000 {
+            queue.owe(&"a".into());
+            queue.owe(&"b".into());
+        }
+        queue.owe(&"b".into());
+        queue.even_out();
+        assert_eq!(queue.order(0, now), MIN_SLICE + 1);
+        for _ in 0..60_000 {
+            queue.owe(&"a".into());
+        }
+        queue.even_out();
+        assert_eq!(queue.order(0, now), MIN_SLICE + MAX_DEBT);
     }
 }

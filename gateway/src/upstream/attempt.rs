@@ -34,7 +34,7 @@ pub struct About {
 /// An attempt that runs. Dropped without a conclusion it was cancelled: the client
 /// went away.
 #[derive(Debug)]
-pub(super) struct Attempt {
+pub struct Attempt {
     report: Option<OutcomeReport>,
     outcomes: Outcomes,
     started: Instant,

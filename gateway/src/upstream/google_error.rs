@@ -144,7 +144,9 @@ impl GoogleError {
     #[must_use]
     pub fn reset_at(&self, now: Timestamp) -> Option<Timestamp> {
         if let Some(stamp) = self.metadata.get("quotaResetTimeStamp")
-            && let Ok(at) = stamp.parse()
+            && let Ok(at) = stamp.parse::<Timestamp>()
+            // One in the past is of another clock, or was cut to the second.
+            && at > now
         {
             return Some(at);
         }

@@ -362,7 +362,12 @@ impl Upstream {
                 }
             }
             // Nothing of it was sent, so it can be tried anew as a whole.
-            Step::Broken { failure, .. } => failed_later(failure),
+            Step::Broken {
+                failure, attempt, ..
+            } => Reached::Failed {
+                failure: Box::new(failure),
+                attempt,
+            },
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use antigravity_proto::v1::Outcome;
+use antigravity_proto::{UNSTATED_REST, v1::Outcome};
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 
@@ -52,6 +52,13 @@ pub enum Next {
 
 /// The longest rest that is believed: no quota window of Google's is longer.
 const MAX_REST: SignedDuration = SignedDuration::from_hours(31 * 24);
+/// Characters of a reason that are reported.
+const MAX_REASON: usize = 256;
+/// Bytes of a link that is reported.
+const MAX_URL: usize = 2048;
+/// The longest that an upstream is left alone, whatever its front end says: it was not asked
+/// about the projects.
+const MAX_SHUT_OUT: SignedDuration = SignedDuration::from_mins(10);
 /// How long an upstream is left alone whose front end shut this machine out.
 const SHUT_OUT: SignedDuration = SignedDuration::from_secs(60);
 /// Text of the answer that Code Assist gives to clients it does not want.
@@ -75,11 +82,11 @@ impl Failure {
         let mut this = Self {
             outcome: Outcome::UpstreamError,
             http_status,
-            reason: if error.reason.is_empty() {
-                error.status.clone()
+            reason: bounded(if error.reason.is_empty() {
+                &error.status
             } else {
-                error.reason.clone()
-            },
+                &error.reason
+            }),
             url: String::new(),
             reset_at,
             error: Error::Upstream {
@@ -113,6 +120,19 @@ impl Failure {
             _ => {}
         }
         this
+    }
+
+    /// Until when its project rests: as Google says, or as the token-service will have it.
+    #[must_use]
+    pub fn rests_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let unstated = match self.outcome {
+            Outcome::RateLimited | Outcome::QuotaExhausted => {
+                let rest = SignedDuration::try_from(UNSTATED_REST).ok()?;
+                now.checked_add(rest).ok()
+            }
+            _ => None,
+        };
+        self.reset_at.or(unstated)
     }
 
     fn set(&mut self, outcome: Outcome, next: Next) {
@@ -153,6 +173,8 @@ impl Failure {
             .iter()
             .find_map(|key| error.metadata.get(*key))
             .or(error.link.as_ref())
+            // A link that was cut off would lead nowhere.
+            .filter(|link| link.len() <= MAX_URL)
             .cloned()
             .unwrap_or_default();
         self.error = Error::NoUsableProject {
@@ -195,7 +217,11 @@ impl Failure {
     /// wants to be left in peace, and no project is at fault.
     fn shut_out(&mut self, now: Timestamp) {
         self.set(Outcome::UpstreamError, Next::OtherUpstream);
-        let until = self.reset_at.or_else(|| now.checked_add(SHUT_OUT).ok());
+        let latest = now.checked_add(MAX_SHUT_OUT).unwrap_or(Timestamp::MAX);
+        let until = self
+            .reset_at
+            .or_else(|| now.checked_add(SHUT_OUT).ok())
+            .map(|until| until.min(latest));
         self.reset_at = until;
         self.error = Error::RateLimited {
             message: "Google's front end answers no requests from this gateway's address for a \
@@ -275,6 +301,11 @@ impl Failure {
             ..Self::of_transport(false)
         }
     }
+}
+
+/// Google's reasons are single words; what a report carries is limited.
+fn bounded(reason: &str) -> String {
+    reason.chars().take(MAX_REASON).collect()
 }
 
 fn left(until: Timestamp, now: Timestamp) -> Duration {

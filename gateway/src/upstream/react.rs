@@ -105,13 +105,15 @@ impl Upstream {
                     Outcome::Suspended | Outcome::ValidationRequired => {
                         self.tokens.turn_away(token);
                     }
-                    Outcome::PermissionDenied => self.tokens.give_up(token),
+                    Outcome::PermissionDenied => self.tokens.deny(token),
                     _ => {}
                 }
-                if let Some(until) = failure.reset_at {
+                let now = self.clock.now();
+                if let Some(until) = failure.rests_until(now) {
                     self.tokens.cool(token, &call.about.model, until);
+                    let left = until.duration_since(now).max(SignedDuration::ZERO);
+                    course.rests(Some(left.unsigned_abs()));
                 }
-                course.rests(failure.error.retry_after());
                 course.out.insert(project);
             }
             Next::OtherUpstream => {
@@ -197,13 +199,13 @@ impl Upstream {
         let model = &call.about.model;
         let everybody = course.bare.len() >= self.bare_limit(model) || course.others == 0;
         if everybody && !course.bare.is_empty() {
-            // Everybody said it: the request's fault, which cools nobody.
             self.note_bare_limit(model);
-            for (attempt, _, _) in course.bare.drain(..) {
-                attempt.forget();
-            }
         }
-        self.release(call, course);
+        // Nobody has shown that it is the projects that are limited, and not the request: that
+        // rests nobody.
+        for (attempt, _, _) in course.bare.drain(..) {
+            attempt.forget();
+        }
         if let Some(empty) = course.empty.take() {
             return Ok(empty);
         }

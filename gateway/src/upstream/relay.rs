@@ -70,6 +70,9 @@ pub enum Step {
         output: Bytes,
         /// How.
         failure: Failure,
+        /// Still to be reported, when nothing of the answer has reached the client: what the
+        /// failure means is then not known yet.
+        attempt: Option<Box<Attempt>>,
     },
 }
 
@@ -232,7 +235,10 @@ impl Relay {
     }
 
     fn broken(&mut self, output: Vec<u8>, failure: Failure) -> Step {
-        if let Some(attempt) = self.attempt.take() {
+        let mut attempt = self.attempt.take().map(Box::new);
+        if self.deadline.is_none()
+            && let Some(attempt) = attempt.take()
+        {
             if failure.next == super::outcome::Next::Repeat {
                 attempt.forget();
             } else {
@@ -242,6 +248,7 @@ impl Relay {
         Step::Broken {
             output: output.into(),
             failure,
+            attempt,
         }
     }
 }

@@ -64,7 +64,9 @@ impl Running {
             Self::One(relay) => match relay.step().await {
                 Step::Output(piece) => Told::Piece(piece),
                 Step::Done { output, .. } => Told::Last(output),
-                Step::Broken { output, failure } => Told::Broken(output, failure.error),
+                Step::Broken {
+                    output, failure, ..
+                } => Told::Broken(output, failure.error),
             },
             Self::Several(several) => several.step().await,
         }
@@ -231,7 +233,9 @@ impl Part {
             Self::Relaying(relay) => match relay.step().await {
                 Step::Output(piece) => Ok((piece, None)),
                 Step::Done { output, share, .. } => Ok((output, Some(share))),
-                Step::Broken { output, failure } => Err((output, failure.error)),
+                Step::Broken {
+                    output, failure, ..
+                } => Err((output, failure.error)),
             },
         }
     }

@@ -17,3 +17,4 @@ mod process;
 mod remote_media;
 mod support;
 mod token_service_away;
+mod verdicts;

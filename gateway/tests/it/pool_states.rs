@@ -173,7 +173,15 @@ async fn play(case: &Case, size: usize, all: bool) -> Outcome {
         }
     }
     let body = with(hello(), "stream", case.stream.into());
-    let answer = world.chat(&body).await;
+    let before = world.asked("p1");
+    let mut answer = world.chat(&body).await;
+    // Another may have had its turn first.
+    for _ in 0..3 * size {
+        if world.asked("p1") > before {
+            break;
+        }
+        answer = world.chat(&body).await;
+    }
     world.end_gateways().await;
     let shown = world.project("p1").await;
     let now = world.clock.now();
@@ -222,6 +230,10 @@ fn state(project: &v1::Project, now: Timestamp) -> String {
         let until = cooldown.until.unwrap();
         let until = Timestamp::new(until.seconds, until.nanos).unwrap();
         let left: SignedDuration = until.duration_since(now);
+        // A rest of half a second may be over by now, or not.
+        if left.as_secs() < 1 {
+            continue;
+        }
         let _ = write!(
             told,
             "; `{}` rests {}",
@@ -239,7 +251,7 @@ fn state(project: &v1::Project, now: Timestamp) -> String {
 fn span(seconds: i64) -> String {
     match seconds {
         ..=1 => "1 s".to_owned(),
-        2..=90 => format!("{} s", (seconds + 2) / 5 * 5),
+        2..=90 => format!("{} s", (seconds + 9) / 10 * 10),
         91..=7200 => format!("{} min", (seconds + 30) / 60),
         _ => format!("{} h", (seconds + 1800) / 3600),
     }
@@ -290,9 +302,10 @@ async fn the_table_of_answers_is_what_pools_do() {
     if std::env::var_os("UPDATE_DOCUMENTS").is_some() {
         fs::write(&path, expected).unwrap();
     } else {
-        assert_eq!(
-            document, expected,
-            "UPDATE_DOCUMENTS=1 cargo test -p gateway rewrites it"
+        let line = document.lines().zip(expected.lines()).find(|(a, b)| a != b);
+        assert!(
+            document == expected,
+            "UPDATE_DOCUMENTS=1 cargo test -p gateway rewrites it: {line:?}"
         );
     }
 }

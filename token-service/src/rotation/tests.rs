@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
+const GROUPS: [&str; 3] = ["a", "b", "c"];
 const ANY: &[Upstream] = &Upstream::ALL;
 
 fn rotation(count: i64) -> Rotation {
@@ -36,74 +37,97 @@ fn names(dealt: &[Dealt]) -> String {
 fn one_after_the_other_and_round_again() {
     let mut rotation = rotation(3);
     let singly: Vec<_> = (0..6)
-        .flat_map(|_| rotation.deal(1, ANY, None, |_| Fit::Fits))
+        .flat_map(|_| rotation.deal(1, ANY, GROUPS, None, |_| Fit::Fits))
         .collect();
     assert_eq!(names(&singly), "1 2 3 1 2 3");
-    let at_once = rotation.deal(7, ANY, None, |_| Fit::Fits);
+    let at_once = rotation.deal(7, ANY, GROUPS, None, |_| Fit::Fits);
     assert_eq!(names(&at_once), "1 2 3 1 2 3 1");
 }
 
 #[test]
 fn returned_turns_come_first_and_cost_nobody_a_turn() {
     let mut rotation = rotation(4);
-    let dealt = rotation.deal(4, ANY, None, |_| Fit::Fits);
+    let dealt = rotation.deal(4, ANY, GROUPS, None, |_| Fit::Fits);
     rotation.give_back(dealt[2].turn);
     rotation.give_back(dealt[2].turn);
     rotation.give_back(dealt[1].turn);
     rotation.give_back(999);
-    let again = rotation.deal(6, ANY, None, |_| Fit::Fits);
+    let again = rotation.deal(6, ANY, GROUPS, None, |_| Fit::Fits);
     assert_eq!(names(&again), "2 3 1 2 3 4");
     rotation.settle(again[0].turn);
     rotation.give_back(again[0].turn);
-    assert_eq!(names(&rotation.deal(1, ANY, None, |_| Fit::Fits)), "1");
+    assert_eq!(
+        names(&rotation.deal(1, ANY, GROUPS, None, |_| Fit::Fits)),
+        "1"
+    );
 }
 
 #[test]
 fn who_comes_back_gets_one_turn_not_a_burst() {
     let mut rotation = rotation(3);
-    let dealt = rotation.deal(6, ANY, None, |_| Fit::Fits);
+    let dealt = rotation.deal(6, ANY, GROUPS, None, |_| Fit::Fits);
     for turn in dealt.iter().filter(|turn| &*turn.project == "2") {
         rotation.give_back(turn.turn);
     }
     let two = ProjectId::from("2");
     rotation.set(&two, None);
     assert_eq!(
-        names(&rotation.deal(4, ANY, None, |_| Fit::Fits)),
+        names(&rotation.deal(4, ANY, GROUPS, None, |_| Fit::Fits)),
         "1 3 1 3"
     );
     rotation.set(&two, Some(Upstream::Antigravity));
     assert_eq!(
-        names(&rotation.deal(4, ANY, None, |_| Fit::Fits)),
+        names(&rotation.deal(4, ANY, GROUPS, None, |_| Fit::Fits)),
         "2 1 3 2"
     );
+}
+
+#[test]
+fn who_rests_for_one_group_is_not_put_first_in_another() {
+    let mut rotation = rotation(3);
+    let three_p = ["3p", "m", "m"];
+    let gemini = ["gemini", "m", "m"];
+    let resting = |id: &ProjectId| if **id == *"2" { Fit::Rests } else { Fit::Fits };
+    let mut gemini_turns = Vec::new();
+    for _ in 0..30 {
+        rotation.deal(1, ANY, three_p, None, resting);
+        let slice = rotation.deal(4, ANY, gemini, None, |_| Fit::Fits);
+        for turn in &slice[1..] {
+            rotation.give_back(turn.turn);
+        }
+        gemini_turns.push(slice[0].project.to_string());
+    }
+    // The others have turns of the other group besides, so its share of this one is larger.
+    let share = gemini_turns.iter().filter(|turn| *turn == "2").count();
+    assert!((10..=22).contains(&share), "{gemini_turns:?}");
 }
 
 #[test]
 fn prefers_without_taking_twice() {
     let mut rotation = rotation(3);
     assert_eq!(
-        names(&rotation.deal(3, ANY, Some("2"), |_| Fit::Fits)),
+        names(&rotation.deal(3, ANY, GROUPS, Some("2"), |_| Fit::Fits)),
         "2 1 3"
     );
-    let absent = rotation.deal(1, ANY, Some("nobody"), |_| Fit::Fits);
+    let absent = rotation.deal(1, ANY, GROUPS, Some("nobody"), |_| Fit::Fits);
     assert_eq!(names(&absent), "2");
-    let ineligible = rotation.deal(1, ANY, Some("3"), |id| without(id, "3"));
+    let ineligible = rotation.deal(1, ANY, GROUPS, Some("3"), |id| without(id, "3"));
     assert_eq!(names(&ineligible), "1");
 }
 
 #[test]
 fn a_turn_that_could_not_be_served_costs_no_place() {
     let mut rotation = rotation(3);
-    rotation.deal(3, ANY, None, |_| Fit::Fits);
-    let failed = rotation.deal(1, ANY, None, |_| Fit::Fits);
+    rotation.deal(3, ANY, GROUPS, None, |_| Fit::Fits);
+    let failed = rotation.deal(1, ANY, GROUPS, None, |_| Fit::Fits);
     rotation.undo(&failed[0]);
     rotation.give_back(failed[0].turn);
     assert_eq!(
-        names(&rotation.deal(2, ANY, None, |id| without(id, "1"))),
+        names(&rotation.deal(2, ANY, GROUPS, None, |id| without(id, "1"))),
         "2 3"
     );
     assert_eq!(
-        names(&rotation.deal(4, ANY, None, |_| Fit::Fits)),
+        names(&rotation.deal(4, ANY, GROUPS, None, |_| Fit::Fits)),
         "1 2 3 1"
     );
 }
@@ -111,7 +135,7 @@ fn a_turn_that_could_not_be_served_costs_no_place() {
 #[test]
 fn goes_on_where_it_was_saved() {
     let mut before = rotation(3);
-    before.deal(4, ANY, None, |_| Fit::Fits);
+    before.deal(4, ANY, GROUPS, None, |_| Fit::Fits);
     let mut after = Rotation::default();
     let saved: HashMap<_, _> = before.take_moved().into_iter().collect();
     for position in 1..=4 {
@@ -120,7 +144,10 @@ fn goes_on_where_it_was_saved() {
         after.insert(&id, position, dealt);
         after.set(&id, Some(Upstream::Gemini));
     }
-    assert_eq!(names(&after.deal(5, ANY, None, |_| Fit::Fits)), "4 2 3 1 4");
+    assert_eq!(
+        names(&after.deal(5, ANY, GROUPS, None, |_| Fit::Fits)),
+        "4 2 3 1 4"
+    );
     assert!(before.take_moved().is_empty());
 }
 
@@ -132,7 +159,7 @@ fn ten_thousand_projects_of_another_upstream_are_not_walked_over() {
     rotation.set(&vertex, Some(Upstream::Vertex));
     let mut asked = 0;
     for _ in 0..100 {
-        rotation.deal(1, &[Upstream::Vertex], None, |_| {
+        rotation.deal(1, &[Upstream::Vertex], GROUPS, None, |_| {
             asked += 1;
             Fit::Fits
         });
@@ -192,9 +219,9 @@ impl Model {
                 if comes_back.is_some() && !preferred {
                     self.newest_round = self.turn + 1;
                     self.returned.clear();
+                    self.passed_over.remove(&self.waiting[at].1);
                 }
                 self.waiting[at].0 = self.turn + 1;
-                self.passed_over.remove(&self.waiting[at].1);
                 self.waiting[at].1
             };
             self.turn += 1;
@@ -259,7 +286,7 @@ proptest! {
                 Step::Deal { count, upstreams, prefer, skip } => {
                     let skipped = skip.to_string();
                     let preferred = prefer.to_string();
-                    let dealt = rotation.deal(count, &upstreams, Some(&preferred), |id| {
+                    let dealt = rotation.deal(count, &upstreams, GROUPS, Some(&preferred), |id| {
                         let rests = model.resting.contains(&id.parse().unwrap());
                         if rests { Fit::Rests } else { without(id, &skipped) }
                     });

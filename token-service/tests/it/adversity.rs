@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use antigravity_proto::v1::{self, Outcome, project::State};
-use fake_google::Endpoint;
+use fake_google::{Action, Endpoint, ErrorForm, ErrorName, Fault};
 use jiff::SignedDuration;
 use sqlx::{Connection as _, SqliteConnection};
 use tonic::Code;
@@ -106,16 +106,7 @@ async fn a_verdict_that_could_not_be_stored_is_stored_later() {
     let mut gateway = service.tokens().await;
     assert_eq!(dealt(&mut gateway, wanted(2)).await, "1 2");
     let full = fill(&home, "projects").await;
-    let request = v1::ReportOutcomesRequest {
-        reports: vec![v1::OutcomeReport {
-            outcome_id: "s".into(),
-            project_id: "fake-project-1".into(),
-            outcome: Outcome::Suspended.into(),
-            ..Default::default()
-        }],
-        ..Default::default()
-    };
-    gateway.report_outcomes(request).await.unwrap();
+    gateway.report_outcomes(suspension()).await.unwrap();
     assert_eq!(dealt(&mut gateway, wanted(2)).await, "2 2", "it counts");
     empty(full).await;
     let url = format!("sqlite://{}", home.database().display());
@@ -240,5 +231,136 @@ async fn tokens_are_told_without_a_turn() {
     };
     let refused = gateway.acquire_tokens(too_many).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_verdict_that_comes_while_an_operators_change_is_stored_outlasts_it() {
+    let google = google(1).await;
+    let home = Home::new(&google);
+    home.write_tokens(&tokens_json([1]));
+    let service = home.start().await;
+    let mut gateway = service.tokens().await;
+    let mut admin = service.projects().await;
+    one_token(&mut gateway).await;
+    let url = format!("sqlite://{}", home.database().display());
+    let mut other = SqliteConnection::connect(&url).await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE")
+        .execute(&mut other)
+        .await
+        .unwrap();
+    let renamed = tokio::spawn({
+        let mut admin = service.projects().await;
+        let request = v1::UpdateProjectRequest {
+            project: Some(v1::Project {
+                id: "fake-project-1".into(),
+                display_name: "renamed".into(),
+                ..Default::default()
+            }),
+            update_mask: Some(prost_types::FieldMask {
+                paths: vec!["display_name".into()],
+            }),
+            ..Default::default()
+        };
+        async move { admin.update_project(request).await }
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!renamed.is_finished(), "the database is locked");
+    let reported = tokio::spawn(async move { gateway.report_outcomes(suspension()).await });
+    eventually("it counts", async || {
+        let shown = project(&mut admin, "fake-project-1").await;
+        shown.state() == State::Suspended
+    })
+    .await;
+    sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+    other.close().await.unwrap();
+    renamed.await.unwrap().unwrap();
+    reported.await.unwrap().unwrap();
+    let shown = project(&mut admin, "fake-project-1").await;
+    assert_eq!(
+        (shown.state(), &*shown.display_name),
+        (State::Suspended, "renamed")
+    );
+    service.stop().await;
+    let service = home.start().await;
+    let shown = project(&mut service.projects().await, "fake-project-1").await;
+    assert_eq!(shown.state(), State::Suspended);
+    service.stop().await;
+}
+
+fn suspension() -> v1::ReportOutcomesRequest {
+    v1::ReportOutcomesRequest {
+        reports: vec![v1::OutcomeReport {
+            outcome_id: "s".into(),
+            project_id: "fake-project-1".into(),
+            outcome: Outcome::Suspended.into(),
+            ..Default::default()
+        }],
+        ..Default::default()
+    }
+}
+
+#[tokio::test]
+async fn a_project_that_is_tried_again_is_so_after_a_restart_too() {
+    let google = google(1).await;
+    let home = Home::new(&google);
+    home.write_tokens(&tokens_json([1]));
+    let service = home.start().await;
+    let mut gateway = service.tokens().await;
+    let mut admin = service.projects().await;
+    one_token(&mut gateway).await;
+    gateway.report_outcomes(suspension()).await.unwrap();
+    let url = format!("sqlite://{}", home.database().display());
+    let mut other = SqliteConnection::connect(&url).await.unwrap();
+    sqlx::query(
+        "CREATE TRIGGER full BEFORE UPDATE OF status ON projects WHEN NEW.status = 'active' \
+         BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END",
+    )
+    .execute(&mut other)
+    .await
+    .unwrap();
+    home.clock.advance(Duration::from_secs(11));
+    let request = v1::RefreshProjectRequest {
+        id: "fake-project-1".into(),
+    };
+    let shown = admin.refresh_project(request).await.unwrap().into_inner();
+    assert_eq!(shown.state(), State::Active);
+    sqlx::query("DROP TRIGGER full")
+        .execute(&mut other)
+        .await
+        .unwrap();
+    eventually("it is stored", async || {
+        let status: String = sqlx::query_scalar("SELECT status FROM projects")
+            .fetch_one(&mut other)
+            .await
+            .unwrap();
+        status == "active"
+    })
+    .await;
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_refused_client_is_not_asked_for_each_of_its_projects() {
+    let google = google(60).await;
+    let home = Home::new(&google);
+    home.write_tokens(&tokens_json(1..=60));
+    fake(&google).script(
+        Fault::always(Action::Error {
+            error: ErrorName::InvalidClient,
+            form: ErrorForm::Object,
+            retry_after: None,
+        })
+        .at(Endpoint::OAuthToken),
+    );
+    let service = home.start().await;
+    eventually("some are refused", async || {
+        fake(&google).counters().oauth.total >= 10
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let asked = fake(&google).counters().oauth.total;
+    // Those that were under way when the first was refused.
+    assert!(asked <= 32, "{asked}");
     service.stop().await;
 }
