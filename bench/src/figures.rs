@@ -12,6 +12,8 @@ pub(crate) struct Figures {
     /// By repetition.
     pub(crate) told: Vec<HashMap<Target, Told>>,
     pub(crate) memory: Memories,
+    /// How many streams lived at once.
+    pub(crate) streams: Option<usize>,
 }
 
 /// Memory in MiB, of one rig from its start to its end.

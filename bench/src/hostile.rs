@@ -78,17 +78,9 @@ impl Hostile {
     /// What the fake Google answers to [`OTHER_MODEL`].
     fn answer(self) -> Option<Value> {
         match self {
-            Self::SlowReaders => Some(json!({"kind": "text", "text": "slow ".repeat(400_000)})),
-            Self::HugeEvents => {
-                let text = "huge ".repeat(4_000_000);
-                let candidate = json!({
-                    "content": {"role": "model", "parts": [{"text": text}]},
-                    "finishReason": "STOP",
-                });
-                let usage = json!({"promptTokenCount": 1, "totalTokenCount": 1});
-                let chunk = json!({"candidates": [candidate], "usageMetadata": usage});
-                Some(json!({"kind": "answer", "chunks": [chunk]}))
-            }
+            // In a hundred events, and in one.
+            Self::SlowReaders => Some(raw(&["slow ".repeat(4_000).as_str(); 100])),
+            Self::HugeEvents => Some(raw(&[&"huge ".repeat(4_000_000)])),
             Self::OneByteAnswers => Some(json!({"kind": "one_byte_writes"})),
             Self::IdleConnections | Self::OneByteRequests => None,
         }
@@ -194,6 +186,21 @@ fn requests(model: &str, stream: bool) -> Requests {
         google: bytes::Bytes::new(),
         openai: body.to_string().into(),
     }
+}
+
+/// A stream of these texts that costs the fake Google nothing to make.
+fn raw(texts: &[&str]) -> Value {
+    let event = |(nth, text): (usize, &&str)| {
+        let mut candidate = json!({"content": {"role": "model", "parts": [{"text": text}]}});
+        if nth + 1 == texts.len() {
+            candidate["finishReason"] = "STOP".into();
+        }
+        let usage = json!({"promptTokenCount": 1, "totalTokenCount": 1});
+        let response = json!({"candidates": [candidate], "usageMetadata": usage});
+        format!("data: {}\r\n\r\n", json!({"response": response}))
+    };
+    let body: String = texts.iter().enumerate().map(event).collect();
+    json!({"kind": "raw", "status": 200, "content_type": "text/event-stream", "body": body})
 }
 
 /// Tells the fake Google what to do.

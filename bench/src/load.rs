@@ -17,9 +17,6 @@ use crate::{
 
 /// Connections that are being made at once.
 const OPENING: usize = 64;
-/// Waves of slow streams: the first one alone would tell the making of connections.
-const WAVES: usize = 2;
-
 /// How long to measure.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lengths {
@@ -27,6 +24,8 @@ pub(crate) struct Lengths {
     pub(crate) warm_up: Duration,
     /// What is counted.
     pub(crate) measured: Duration,
+    /// Waves of slow streams that are counted.
+    pub(crate) waves: usize,
 }
 
 /// What one load told of one target.
@@ -124,7 +123,7 @@ pub(crate) async fn measure(
     let began = Instant::now();
     let until = match load {
         Load::Closed { .. } => Until::Time(began + lengths.measured),
-        Load::Slow { .. } => Until::Requests(WAVES),
+        Load::Slow { .. } => Until::Requests(lengths.waves),
     };
     let (_connections, mut tally) = round(connections, call, until, slow).await?;
     let took = began.elapsed().as_secs_f64();

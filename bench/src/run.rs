@@ -76,6 +76,10 @@ pub(crate) async fn workload(
             pass_through: Life::between(before.pass_through, after.pass_through),
             token_service: Life::between(before.token_service, after.token_service),
         },
+        streams: match load {
+            Load::Slow { streams } => Some(streams),
+            Load::Closed { .. } => None,
+        },
     })
 }
 

@@ -160,13 +160,9 @@ pub(crate) fn memory(all: &[Figures]) -> String {
     for one in all {
         let memory = &one.memory;
         let ours = memory.gateway;
-        let streams = match one.workload.load {
-            Load::Slow { .. } => one
-                .of(Target::Ours, answers)
-                // Each connection has carried two.
-                .map(|answers| (ours.peak - ours.idle) * 1024.0 / (answers.median / 2.0)),
-            Load::Closed { .. } => None,
-        };
+        let streams = one
+            .streams
+            .map(|streams| (ours.peak - ours.idle) * 1024.0 / streams as f64);
         let mut row = vec![one.workload.name.to_owned()];
         row.extend(life(ours));
         row.extend(life(memory.pass_through));

@@ -23,6 +23,7 @@ const API_KEY: &str = "sk-planted-api-key";
 const LENGTHS: Lengths = Lengths {
     warm_up: Duration::from_millis(20),
     measured: Duration::from_millis(100),
+    waves: 2,
 };
 
 fn workload(name: &str) -> &'static Workload {

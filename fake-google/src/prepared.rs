@@ -11,7 +11,7 @@ use hyper::body::{Body as _, Frame, Incoming};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::answer::{Ask, Origin, Rendering, speak};
+use crate::answer::{Ask, Origin, Piece, Rendering, speak};
 use crate::catalogue::{Model, Upstream};
 use crate::config::Config;
 use crate::endpoint::{Endpoint, Route};
@@ -116,30 +116,31 @@ impl Answers {
         };
         let ask = Ask::new(&request);
         let mut candidate = speak(&ask, &model, upstream, 0);
-        candidate.says(&text(text_chunks));
+        candidate.pieces = sentences(text_chunks).map(Piece::Text).collect();
         let origin = Origin {
             upstream,
             response_id: "PreparedAnswer000000000".to_owned(),
             create_time: "2026-01-01T00:00:00.000000Z".to_owned(),
         };
-        let rendering = Rendering::new(&ask, &model, origin, vec![candidate]);
+        let mut rendering = Rendering::new(&ask, &model, origin, vec![candidate]);
         let envelope = |response: Json| match upstream {
             Upstream::CodeAssist => {
                 object! { "response": response, "traceId": "0123456789abcdef", "metadata": object! {} }
             }
             Upstream::Gemini | Upstream::Vertex => response,
         };
-        let events: Vec<Json> = rendering
-            .events(text_chunks)
-            .into_iter()
-            .map(envelope)
-            .collect();
+        // Each sentence is an event of its own already.
+        let events: Vec<Json> = rendering.events(1).into_iter().map(envelope).collect();
         let mut array: Vec<Bytes> = events
             .iter()
             .enumerate()
             .map(|(nth, event)| framing::array_item(event, nth))
             .collect();
         array.push(Bytes::from_static(b"\n]"));
+        let said: String = sentences(text_chunks).collect();
+        for candidate in &mut rendering.candidates {
+            candidate.says(&said);
+        }
         Self {
             document: Bytes::from(envelope(rendering.unary()).to_pretty() + "\n"),
             events: events.iter().map(framing::frame).collect(),
@@ -149,11 +150,8 @@ impl Answers {
 }
 
 /// About twenty tokens for each event, numbered, so that readers can tell that none is missing.
-fn text(events: usize) -> String {
-    let sentence = |nth: usize| {
-        format!(
-            "Line {nth} of {events} travels one way, and whoever reads it needs no library for that. "
-        )
-    };
-    (1..=events).map(sentence).collect()
+fn sentences(events: usize) -> impl Iterator<Item = String> {
+    (1..=events).map(move |nth| {
+        format!("Line {nth} of {events} travels one way, and whoever reads it needs no library for that. ")
+    })
 }

@@ -63,12 +63,15 @@ async fn code_assist_has_its_envelope_and_tokens_are_real() {
 #[tokio::test]
 async fn events_come_in_their_time() {
     let google = Google::start(Config {
-        text_chunks: 5,
-        event_delay: Duration::from_millis(20),
+        text_chunks: 50,
+        event_delay: Duration::from_millis(2),
         ..prepared()
     })
     .await;
     let began = Instant::now();
-    assert_eq!(google.gemini(STREAM, &say("Hello")).await.events().len(), 5);
-    assert!(began.elapsed() >= Duration::from_millis(80));
+    assert_eq!(
+        google.gemini(STREAM, &say("Hello")).await.events().len(),
+        50
+    );
+    assert!(began.elapsed() >= Duration::from_millis(98));
 }
