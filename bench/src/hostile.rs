@@ -1,6 +1,10 @@
 //! Bad input: clients and upstreams that misbehave, and what the others notice of it.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, ensure};
 use http::header;
@@ -47,6 +51,8 @@ pub(crate) struct Effect {
     pub(crate) name: &'static str,
     /// The others before it.
     pub(crate) alone: Told,
+    /// Milliseconds until somebody new beside it has an answer.
+    pub(crate) newcomer: f64,
     /// The others beside it.
     pub(crate) others: Told,
     /// Processor time of the gateway meanwhile.
@@ -161,6 +167,9 @@ pub(crate) async fn measure(
     let clients = hostile.start(&bad, connections).await?;
     tokio::time::sleep(LEAD).await;
     let used = meter.seconds()?;
+    let began = Instant::now();
+    let newcomer = other.door.connect().await?.call(&other, false).await;
+    let waited = began.elapsed().as_secs_f64() * 1000.0;
     let others = load::measure(load, &other, lengths, &meter).await?;
     let seconds = meter.seconds()? - used;
     drop(clients);
@@ -168,6 +177,7 @@ pub(crate) async fn measure(
     Ok(Effect {
         name: hostile.name(),
         alone,
+        newcomer: newcomer.map_or(f64::INFINITY, |_| waited),
         others,
         seconds,
         memory: Life::between(before, meter.memory()?),
@@ -220,7 +230,7 @@ async fn script(rig: &Rig, fault: &Value) -> anyhow::Result<()> {
 }
 
 /// The request as it is written to the socket.
-fn as_text(call: &Call) -> Vec<u8> {
+pub(crate) fn as_text(call: &Call) -> Vec<u8> {
     let mut text = format!("POST {} HTTP/1.1\r\n", call.path).into_bytes();
     for (name, value) in &call.headers {
         text.extend_from_slice(name.as_str().as_bytes());
@@ -254,7 +264,7 @@ async fn write_slowly(door: SocketAddr, text: Arc<[u8]>) {
     }
 }
 
-async fn write_once(door: SocketAddr, text: &[u8]) -> anyhow::Result<()> {
+pub(crate) async fn write_once(door: SocketAddr, text: &[u8]) -> anyhow::Result<()> {
     let mut stream = TcpStream::connect(door).await?;
     stream.set_nodelay(true)?;
     for byte in text {

@@ -72,7 +72,7 @@ struct Measure {
     /// List the workloads, and measure nothing.
     #[arg(long)]
     list: bool,
-    /// How often each target is measured; 5, or with --quick 1.
+    /// How often each target is measured; 5, or with --quick 1. Slow streams: half as often.
     #[arg(long, value_name = "N")]
     repetitions: Option<usize>,
     /// Seconds of each measurement, after a warm-up of a third of that; 1, or with --quick 0.2.

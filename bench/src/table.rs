@@ -199,7 +199,8 @@ fn missed(life: Life, streams: Option<f64>) -> String {
 pub(crate) fn hostile(effects: &[Effect]) -> String {
     let mut table = new(&[
         "beside",
-        "others' p50, ms",
+        "newcomer's answer, ms",
+        "others' p50",
         "alone",
         "p99",
         "alone",
@@ -212,6 +213,7 @@ pub(crate) fn hostile(effects: &[Effect]) -> String {
     for effect in effects {
         table.add_row([
             effect.name.to_owned(),
+            format!("{:.0}", effect.newcomer),
             format!("{:.2}", effect.others.total.p50),
             format!("{:.2}", effect.alone.total.p50),
             format!("{:.2}", effect.others.total.p99),
@@ -306,4 +308,94 @@ fn longest_gap(told: &Told) -> f64 {
 
 fn answers(told: &Told) -> f64 {
     told.answers as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::{figures::Memories, load::Percentiles, workload::WORKLOADS};
+
+    fn told(cpu: f64) -> Told {
+        let times = Percentiles {
+            p50: cpu * 10.0,
+            p99: cpu * 20.0,
+        };
+        Told {
+            answers: 100,
+            per_second: 100.0 / cpu,
+            cpu,
+            first_byte: times,
+            total: times,
+            longest_gap: 20.0,
+            failures: 0,
+            failure: None,
+        }
+    }
+
+    /// Three repetitions on a machine that gets slower by half each time.
+    fn figures(name: &str, ours: f64) -> Figures {
+        let repetition = |slower: f64| {
+            let of = |target, cpu| (target, told(cpu * slower));
+            HashMap::from([
+                of(Target::Direct, 0.5),
+                of(Target::PassThrough, 1.0),
+                of(Target::Ours, ours),
+            ])
+        };
+        let life = Life {
+            idle: 10.0,
+            peak: 30.0,
+            settled: 11.0,
+        };
+        Figures {
+            workload: WORKLOADS.iter().find(|one| one.name == name).unwrap(),
+            told: [1.0, 1.5, 2.25].map(repetition).into(),
+            memory: Memories {
+                gateway: life,
+                pass_through: life,
+                token_service: life,
+            },
+            streams: name.contains("slow").then_some(512),
+        }
+    }
+
+    fn row<'t>(table: &'t str, name: &str) -> &'t str {
+        table.lines().find(|line| line.contains(name)).unwrap()
+    }
+
+    #[test]
+    fn a_slower_machine_changes_no_multiple() {
+        let all = [
+            figures("unary-small-32", 1.9),
+            figures("unary-large-32", 1.9),
+        ];
+        let table = processor(&all);
+        let small = row(&table, "unary-small-32");
+        assert!(
+            small.contains("1.90 (1.90–1.90)") && small.contains("met"),
+            "{small}"
+        );
+        assert!(row(&table, "unary-large-32").contains("missed"), "{table}");
+        assert!(!table.contains("beside"), "{table}");
+        // One connection, and slow streams, have times of their own.
+        assert!(latency(&all).is_none() && streams(&all).is_none());
+    }
+
+    #[test]
+    fn time_is_told_as_what_is_added_to_direct() {
+        let table = latency(&[figures("stream-small-1", 2.5)]).unwrap();
+        let row = row(&table, "stream-small-1");
+        // Direct takes 5, 7.5 and 11.25 ms, the gateway five times that.
+        assert!(row.contains("30.00 (20.00–45.00)"), "{row}");
+        assert!(row.contains("4.0") && row.contains("missed"), "{row}");
+    }
+
+    #[test]
+    fn memory_is_told_for_each_stream() {
+        let table = memory(&[figures("slow-500", 1.0)]);
+        let row = row(&table, "slow-500");
+        assert!(row.contains(" 40 ") && !row.contains("stream"), "{row}");
+    }
 }

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use crate::{
     Options,
     client::{Call, Door, headers},
-    events,
+    events, hostile,
     load::{self, Lengths},
     pass_through,
     process::Meter,
@@ -177,6 +177,14 @@ async fn slow_streams_are_looked_at_event_by_event() {
     let told = load::measure(load, &call, LENGTHS, &meter).await.unwrap();
     assert_eq!((told.answers, told.failure), (8, None));
     assert!(told.longest_gap >= 5.0);
+}
+
+#[tokio::test]
+async fn requests_in_segments_of_one_byte_are_requests() {
+    let google = Running::start(Config::default(), false).await.unwrap();
+    let call = ours(&google, &workload("unary-small-32").requests()).await;
+    let text = hostile::as_text(&call);
+    hostile::write_once(call.door.address, &text).await.unwrap();
 }
 
 #[test]
