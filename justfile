@@ -15,6 +15,10 @@ lint:
 test *arguments="--workspace":
     cargo test {{arguments}}
 
+# What the gateway adds to a request; `just bench --quick` for seconds.
+bench *arguments:
+    cargo run --release -p bench -- {{arguments}}
+
 # A chat through everything, without an account.
 demo *arguments:
     cargo run --release -- demo {{arguments}}

@@ -23,4 +23,4 @@ pub(crate) mod tokens;
 pub(crate) use ask::Ask;
 pub(crate) use instance::is_servable;
 pub(crate) use render::{Origin, Rendering, merge};
-pub(crate) use speech::{Candidate, speak};
+pub(crate) use speech::{Candidate, Piece, speak};

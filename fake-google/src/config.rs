@@ -46,6 +46,9 @@ pub struct Config {
     pub first_event_delay: Duration,
     /// Time between two events of a stream.
     pub event_delay: Duration,
+    /// Answer every `generateContent` and `streamGenerateContent` with the same bytes, made once: neither checked nor
+    /// counted, nor met by faults. For load tests; `text_chunks` and the delays hold.
+    pub prepared: bool,
     /// How often an onboarding operation answers `done: false` before it is done.
     pub onboarding_polls: u32,
     /// Requests that each (account, model group) may make per window; nothing means no limit.
@@ -92,6 +95,7 @@ impl Default for Config {
             text_chunks: 4,
             first_event_delay: Duration::ZERO,
             event_delay: Duration::ZERO,
+            prepared: false,
             onboarding_polls: 1,
             quota: None,
             keep_requests: 0,

@@ -17,6 +17,7 @@ use crate::counters::{Counters, count};
 use crate::endpoint::Endpoint;
 use crate::fault::{Fault, Plan, Script, Subject};
 use crate::gates::Gates;
+use crate::prepared::Prepared;
 use crate::recording::ReceivedRequest;
 
 /// How many entries of [`Counters::project_sequence`] are kept.
@@ -24,6 +25,7 @@ const SEQUENCE_LIMIT: usize = 10_000;
 
 /// A fake Google: accounts, tokens, scripted faults and counters. Serve it with [`serve`](crate::serve).
 pub struct FakeGoogle {
+    prepared: Option<Prepared>,
     config: Config,
     ledger: Mutex<Ledger>,
     counters: Mutex<Counters>,
@@ -101,6 +103,7 @@ impl FakeGoogle {
     pub fn new(config: Config) -> Arc<Self> {
         Arc::new(Self {
             ledger: Mutex::new(Ledger::of(&config)),
+            prepared: config.prepared.then(|| Prepared::new(&config)),
             config,
             counters: Mutex::default(),
             script: Mutex::default(),
@@ -232,6 +235,11 @@ impl FakeGoogle {
     pub(crate) fn timestamp(&self) -> Timestamp {
         // The clock would have to be moved by ten thousand years for this to fail.
         Timestamp::try_from(self.ledger.lock().now()).unwrap_or(Timestamp::MAX)
+    }
+
+    /// The answers that are ready, if it works that way.
+    pub(crate) fn prepared(&self) -> Option<&Prepared> {
+        self.prepared.as_ref()
     }
 
     pub(crate) fn meet(&self, subject: &Subject<'_>) -> Plan {

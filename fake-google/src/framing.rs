@@ -122,11 +122,11 @@ fn ending(exchange: &Exchange, plan: &Plan, model: &str, sse: bool) -> Option<(u
     }
 }
 
-fn frame(event: &Json) -> Bytes {
+pub(crate) fn frame(event: &Json) -> Bytes {
     Bytes::from(format!("data: {}\r\n\r\n", event.to_line()))
 }
 
-fn array_item(event: &Json, nth: usize) -> Bytes {
+pub(crate) fn array_item(event: &Json, nth: usize) -> Bytes {
     let before = if nth == 0 { "[" } else { "\n,\r\n" };
     Bytes::from(format!("{before}{}", event.to_pretty()))
 }

@@ -61,6 +61,7 @@ mod named;
 mod oauth;
 mod oauth_error;
 mod page;
+mod prepared;
 mod recording;
 mod reply;
 mod router;

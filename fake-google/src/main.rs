@@ -78,6 +78,9 @@ struct Options {
     /// Milliseconds between two events of a streamed answer.
     #[arg(long, default_value_t = 0, value_name = "MS")]
     event_delay: u64,
+    /// Answer generateContent and streamGenerateContent with bytes made once, unchecked and uncounted: for load tests.
+    #[arg(long)]
+    prepared: bool,
 }
 
 #[tokio::main]
@@ -140,6 +143,7 @@ impl Options {
             keep_requests: self.keep_requests,
             first_event_delay: Duration::from_millis(self.first_event_delay),
             event_delay: Duration::from_millis(self.event_delay),
+            prepared: self.prepared,
             ..Config::with_accounts(self.projects)
         }
     }

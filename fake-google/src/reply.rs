@@ -137,11 +137,12 @@ pub(crate) fn steps(
             }
         },
     );
-    response(
-        200,
-        content_type,
-        BodyExt::boxed_unsync(StreamBody::new(played)),
-    )
+    stream(content_type, BodyExt::boxed_unsync(StreamBody::new(played)))
+}
+
+/// A body of pieces.
+pub(crate) fn stream(content_type: &'static str, body: Body) -> Response<Body> {
+    response(200, content_type, body)
 }
 
 fn response(status: u16, content_type: &'static str, body: Body) -> Response<Body> {

@@ -72,8 +72,13 @@ pub(crate) async fn answer(
     connection: Arc<Connection>,
     request: Request<Incoming>,
 ) -> Result<Response<Watched>, h2::Error> {
+    let route = Route::of(request.method(), &decode_path(request.uri().path()));
+    if let (Some(prepared), Some(route)) = (fake.prepared(), &route)
+        && route.endpoint.generates()
+    {
+        return Ok(prepared.answer(route, request).await);
+    }
     let (parts, body) = request.into_parts();
-    let route = Route::of(&parts.method, &decode_path(parts.uri.path()));
     let endpoint = route.as_ref().map(|route| route.endpoint);
     if let Some(command) = parts.uri.path().strip_prefix(control::PREFIX) {
         let body = body

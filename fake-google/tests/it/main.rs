@@ -13,6 +13,7 @@ mod faults;
 mod framing;
 mod generation;
 mod oauth;
+mod prepared;
 mod requests;
 mod schemas;
 mod signatures;

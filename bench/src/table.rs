@@ -1,0 +1,401 @@
+//! The tables that are printed.
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+
+use crate::{
+    figures::{Figures, Life, Spread},
+    hostile::Effect,
+    load::Told,
+    rig::Target,
+    workload::Load,
+};
+
+/// Memory that is allowed: MiB at rest, KiB for each live stream, and the part of what was
+/// there at rest that may stay.
+const IDLE_TARGET: f64 = 15.0;
+const STREAM_TARGET: f64 = 40.0;
+const LEFT_TARGET: f64 = 0.2;
+
+/// Processor time and throughput.
+pub(crate) fn processor(all: &[Figures]) -> String {
+    let beside = all.iter().any(|one| one.of(Target::Beside, cpu).is_some());
+    let mut headings = vec!["workload", "pass-through", "gateway", "×", "target", ""];
+    if beside {
+        headings.push("beside ×");
+    }
+    headings.extend(["req/s direct", "pass-through", "gateway", "×"]);
+    let mut table = new(&headings);
+    for one in all {
+        let ratio = one.ratio(Target::Ours, Target::PassThrough, cpu);
+        let target = one.workload.cpu_target;
+        let mut row = vec![
+            one.workload.name.to_owned(),
+            median(one.of(Target::PassThrough, cpu), 4),
+            median(one.of(Target::Ours, cpu), 4),
+            spread(ratio),
+            target.map_or(String::new(), |target| format!("≤ {target}")),
+            verdict(ratio.map(|ratio| ratio.median), target),
+        ];
+        if beside {
+            row.push(spread(one.ratio(Target::Beside, Target::PassThrough, cpu)));
+        }
+        row.extend([
+            median(one.of(Target::Direct, per_second), 0),
+            median(one.of(Target::PassThrough, per_second), 0),
+            median(one.of(Target::Ours, per_second), 0),
+            spread(one.ratio(Target::Ours, Target::PassThrough, per_second)),
+        ]);
+        table.add_row(row);
+    }
+    titled(
+        "CPU seconds for 1,000 requests (gateway: with the token-service), and requests a second",
+        &table,
+    )
+}
+
+/// Time added over direct: at one connection, and for slow streams.
+pub(crate) fn latency(all: &[Figures]) -> Option<String> {
+    let mut table = new(&[
+        "workload",
+        "first byte p50",
+        "pass-through",
+        "×",
+        "p99",
+        "pass-through",
+        "total p50",
+        "pass-through",
+        "×",
+        "p99",
+        "pass-through",
+        "target",
+        "",
+    ]);
+    let mut rows = 0;
+    for one in all {
+        let slow = matches!(one.workload.load, Load::Slow { .. });
+        if !slow && one.workload.load.connections() != 1 {
+            continue;
+        }
+        rows += 1;
+        let ours = |figure| one.added(Target::Ours, Target::Direct, figure);
+        let reference = |figure| one.added(Target::PassThrough, Target::Direct, figure);
+        let added = ours(total_p50);
+        let target = one.workload.added_target;
+        table.add_row([
+            one.workload.name.to_owned(),
+            spread(ours(first_p50)),
+            median(reference(first_p50), 2),
+            quotient(ours(first_p50), reference(first_p50)),
+            median(ours(first_p99), 2),
+            median(reference(first_p99), 2),
+            spread(added),
+            median(reference(total_p50), 2),
+            quotient(added, reference(total_p50)),
+            median(ours(total_p99), 2),
+            median(reference(total_p99), 2),
+            target.map_or(String::new(), |target| format!("≤ {target}")),
+            verdict(added.map(|added| added.median), target),
+        ]);
+    }
+    (rows > 0).then(|| titled("Milliseconds added over direct", &table))
+}
+
+/// Whole streams, their order and their gaps.
+pub(crate) fn streams(all: &[Figures]) -> Option<String> {
+    let mut table = new(&[
+        "workload",
+        "whole streams",
+        "total p50 direct",
+        "pass-through",
+        "gateway",
+        "longest gap direct",
+        "pass-through",
+        "gateway",
+        "target",
+        "",
+    ]);
+    let mut rows = 0;
+    for one in all {
+        if !matches!(one.workload.load, Load::Slow { .. }) {
+            continue;
+        }
+        rows += 1;
+        let gap = one.of(Target::Ours, longest_gap);
+        table.add_row([
+            one.workload.name.to_owned(),
+            median(one.of(Target::Ours, answers), 0),
+            median(one.of(Target::Direct, total_p50), 0),
+            median(one.of(Target::PassThrough, total_p50), 0),
+            median(one.of(Target::Ours, total_p50), 0),
+            median(one.of(Target::Direct, longest_gap), 0),
+            median(one.of(Target::PassThrough, longest_gap), 0),
+            spread(gap),
+            "≤ 200".to_owned(),
+            verdict(gap.map(|gap| gap.median), Some(200.0)),
+        ]);
+    }
+    (rows > 0).then(|| {
+        titled(
+            "Slow streams, ms: each with all its events, unmerged and in order",
+            &table,
+        )
+    })
+}
+
+/// Resident memory.
+pub(crate) fn memory(all: &[Figures]) -> String {
+    let mut table = new(&[
+        "workload",
+        "gateway idle",
+        "peak",
+        "settled",
+        "pass-through idle",
+        "peak",
+        "settled",
+        "× peak",
+        "token-service peak",
+        "KiB a stream",
+        "missed",
+    ]);
+    for one in all {
+        let memory = &one.memory;
+        let ours = memory.gateway;
+        let streams = one
+            .streams
+            .map(|streams| (ours.peak - ours.idle) * 1024.0 / streams as f64);
+        let mut row = vec![one.workload.name.to_owned()];
+        row.extend(life(ours));
+        row.extend(life(memory.pass_through));
+        row.extend([
+            format!("{:.2}", ours.peak / memory.pass_through.peak),
+            format!("{:.1}", memory.token_service.peak),
+            streams.map_or(String::new(), |kib| format!("{kib:.0}")),
+            missed(ours, streams),
+        ]);
+        table.add_row(row);
+    }
+    let title = format!(
+        "Resident MiB (targets of the gateway: idle ≤ {IDLE_TARGET}, ≤ {STREAM_TARGET} KiB for \
+         each live stream, settled within {:.0} % of idle)",
+        LEFT_TARGET * 100.0
+    );
+    titled(&title, &table)
+}
+
+fn missed(life: Life, streams: Option<f64>) -> String {
+    let misses = [
+        ("idle", life.idle > IDLE_TARGET),
+        ("stream", streams.is_some_and(|kib| kib > STREAM_TARGET)),
+        ("settled", life.settled > life.idle * (1.0 + LEFT_TARGET)),
+    ];
+    let names: Vec<&str> = misses
+        .iter()
+        .filter_map(|(name, missed)| missed.then_some(*name))
+        .collect();
+    names.join(", ")
+}
+
+/// What misbehaving clients and upstreams do to the others.
+pub(crate) fn hostile(effects: &[Effect]) -> String {
+    let mut table = new(&[
+        "beside",
+        "newcomer's answer, ms",
+        "others' p50",
+        "alone",
+        "p99",
+        "alone",
+        "failed",
+        "gateway CPU, s",
+        "gateway peak, MiB",
+        "settled",
+        "",
+    ]);
+    for effect in effects {
+        table.add_row([
+            effect.name.to_owned(),
+            format!("{:.0}", effect.newcomer),
+            format!("{:.2}", effect.others.total.p50),
+            format!("{:.2}", effect.alone.total.p50),
+            format!("{:.2}", effect.others.total.p99),
+            format!("{:.2}", effect.alone.total.p99),
+            effect.others.failures.to_string(),
+            format!("{:.2}", effect.seconds),
+            format!("{:.1}", effect.memory.peak),
+            format!("{:.1}", effect.memory.settled),
+            effect.remark.clone(),
+        ]);
+    }
+    titled(
+        "Bad input: unary requests at 8 connections beside it",
+        &table,
+    )
+}
+
+fn new(headings: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_preset(presets::ASCII_MARKDOWN)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(headings.iter().copied());
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn titled(title: &str, table: &Table) -> String {
+    format!("{title}\n\n{table}\n")
+}
+
+fn median(spread: Option<Spread>, digits: usize) -> String {
+    spread.map_or("–".to_owned(), |spread| {
+        format!("{:.digits$}", spread.median)
+    })
+}
+
+fn spread(spread: Option<Spread>) -> String {
+    spread.map_or("–".to_owned(), |spread| spread.to_string())
+}
+
+fn quotient(one: Option<Spread>, other: Option<Spread>) -> String {
+    match (one, other) {
+        (Some(one), Some(other)) if other.median > 0.0 => {
+            format!("{:.1}", one.median / other.median)
+        }
+        _ => "–".to_owned(),
+    }
+}
+
+fn verdict(value: Option<f64>, target: Option<f64>) -> String {
+    match (value, target) {
+        (Some(value), Some(target)) if value <= target => "met".to_owned(),
+        (_, Some(_)) => "missed".to_owned(),
+        (_, None) => String::new(),
+    }
+}
+
+fn life(life: Life) -> [String; 3] {
+    [life.idle, life.peak, life.settled].map(|mebibytes| format!("{mebibytes:.1}"))
+}
+
+fn cpu(told: &Told) -> f64 {
+    told.cpu
+}
+
+fn per_second(told: &Told) -> f64 {
+    told.per_second
+}
+
+fn first_p50(told: &Told) -> f64 {
+    told.first_byte.p50
+}
+
+fn first_p99(told: &Told) -> f64 {
+    told.first_byte.p99
+}
+
+fn total_p50(told: &Told) -> f64 {
+    told.total.p50
+}
+
+fn total_p99(told: &Told) -> f64 {
+    told.total.p99
+}
+
+fn longest_gap(told: &Told) -> f64 {
+    told.longest_gap
+}
+
+fn answers(told: &Told) -> f64 {
+    told.answers as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::{figures::Memories, load::Percentiles, workload::WORKLOADS};
+
+    fn told(cpu: f64) -> Told {
+        let times = Percentiles {
+            p50: cpu * 10.0,
+            p99: cpu * 20.0,
+        };
+        Told {
+            answers: 100,
+            per_second: 100.0 / cpu,
+            cpu,
+            first_byte: times,
+            total: times,
+            longest_gap: 20.0,
+            failures: 0,
+            failure: None,
+        }
+    }
+
+    /// Three repetitions on a machine that gets slower by half each time.
+    fn figures(name: &str, ours: f64) -> Figures {
+        let repetition = |slower: f64| {
+            let of = |target, cpu| (target, told(cpu * slower));
+            HashMap::from([
+                of(Target::Direct, 0.5),
+                of(Target::PassThrough, 1.0),
+                of(Target::Ours, ours),
+            ])
+        };
+        let life = Life {
+            idle: 10.0,
+            peak: 30.0,
+            settled: 11.0,
+        };
+        Figures {
+            workload: WORKLOADS.iter().find(|one| one.name == name).unwrap(),
+            told: [1.0, 1.5, 2.25].map(repetition).into(),
+            memory: Memories {
+                gateway: life,
+                pass_through: life,
+                token_service: life,
+            },
+            streams: name.contains("slow").then_some(512),
+        }
+    }
+
+    fn row<'t>(table: &'t str, name: &str) -> &'t str {
+        table.lines().find(|line| line.contains(name)).unwrap()
+    }
+
+    #[test]
+    fn a_slower_machine_changes_no_multiple() {
+        let all = [
+            figures("unary-small-32", 1.9),
+            figures("unary-large-32", 1.9),
+        ];
+        let table = processor(&all);
+        let small = row(&table, "unary-small-32");
+        assert!(
+            small.contains("1.90 (1.90–1.90)") && small.contains("met"),
+            "{small}"
+        );
+        assert!(row(&table, "unary-large-32").contains("missed"), "{table}");
+        assert!(!table.contains("beside"), "{table}");
+        // One connection, and slow streams, have times of their own.
+        assert!(latency(&all).is_none() && streams(&all).is_none());
+    }
+
+    #[test]
+    fn time_is_told_as_what_is_added_to_direct() {
+        let table = latency(&[figures("stream-small-1", 2.5)]).unwrap();
+        let row = row(&table, "stream-small-1");
+        // Direct takes 5, 7.5 and 11.25 ms, the gateway five times that.
+        assert!(row.contains("30.00 (20.00–45.00)"), "{row}");
+        assert!(row.contains("4.0") && row.contains("missed"), "{row}");
+    }
+
+    #[test]
+    fn memory_is_told_for_each_stream() {
+        let table = memory(&[figures("slow-500", 1.0)]);
+        let row = row(&table, "slow-500");
+        assert!(row.contains(" 40 ") && !row.contains("stream"), "{row}");
+    }
+}
