@@ -235,6 +235,10 @@ pub fn integer(raw: &RawValue) -> Result<i64, WrongType> {
 /// # Errors
 /// When it is none.
 pub fn array(raw: &RawValue) -> Result<Vec<&RawValue>, WrongType> {
+    // serde would put the whole of a long text into an error that nobody reads.
+    if !raw.get().trim_ascii_start().starts_with('[') {
+        return Err(wrong(raw, "an array"));
+    }
     serde_json::from_str(raw.get()).map_err(|_| wrong(raw, "an array"))
 }
 
@@ -243,6 +247,9 @@ pub fn array(raw: &RawValue) -> Result<Vec<&RawValue>, WrongType> {
 /// # Errors
 /// When it is none.
 pub fn object(raw: &RawValue) -> Result<Object<'_>, WrongType> {
+    if !raw.get().trim_ascii_start().starts_with('{') {
+        return Err(wrong(raw, "an object"));
+    }
     serde_json::from_str(raw.get()).map_err(|_| wrong(raw, "an object"))
 }
 

@@ -110,7 +110,7 @@ pub fn documents(event: &Bytes) -> impl Iterator<Item = Bytes> {
     let mut data = Lines::default();
     let mut bare = Lines::default();
     // A CRLF has an empty line inside.
-    for line in event.split(|&byte| matches!(byte, b'\n' | b'\r')) {
+    for line in lines(event) {
         let line = strip_bom(line);
         if let Some(value) = line.strip_prefix(b"data:") {
             data.push(event.slice_ref(value.strip_prefix(b" ").unwrap_or(value)));
@@ -122,6 +122,16 @@ pub fn documents(event: &Bytes) -> impl Iterator<Item = Bytes> {
         let document = lines.joined();
         let text = document.trim_ascii();
         (!text.is_empty() && text != b"[DONE]").then_some(document)
+    })
+}
+
+fn lines(event: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(event);
+    std::iter::from_fn(move || {
+        let bytes = rest?;
+        let end = memchr::memchr2(b'\n', b'\r', bytes);
+        rest = end.map(|end| &bytes[end + 1..]);
+        Some(&bytes[..end.unwrap_or(bytes.len())])
     })
 }
 

