@@ -30,6 +30,8 @@ pub(super) struct Choice {
     pub(super) citations: Citations,
     /// What it begins with, escaped, and is not told yet.
     pub(super) held: String,
+    /// What it begins with, escaped, as long as that may be no model's; told or not.
+    pub(super) beginning: String,
     /// In a stream, those that no chunk has told yet.
     pub(super) logprobs: Logprobs,
     /// The content, escaped.

@@ -32,6 +32,10 @@ use crate::{
 const UNSUPPORTED_CLIENT: &str =
     "This version of Antigravity is no longer supported. Please update";
 
+/// So much of it no model says. What is shorter is told at once: many answers begin with
+/// "This".
+const NO_MODELS_WORDS: usize = "This version of Antigravity".len();
+
 /// What a reply is made with.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -269,19 +273,25 @@ impl Reply {
         }
     }
 
-    /// The model's text. How it begins is held back as long as it may be no model's.
+    /// The model's text. How it begins is held back when it is hardly a model's.
     fn text(&mut self, index: u32, text: &str, out: &mut Vec<u8>) {
         let wrapped = self.settings.wrapped;
         let choice = self.choice(index);
-        if !wrapped || !choice.has_told_nothing() {
+        if !wrapped || (choice.beginning.is_empty() && !choice.has_told_nothing()) {
             return self.delta(index, &Delta::Text(text), out);
         }
         choice.held.push_str(text);
-        let held = &choice.held;
-        if held.starts_with(UNSUPPORTED_CLIENT) {
-            let said = json::unescaped(held).into_owned();
+        choice.beginning.push_str(text);
+        if choice.beginning.starts_with(UNSUPPORTED_CLIENT) {
+            let said = json::unescaped(&choice.beginning).into_owned();
             self.broken = Some(NotAnAnswer::ClientUnsupported(said));
-        } else if !UNSUPPORTED_CLIENT.starts_with(held.as_str()) {
+            return;
+        }
+        let is_model = !UNSUPPORTED_CLIENT.starts_with(choice.beginning.as_str());
+        if is_model {
+            choice.beginning.clear();
+        }
+        if is_model || choice.beginning.len() < NO_MODELS_WORDS {
             self.tell_held(index, out);
         }
     }

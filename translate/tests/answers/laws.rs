@@ -407,3 +407,29 @@ fn a_call_for_one_choice_tells_one_candidate() {
     assert!(!played.told.contains("unwanted"), "{}", played.told);
     assert!(played.told.contains("\"index\":2"), "{}", played.told);
 }
+
+#[test]
+fn a_first_word_that_a_refusal_begins_with_too_is_told_at_once() {
+    let event = |text: &str| {
+        let part = json!({"role": "model", "parts": [{"text": text}]});
+        format!(
+            "data: {}\n\n",
+            json!({"response": {"candidates": [{"content": part}]}})
+        )
+    };
+    let mut reply = Reply::new(Settings {
+        wrapped: true,
+        ..settings(STREAM)
+    });
+    let mut out = Vec::new();
+    let mut tell = |text: &str, out: &mut Vec<u8>| {
+        let event = event(text);
+        reply.document(event.trim_start_matches("data: ").trim_end(), out)
+    };
+    assert!(tell("This", &mut out).is_ok());
+    assert!(String::from_utf8_lossy(&out).contains("\"This\""));
+    assert!(tell(" version of Antigravity is", &mut out).is_ok());
+    assert!(!String::from_utf8_lossy(&out).contains("Antigravity"));
+    let refused = tell(" no longer supported. Please update now", &mut out);
+    assert!(refused.is_err(), "{}", String::from_utf8_lossy(&out));
+}
