@@ -148,22 +148,17 @@ def away_for_longer_than_tokens_live(lifetime):
         client = Client(pool.gateways[0])
         with Load(pool.gateways, 50) as load:
             time.sleep(2)
-            connection = http.client.HTTPConnection(pool.admin[0], timeout=10)
             end = last_end(pool)
             pool.kill()
             time.sleep(1)
-            connection.request('GET', '/readyz')
-            ready = connection.getresponse()
-            check(ready.status == 200 and b'degraded' in ready.read(), '/readyz says degraded')
+            status, body = ready(pool)
+            check(status == 200 and b'degraded' in body, '/readyz says degraded')
             # Until every token has ended, and requests are no longer waiting for its return.
             while time.time() < end + 4:
                 time.sleep(0.1)
             status, body = client.ask()
             check(status == 503 and b'token_service_unavailable' in body, f'then it is said: {status} {body[:200]}')
-            connection.request('GET', '/readyz')
-            ready = connection.getresponse()
-            ready.read()
-            check(ready.status == 503, '/readyz says so too')
+            check(ready(pool)[0] == 503, '/readyz says so too')
             pool.start()
             back = time.monotonic()
             while client.ask()[0] != 200 and time.monotonic() - back < 30:
@@ -178,6 +173,13 @@ def away_for_longer_than_tokens_live(lifetime):
         check(not late, f'no failure after it was back {late[:2]}')
         others = [answer for answer in load.bad() if answer[1] != 503]
         check(not others, f'nothing but 200 and 503 {others[:2]}')
+
+
+def ready(pool):
+    connection = http.client.HTTPConnection(pool.admin[0], timeout=10)
+    connection.request('GET', '/readyz')
+    answer = connection.getresponse()
+    return answer.status, answer.read()
 
 
 def last_end(pool):
