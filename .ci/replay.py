@@ -10,14 +10,14 @@ played, failures of class D are shown and do not count.
 import argparse, os, subprocess, sys
 from stack import API_KEY, Stack, free_port
 
-# (modes, extra arguments, the lowest class that counts); each run has services of its own, since an error may rest the only project.
+# (modes, extra arguments, the classes that count); each run has services of its own, since an error may rest the only project.
 # Broken connections are tried twice: with one project the pauses between more tries would be all of the time.
 RUNS = [
-    ('stream,unary', ['--split', 'random'], 'D'),
-    ('stream,unary', ['--split', 'byte', '--newline', 'lf'], 'D'),
-    ('stream,unary', ['--split', 'random', '--real-requests'], 'S'),
-    ('cut,end,fin,unary-cut,unary-end', ['--split', 'whole'], 'D'),
-    ('live', ['--split', 'event'], 'D'),
+    ('stream,unary', ['--split', 'random'], 'WSD'),
+    ('stream,unary', ['--split', 'byte', '--newline', 'lf'], 'WSD'),
+    ('stream,unary', ['--split', 'random', '--real-requests'], 'WS'),
+    ('cut,end,fin,unary-cut,unary-end', ['--split', 'whole'], 'WSD'),
+    ('live', ['--split', 'event'], 'WSD'),
 ]
 
 
