@@ -156,11 +156,13 @@ async fn send_singly(client: &Client, batch: &mut Vec<OutcomeReport>, metrics: &
 
 /// Whether the batch was taken; it is kept when it was not.
 async fn send(client: &Client, batch: &mut Vec<OutcomeReport>, metrics: &Metrics) -> bool {
-    let request = ReportOutcomesRequest {
-        reports: batch.clone(),
+    let mut request = ReportOutcomesRequest {
+        reports: std::mem::take(batch),
         ..Default::default()
     };
-    match client.report(request).await {
+    let answer = client.report(&mut request).await;
+    *batch = request.reports;
+    match answer {
         Ok(()) => {
             batch.clear();
             true

@@ -23,7 +23,7 @@ impl Conversation {
     /// The conversation that these texts name together.
     #[must_use]
     pub fn of<'t>(texts: impl IntoIterator<Item = &'t [u8]>) -> Self {
-        // Its keys are fixed, so that all gateways agree.
+        // Its keys are fixed, so that all gateways of one build agree.
         let mut hasher = DefaultHasher::new();
         for text in texts {
             text.hash(&mut hasher);

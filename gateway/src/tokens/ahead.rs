@@ -10,7 +10,7 @@ use std::{
 use antigravity_proto::v1::{self, Upstream};
 use tokio_util::sync::CancellationToken;
 
-use super::{AcquireError, Refusal, Token, Tokens, Want, queue::Key, wait_out_a_restart};
+use super::{AcquireError, Token, Tokens, Want, queue::Key, wait_out_a_restart};
 
 /// Tokens that are asked for without a turn, to have them in hand.
 const TOKENS_AHEAD: u32 = 256;
@@ -64,13 +64,8 @@ impl Tokens {
             ..Default::default()
         };
         let answer = wait_out_a_restart(async || {
-            self.client
-                .acquire(nothing.clone())
-                .await
-                .map_err(|refusal| match refusal {
-                    Refusal::AllExcluded => AcquireError::AllExcluded,
-                    Refusal::Told(error) => AcquireError::Refused(error),
-                })
+            let answer = self.client.acquire(nothing.clone()).await;
+            answer.map_err(AcquireError::from)
         });
         match answer.await {
             Ok(response) => {

@@ -55,7 +55,6 @@ impl Refusal {
 #[derive(Clone, Debug)]
 pub struct Client {
     endpoints: Arc<Endpoints>,
-    metrics: Metrics,
     bearer: MetadataValue<Ascii>,
     gateway_id: String,
     /// When it was last asked whether it answers, and whether it did.
@@ -72,15 +71,13 @@ impl Client {
         token: &SecretString,
         metrics: Metrics,
     ) -> Result<Self, ClientError> {
-        let endpoints =
-            Endpoints::new(urls, metrics.clone()).map_err(|url| ClientError::Url { url })?;
+        let endpoints = Endpoints::new(urls, metrics).map_err(|url| ClientError::Url { url })?;
         let mut bearer: MetadataValue<Ascii> = format!("Bearer {}", token.expose_secret())
             .parse()
             .map_err(|_| ClientError::Token)?;
         bearer.set_sensitive(true);
         Ok(Self {
             endpoints: Arc::new(endpoints),
-            metrics,
             bearer,
             gateway_id: uuid::Uuid::new_v4().to_string(),
             probed: Arc::default(),
@@ -98,41 +95,39 @@ impl Client {
 
     pub(super) async fn acquire(
         &self,
-        mut request: AcquireTokensRequest,
+        request: AcquireTokensRequest,
     ) -> Result<AcquireTokensResponse, Refusal> {
+        let answer = self.acquire_within(request, ACQUIRE_TIMEOUT).await;
+        answer.map_err(|status| refusal(&status))
+    }
+
+    async fn acquire_within(
+        &self,
+        mut request: AcquireTokensRequest,
+        timeout: Duration,
+    ) -> Result<AcquireTokensResponse, Status> {
         request.gateway_id.clone_from(&self.gateway_id);
-        let answer = self
-            .endpoints
-            .call(|mut client| {
-                let call = self.request(&request, ACQUIRE_TIMEOUT);
+        self.endpoints
+            .call("AcquireTokens", |mut client| {
+                let call = self.request(&request, timeout);
                 async move { client.acquire_tokens(call).await }
             })
-            .await;
-        let answer = answer.map_err(|status| refusal(&status));
-        let answered = !matches!(&answer, Err(refusal) if refusal.is_away());
-        self.metrics.token_service_call("AcquireTokens", answered);
-        answer
+            .await
     }
 
     /// Hands reports in.
     ///
     /// # Errors
     /// As the service says; a transport failure is `UNAVAILABLE`.
-    pub async fn report(&self, mut request: ReportOutcomesRequest) -> Result<(), Status> {
+    pub async fn report(&self, request: &mut ReportOutcomesRequest) -> Result<(), Status> {
         request.gateway_id.clone_from(&self.gateway_id);
-        let answer = self
-            .endpoints
-            .call(|mut client| {
-                let call = self.request(&request, REPORT_TIMEOUT);
+        self.endpoints
+            .call("ReportOutcomes", |mut client| {
+                let call = self.request(request, REPORT_TIMEOUT);
                 async move { client.report_outcomes(call).await }
             })
-            .await;
-        let answered = match &answer {
-            Ok(_) => true,
-            Err(status) => status.code() == Code::InvalidArgument,
-        };
-        self.metrics.token_service_call("ReportOutcomes", answered);
-        answer.map(|_| ())
+            .await
+            .map(|_| ())
     }
 
     pub(super) async fn is_reachable(&self) -> bool {
@@ -142,19 +137,11 @@ impl Client {
             return answered;
         }
         // No turn, nothing refreshed: the answer costs nothing.
-        let request = AcquireTokensRequest {
+        let nothing = AcquireTokensRequest {
             count: Some(0),
-            gateway_id: self.gateway_id.clone(),
             ..Default::default()
         };
-        let answer = self
-            .endpoints
-            .call(|mut client| {
-                let call = self.request(&request, PROBE_TIMEOUT);
-                async move { client.acquire_tokens(call).await }
-            })
-            .await;
-        let answered = match answer {
+        let answered = match self.acquire_within(nothing, PROBE_TIMEOUT).await {
             Ok(_) => true,
             // An empty pool answers too.
             Err(status) => matches!(
@@ -162,7 +149,6 @@ impl Client {
                 Code::FailedPrecondition | Code::ResourceExhausted
             ),
         };
-        self.metrics.token_service_call("AcquireTokens", answered);
         *self.probed.lock() = Some((Instant::now(), answered));
         answered
     }

@@ -92,6 +92,7 @@ impl Endpoints {
     /// Calls one address after the other until one answers, be it with a refusal.
     pub(super) async fn call<T, F>(
         self: &Arc<Self>,
+        method: &'static str,
         mut make: impl FnMut(TokenServiceClient<Channel>) -> F,
     ) -> Result<T, Status>
     where
@@ -109,18 +110,23 @@ impl Endpoints {
             let client = TokenServiceClient::new(place.channel.clone());
             match make(client).await {
                 // It may be busy: that says nothing about the next call.
-                Err(status) if is_late(&status) => return Err(status),
+                Err(status) if is_late(&status) => {
+                    self.metrics.token_service_call(method, false);
+                    return Err(status);
+                }
                 Err(status) if is_no_answer(&status) => {
                     self.failed(place.address);
                     last = status;
                 }
                 answer => {
                     self.answered(place.address);
+                    self.metrics.token_service_call(method, true);
                     return answer.map(tonic::Response::into_inner);
                 }
             }
         }
         self.nobody_answers(&last);
+        self.metrics.token_service_call(method, false);
         Err(last)
     }
 

@@ -103,11 +103,6 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Whether a token is in hand that has not ended.
-    pub(super) fn has_usable(&self, now: Timestamp) -> bool {
-        self.tokens.values().any(|token| self.lives(token, now))
-    }
-
     /// How many tokens in hand have not ended.
     pub(super) fn count(&self, now: Timestamp) -> usize {
         let lives = |token: &&Arc<Token>| self.lives(token, now);

@@ -62,6 +62,15 @@ pub enum AcquireError {
     Refused(Error),
 }
 
+impl From<Refusal> for AcquireError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::AllExcluded => Self::AllExcluded,
+            Refusal::Told(error) => Self::Refused(error),
+        }
+    }
+}
+
 impl AcquireError {
     fn is_away(&self) -> bool {
         matches!(self, Self::Refused(Error::TokenServiceAway))
@@ -108,7 +117,7 @@ impl Tokens {
     /// Whether an unexpired token is in hand.
     #[must_use]
     pub fn has_usable(&self) -> bool {
-        self.held.lock().has_usable(self.clock.now())
+        self.in_hand() > 0
     }
 
     /// Whether the token-service answers; asked of it at most once a second.
@@ -195,8 +204,7 @@ impl Tokens {
                     // What excludes them all are this gateway's own cooldowns.
                     return Err(AcquireError::Refused(self.resting(key, want.model)));
                 }
-                Err(Refusal::AllExcluded) => return Err(AcquireError::AllExcluded),
-                Err(Refusal::Told(error)) => return Err(AcquireError::Refused(error)),
+                Err(refusal) => return Err(refusal.into()),
             };
             if let Some(lease) = self.take(key, want, Trust::Known) {
                 return Ok(lease);
