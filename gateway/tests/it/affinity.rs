@@ -2,10 +2,10 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use fake_google::{Action, ErrorForm, ErrorName, Fault};
+use fake_google::{ErrorName, Fault};
 use serde_json::{Value, json};
 
-use crate::support::{Setup, World, hello, with};
+use crate::support::{Setup, World, error, hello, with};
 
 async fn start(gateways: usize) -> World {
     let mut world = Setup {
@@ -90,11 +90,7 @@ async fn a_conversation_is_found_again_after_a_pause() {
 async fn it_moves_while_its_project_rests_and_comes_back() {
     let world = start(1).await;
     let home = served_by(&world, 0, &said(0, 0)).await;
-    let rests = Action::Error {
-        error: ErrorName::QuotaExhausted,
-        form: ErrorForm::Object,
-        retry_after: Some(600.0),
-    };
+    let rests = error(ErrorName::QuotaExhausted, Some(600.0));
     world
         .google
         .fake()

@@ -3,18 +3,10 @@
 use std::time::Duration;
 
 use antigravity_proto::v1::project::State;
-use fake_google::{Action, ErrorForm, ErrorName, Fault};
+use fake_google::{Action, ErrorName, Fault};
 use serde_json::json;
 
-use crate::support::{Setup, eventually, hello, with};
-
-fn error(error: ErrorName) -> Action {
-    Action::Error {
-        error,
-        form: ErrorForm::Object,
-        retry_after: None,
-    }
-}
+use crate::support::{Setup, error, eventually, hello, with};
 
 const GENERATE: [bool; 2] = [false, true];
 
@@ -55,12 +47,12 @@ async fn a_project_that_is_refused_for_ever_costs_no_client_and_few_refreshes() 
         .start()
         .await;
     world.google.fake().script(
-        Fault::always(error(ErrorName::Unauthenticated))
+        Fault::always(error(ErrorName::Unauthenticated, None))
             .project("p1")
             .at(fake_google::Endpoint::GenerateContent),
     );
     world.google.fake().script(
-        Fault::always(error(ErrorName::Unauthenticated))
+        Fault::always(error(ErrorName::Unauthenticated, None))
             .project("p1")
             .at(fake_google::Endpoint::StreamGenerateContent),
     );
@@ -97,7 +89,7 @@ async fn a_stated_403_refreshes_nothing_and_the_client_sees_no_403() {
         world
             .google
             .fake()
-            .script(Fault::always(error(name)).project("p1"));
+            .script(Fault::always(error(name, None)).project("p1"));
         for _ in 0..6 {
             assert_eq!(world.chat(&hello()).await.status, 200);
         }
@@ -105,7 +97,7 @@ async fn a_stated_403_refreshes_nothing_and_the_client_sees_no_403() {
         world
             .google
             .fake()
-            .script(Fault::always(error(name)).project("p2"));
+            .script(Fault::always(error(name, None)).project("p2"));
         let answer = world.chat(&hello()).await;
         assert_eq!(answer.status, 503, "{}", answer.body);
         assert_eq!(
@@ -125,14 +117,8 @@ async fn a_stated_rest_is_obeyed_and_told_when_all_rest() {
     let world = Setup::projects(&[("p1", "antigravity"), ("p2", "antigravity")])
         .start()
         .await;
-    let limited = |project: &str| {
-        Fault::once(Action::Error {
-            error: ErrorName::RateLimited,
-            form: ErrorForm::Object,
-            retry_after: Some(40.0),
-        })
-        .project(project)
-    };
+    let limited =
+        |project: &str| Fault::once(error(ErrorName::RateLimited, Some(40.0))).project(project);
     world.google.fake().script(limited("p1"));
     for _ in 0..10 {
         assert_eq!(world.chat(&hello()).await.status, 200);
@@ -157,7 +143,7 @@ async fn a_bare_429_of_all_is_the_requests_fault_and_rests_nobody() {
     world
         .google
         .fake()
-        .script(Fault::once(error(ErrorName::ResourceExhausted)).times(3));
+        .script(Fault::once(error(ErrorName::ResourceExhausted, None)).times(3));
     let answer = world.chat(&hello()).await;
     assert_eq!(answer.status, 429);
     assert!(answer.header("retry-after").is_some());
@@ -175,7 +161,7 @@ async fn a_bare_429_of_one_is_its_own() {
     world
         .google
         .fake()
-        .script(Fault::once(error(ErrorName::ResourceExhausted)).project("p1"));
+        .script(Fault::once(error(ErrorName::ResourceExhausted, None)).project("p1"));
     for _ in 0..6 {
         assert_eq!(world.chat(&hello()).await.status, 200);
     }
@@ -188,7 +174,7 @@ async fn who_repeats_a_request_at_fault_asks_one_project_only() {
     world
         .google
         .fake()
-        .script(Fault::always(error(ErrorName::ResourceExhausted)));
+        .script(Fault::always(error(ErrorName::ResourceExhausted, None)));
     let asked = || world.google.fake().counters().generations();
     for expected in [3, 4, 5] {
         assert_eq!(world.chat(&hello()).await.status, 429);
@@ -208,7 +194,7 @@ async fn googles_front_end_is_left_in_peace_when_it_asks_for_it() {
     world
         .google
         .fake()
-        .script(Fault::once(error(ErrorName::HtmlTooManyRequests)));
+        .script(Fault::once(error(ErrorName::HtmlTooManyRequests, None)));
     for _ in 0..5 {
         let answer = world.chat(&hello()).await;
         assert_eq!(answer.status, 429, "{}", answer.body);
@@ -234,7 +220,7 @@ async fn a_suspended_project_is_asked_nothing_more() {
     world
         .google
         .fake()
-        .script(Fault::always(error(ErrorName::TermsOfService)).project("p1"));
+        .script(Fault::always(error(ErrorName::TermsOfService, None)).project("p1"));
     for n in 0..1000 {
         let body = with(hello(), "stream", json!(n % 3 == 0));
         assert_eq!(world.chat_on(n % 2, &body).await.status, 200);
@@ -254,7 +240,7 @@ async fn a_denied_project_goes_last_until_it_is_mended() {
     world
         .google
         .fake()
-        .script(Fault::always(error(ErrorName::ServiceDisabled)).project("p1"));
+        .script(Fault::always(error(ErrorName::ServiceDisabled, None)).project("p1"));
     for _ in 0..10 {
         assert_eq!(world.chat(&hello()).await.status, 200);
     }
@@ -288,9 +274,9 @@ async fn a_denied_project_goes_last_until_it_is_mended() {
 async fn failures_of_google_and_of_the_connection_are_tried_elsewhere() {
     for stream in GENERATE {
         for action in [
-            error(ErrorName::Internal),
-            error(ErrorName::Overloaded),
-            error(ErrorName::CapacityExhausted),
+            error(ErrorName::Internal, None),
+            error(ErrorName::Overloaded, None),
+            error(ErrorName::CapacityExhausted, None),
             Action::Reset { after_events: 0 },
             Action::Close { after_events: 0 },
             Action::EmptyBody,
@@ -324,12 +310,12 @@ async fn one_project_alone_is_asked_again_after_a_while() {
     world
         .google
         .fake()
-        .script(Fault::once(error(ErrorName::Overloaded)).times(2));
+        .script(Fault::once(error(ErrorName::Overloaded, None)).times(2));
     assert_eq!(world.chat(&hello()).await.status, 200);
     world
         .google
         .fake()
-        .script(Fault::always(error(ErrorName::Overloaded)));
+        .script(Fault::always(error(ErrorName::Overloaded, None)));
     let asked = world.asked("p1");
     let answer = world.chat(&hello()).await;
     assert_eq!(
@@ -346,7 +332,7 @@ async fn googles_400_reaches_the_client_and_nobody_is_asked_again() {
     world
         .google
         .fake()
-        .script(Fault::always(error(ErrorName::ContextLength)));
+        .script(Fault::always(error(ErrorName::ContextLength, None)));
     let answer = world.chat(&hello()).await;
     assert_eq!(answer.status, 400);
     assert_eq!(answer.json()["error"]["code"], "context_length_exceeded");
@@ -362,14 +348,10 @@ async fn the_pool_hears_of_every_attempt_once() {
     // A rest that only the token-service knows of, on a second gateway: the first has told it.
     let mut world = world;
     world.add_gateway().await;
-    world.google.fake().script(
-        Fault::once(Action::Error {
-            error: ErrorName::QuotaExhausted,
-            form: ErrorForm::Object,
-            retry_after: Some(3600.0),
-        })
-        .project("p1"),
-    );
+    world
+        .google
+        .fake()
+        .script(Fault::once(error(ErrorName::QuotaExhausted, Some(3600.0))).project("p1"));
     for _ in 0..4 {
         assert_eq!(world.chat(&hello()).await.status, 200);
     }
@@ -391,11 +373,7 @@ async fn a_failure_is_tried_again_while_the_others_rest_are_disabled_or_unknown(
     let mut world = Setup::projects(&[("p1", "antigravity"), ("p2", "antigravity")])
         .start()
         .await;
-    let rests = Action::Error {
-        error: ErrorName::QuotaExhausted,
-        form: ErrorForm::Object,
-        retry_after: Some(3600.0),
-    };
+    let rests = error(ErrorName::QuotaExhausted, Some(3600.0));
     world.google.fake().script(Fault::once(rests).project("p1"));
     for _ in 0..4 {
         assert_eq!(world.chat(&hello()).await.status, 200);
@@ -404,7 +382,7 @@ async fn a_failure_is_tried_again_while_the_others_rest_are_disabled_or_unknown(
         world
             .google
             .fake()
-            .script(Fault::once(error(ErrorName::Overloaded)));
+            .script(Fault::once(error(ErrorName::Overloaded, None)));
         let answer = world.chat(&hello()).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
         // The second time without a token-service to ask.
@@ -420,11 +398,7 @@ async fn the_earliest_end_of_all_rests_is_told() {
         .start()
         .await;
     for (project, seconds) in [("p1", 30.0), ("p2", 360_000.0)] {
-        let rests = Action::Error {
-            error: ErrorName::RateLimited,
-            form: ErrorForm::Object,
-            retry_after: Some(seconds),
-        };
+        let rests = error(ErrorName::RateLimited, Some(seconds));
         world
             .google
             .fake()

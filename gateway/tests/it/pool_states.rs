@@ -312,11 +312,10 @@ async fn the_table_of_answers_is_what_pools_do() {
 
 async fn limited_to(world: &World, project: &'static str, seconds: f64) {
     world.google.fake().script(
-        Fault::once(Action::Error {
-            error: ErrorName::QuotaExhausted,
-            form: ErrorForm::Object,
-            retry_after: Some(seconds),
-        })
+        Fault::once(crate::support::error(
+            ErrorName::QuotaExhausted,
+            Some(seconds),
+        ))
         .project(project)
         .at(Endpoint::GenerateContent),
     );

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use antigravity_proto::v1::{self, project_service_client::ProjectServiceClient};
 use antigravity_runtime::{clock::Clock, config::Environment, shutdown::Shutdown};
-use fake_google::{Account, Config as GoogleConfig, Running};
+use fake_google::{Account, Action, Config as GoogleConfig, ErrorForm, ErrorName, Running};
 use gateway::config::{Config, Defaults};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -350,6 +350,15 @@ impl Answer {
             .iter()
             .filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str());
         texts.collect()
+    }
+}
+
+/// One of Google's errors, with what it says about when to come back.
+pub(crate) fn error(error: ErrorName, retry_after: Option<f64>) -> Action {
+    Action::Error {
+        error,
+        form: ErrorForm::Object,
+        retry_after,
     }
 }
 

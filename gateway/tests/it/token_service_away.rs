@@ -3,12 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use fake_google::{Action, ErrorForm, ErrorName, Fault};
+use fake_google::{ErrorName, Fault};
 use serde_json::json;
 use sqlx::Connection as _;
 use tokio::net::TcpListener;
 
-use crate::support::{API_KEY, Setup, World, eventually, hello};
+use crate::support::{API_KEY, Setup, World, error, eventually, hello};
 
 async fn warm() -> World {
     let world = Setup::default().start().await;
@@ -178,14 +178,10 @@ async fn several_addresses_share_the_calls_and_a_dead_one_costs_nothing() {
 async fn a_stated_rest_is_obeyed_and_told_later_while_the_service_is_away() {
     let mut world = warm().await;
     world.stop_tokens().await;
-    world.google.fake().script(
-        Fault::once(Action::Error {
-            error: ErrorName::QuotaExhausted,
-            form: ErrorForm::Object,
-            retry_after: Some(3600.0),
-        })
-        .project("p1"),
-    );
+    world
+        .google
+        .fake()
+        .script(Fault::once(error(ErrorName::QuotaExhausted, Some(3600.0))).project("p1"));
     let before = world.asked("p1");
     for _ in 0..30 {
         assert_eq!(world.chat(&hello()).await.status, 200);

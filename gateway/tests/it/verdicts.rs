@@ -4,22 +4,14 @@
 use std::time::Duration;
 
 use antigravity_proto::v1::project::State;
-use fake_google::{Action, ErrorForm, ErrorName, Fault, StreamErrorForm};
+use fake_google::{Action, ErrorName, Fault, StreamErrorForm};
 use futures_util::future::join_all;
 use jiff::SignedDuration;
 use serde_json::json;
 
-use crate::support::{Setup, World, hello, with};
+use crate::support::{Setup, World, error, hello, with};
 
 const TWO: &[(&str, &str)] = &[("p1", "antigravity"), ("p2", "antigravity")];
-
-fn error(error: ErrorName, retry_after: Option<f64>) -> Action {
-    Action::Error {
-        error,
-        form: ErrorForm::Object,
-        retry_after,
-    }
-}
 
 fn staying(projects: &[(&'static str, &'static str)], gateways: usize) -> Setup {
     Setup {

@@ -11,13 +11,18 @@ use tonic::Code;
 
 use crate::support::{
     Home, dealt, eventually, fake, google, one_token, project, refreshes, rotating_google,
-    tokens_json, wanted,
+    tokens_json, update, wanted,
 };
+
+/// Another program with the database.
+async fn other(home: &Home) -> SqliteConnection {
+    let url = format!("sqlite://{}", home.database().display());
+    SqliteConnection::connect(&url).await.unwrap()
+}
 
 /// The database refuses what is written to `table`, as on a full disk.
 async fn fill(home: &Home, table: &str) -> SqliteConnection {
-    let url = format!("sqlite://{}", home.database().display());
-    let mut connection = SqliteConnection::connect(&url).await.unwrap();
+    let mut connection = other(home).await;
     for event in ["INSERT", "UPDATE"] {
         let trigger = format!(
             "CREATE TRIGGER full_{event} BEFORE {event} ON {table} BEGIN \
@@ -109,9 +114,8 @@ async fn a_verdict_that_could_not_be_stored_is_stored_later() {
     gateway.report_outcomes(suspension()).await.unwrap();
     assert_eq!(dealt(&mut gateway, wanted(2)).await, "2 2", "it counts");
     empty(full).await;
-    let url = format!("sqlite://{}", home.database().display());
     eventually("it is stored", async || {
-        let mut connection = SqliteConnection::connect(&url).await.unwrap();
+        let mut connection = other(&home).await;
         let status: String = sqlx::query_scalar("SELECT status FROM projects WHERE id = ?")
             .bind("fake-project-1")
             .fetch_one(&mut connection)
@@ -243,26 +247,19 @@ async fn a_verdict_that_comes_while_an_operators_change_is_stored_outlasts_it() 
     let mut gateway = service.tokens().await;
     let mut admin = service.projects().await;
     one_token(&mut gateway).await;
-    let url = format!("sqlite://{}", home.database().display());
-    let mut other = SqliteConnection::connect(&url).await.unwrap();
+    let mut other = other(&home).await;
     sqlx::query("BEGIN IMMEDIATE")
         .execute(&mut other)
         .await
         .unwrap();
     let renamed = tokio::spawn({
         let mut admin = service.projects().await;
-        let request = v1::UpdateProjectRequest {
-            project: Some(v1::Project {
-                id: "fake-project-1".into(),
-                display_name: "renamed".into(),
-                ..Default::default()
-            }),
-            update_mask: Some(prost_types::FieldMask {
-                paths: vec!["display_name".into()],
-            }),
+        let renamed = v1::Project {
+            id: "fake-project-1".into(),
+            display_name: "renamed".into(),
             ..Default::default()
         };
-        async move { admin.update_project(request).await }
+        async move { update(&mut admin, renamed, "", &["display_name"]).await }
     });
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!renamed.is_finished(), "the database is locked");
@@ -310,8 +307,7 @@ async fn a_project_that_is_tried_again_is_so_after_a_restart_too() {
     let mut admin = service.projects().await;
     one_token(&mut gateway).await;
     gateway.report_outcomes(suspension()).await.unwrap();
-    let url = format!("sqlite://{}", home.database().display());
-    let mut other = SqliteConnection::connect(&url).await.unwrap();
+    let mut other = other(&home).await;
     sqlx::query(
         "CREATE TRIGGER full BEFORE UPDATE OF status ON projects WHEN NEW.status = 'active' \
          BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END",
