@@ -2,16 +2,11 @@
 """Plants secrets everywhere, makes things go right and wrong at the most talkative log level, and looks for the
 secrets in all that was written: logs, errors, the database, its -wal and -shm.
 """
-import json, os, sqlite3, subprocess, sys, urllib.request
-from stack import API_KEY, BIN, TOKENS, Stack, clean_env, free_port, post
+import json, os, sqlite3, subprocess, sys
+from stack import API_KEY, BIN, TOKENS, Stack, clean_env, control, free_port, post
 
 REFRESH = [f'1//planted-refresh-token-{n}' for n in range(4)]
 CLIENT_SECRET, ACCESS = 'planted-client-secret', 'ya29.planted-access-token'
-
-
-def control(base, path, body):
-    request = urllib.request.Request(f'{base}/__fake/{path}', json.dumps(body).encode(), {'Content-Type': 'application/json'})
-    urllib.request.urlopen(request, timeout=10).read()
 
 
 def main():

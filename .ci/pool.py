@@ -6,7 +6,7 @@ is full or read-only; two gateways go on meanwhile. Counts the calls that gatewa
 """
 import argparse, datetime, http.client, json, os, re, signal, socket, subprocess, threading, time
 
-from stack import API_KEY, BIN, TOKENS, Stack, free_port
+from stack import API_KEY, BIN, TOKENS, Stack, control, free_port
 
 ASK = json.dumps({'model': 'gemini-2.5-flash', 'messages': [{'role': 'user', 'content': 'hi'}]}).encode()
 STREAM = json.dumps({**json.loads(ASK), 'stream': True}).encode()
@@ -268,8 +268,8 @@ def transitions(_):
         client = Client(pool.gateways[0])
         for _ in range(6):
             client.ask()
-        control(pool.base, {'matcher': {'project': 'fake-project-1'}, 'times': 1, 'action': {'kind': 'error', 'error': 'quota_exhausted', 'retry_after': 3}})
-        control(pool.base, {'matcher': {'project': 'fake-project-2'}, 'times': None, 'action': {'kind': 'error', 'error': 'terms_of_service'}})
+        control(pool.base, 'faults', {'matcher': {'project': 'fake-project-1'}, 'times': 1, 'action': {'kind': 'error', 'error': 'quota_exhausted', 'retry_after': 3}})
+        control(pool.base, 'faults', {'matcher': {'project': 'fake-project-2'}, 'times': None, 'action': {'kind': 'error', 'error': 'terms_of_service'}})
         end = time.monotonic() + 6
         while time.monotonic() < end:
             client.ask()
@@ -280,14 +280,6 @@ def transitions(_):
         suspended = [line for line in told if '"to":"suspended"' in line]
         check(len(rests) == 1 and len(rested) == 1, f'a rest and its end are told once each: {len(rests)}, {len(rested)}')
         check(len(suspended) == 1 and 'fake-project-2' in suspended[0], f'so is a suspension: {suspended}')
-
-
-def control(base, fault):
-    host = base.removeprefix('http://')
-    connection = http.client.HTTPConnection(host, timeout=10)
-    connection.request('POST', '/__fake/faults', json.dumps(fault), {'Content-Type': 'application/json'})
-    answer = connection.getresponse()
-    assert answer.status < 300, answer.read()
 
 
 def main():

@@ -98,6 +98,12 @@ def free_port():
         return s.getsockname()[1]
 
 
+def control(base, path, body):
+    """Tells fake-google to do something."""
+    request = urllib.request.Request(f'{base}/__fake/{path}', json.dumps(body).encode(), {'Content-Type': 'application/json'})
+    urllib.request.urlopen(request, timeout=10).read()
+
+
 def post(url, body, key=API_KEY, headers=None, timeout=30):
     """(status, headers, body) of a POST; errors are answers too."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
