@@ -39,7 +39,13 @@ pub(crate) fn stream(
         pause(&mut steps, first);
     }
     match ending {
-        Some((_, end)) => steps.extend(end),
+        Some((_, end)) => {
+            if sent > 0 {
+                // It breaks where the next event would have come.
+                pause(&mut steps, between);
+            }
+            steps.extend(end);
+        }
         None if sse => {}
         None => steps.push(Step::Send(Bytes::from_static(if sent == 0 {
             b"[]"

@@ -1,6 +1,6 @@
 //! The keys that clients show, and what they are called.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use antigravity_runtime::secret;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -28,8 +28,8 @@ pub struct ApiKeys(Vec<ApiKey>);
 
 #[derive(Clone)]
 struct ApiKey {
-    name: String,
-    key: SecretString,
+    name: Arc<str>,
+    key: secret::Digest,
 }
 
 impl fmt::Debug for ApiKeys {
@@ -52,8 +52,8 @@ impl ApiKeys {
     #[must_use]
     pub fn single(name: &str, key: SecretString) -> Self {
         Self(vec![ApiKey {
-            name: name.to_owned(),
-            key,
+            name: name.into(),
+            key: secret::Digest::of(key.expose_secret()),
         }])
     }
 
@@ -99,8 +99,8 @@ impl ApiKeys {
                 .filter(|name| !name.is_empty())
                 .unwrap_or_else(|| secret::hex_digest(&key, 4));
             keys.push(ApiKey {
-                name,
-                key: key.into(),
+                name: name.into(),
+                key: secret::Digest::of(&key),
             });
         }
         if keys.is_empty() {
@@ -112,11 +112,12 @@ impl ApiKeys {
     /// The name of the key that a client showed; `None` when it is none of ours. Takes
     /// as long whatever was shown.
     #[must_use]
-    pub fn name_of(&self, shown: &str) -> Option<&str> {
+    pub fn name_of(&self, shown: &str) -> Option<&Arc<str>> {
+        let shown = secret::Digest::of(shown);
         let mut found = None;
         for key in &self.0 {
-            if secret::equal(key.key.expose_secret(), shown) {
-                found = Some(key.name.as_str());
+            if key.key.is(&shown) {
+                found = Some(&key.name);
             }
         }
         found
@@ -148,9 +149,9 @@ mod tests {
             let keys = ApiKeys::parse(text).expect("keys");
             let found = keys.name_of(shown).expect("known");
             if name.is_empty() {
-                assert_eq!(found, secret::hex_digest(shown, 4), "{text}");
+                assert_eq!(**found, secret::hex_digest(shown, 4), "{text}");
             } else {
-                assert_eq!(found, name, "{text}");
+                assert_eq!(&**found, name, "{text}");
             }
             assert_eq!(keys.name_of("sk-c"), None);
             assert!(!format!("{keys:?}").contains("sk-"), "{keys:?}");

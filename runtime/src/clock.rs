@@ -1,7 +1,11 @@
 //! The time, and a way for tests to move it.
 
 use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
@@ -101,9 +105,120 @@ impl Default for Clock {
     }
 }
 
+/// A deadline that moves on and on, as that of a stream with each of its pieces. The timer
+/// behind it is set anew only when it goes off, not each time that the deadline moves.
+pub struct Alarm {
+    clock: Clock,
+    timer: Option<Timer>,
+}
+
+struct Timer {
+    at: Instant,
+    sleep: Sleep,
+}
+
+enum Sleep {
+    System(Pin<Box<tokio::time::Sleep>>),
+    Movable(Pin<Box<dyn Future<Output = ()> + Send>>),
+}
+
+impl Alarm {
+    /// One on this clock, not set yet.
+    #[must_use]
+    pub fn new(clock: Clock) -> Self {
+        Self { clock, timer: None }
+    }
+
+    /// Ready once it is `due` by the clock's [`Clock::instant`]; until then the task is woken
+    /// in time.
+    pub fn poll(&mut self, due: Instant, context: &mut Context<'_>) -> Poll<()> {
+        let mut now = self.clock.instant();
+        while now < due {
+            let timer = match &mut self.timer {
+                Some(timer) if timer.at <= due => timer,
+                timer => timer.insert(Timer {
+                    at: due,
+                    sleep: Sleep::until(&self.clock, due, now),
+                }),
+            };
+            match timer.sleep.poll(context) {
+                Poll::Pending => return Poll::Pending,
+                // It was set for an earlier time than is due by now.
+                Poll::Ready(()) => self.timer = None,
+            }
+            now = self.clock.instant();
+        }
+        Poll::Ready(())
+    }
+}
+
+impl fmt::Debug for Alarm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = self.timer.as_ref().map(|timer| timer.at);
+        f.debug_struct("Alarm").field("at", &at).finish()
+    }
+}
+
+impl Sleep {
+    fn until(clock: &Clock, due: Instant, now: Instant) -> Self {
+        if clock.offset.is_none() {
+            return Self::System(Box::pin(tokio::time::sleep_until(due.into())));
+        }
+        let clock = clock.clone();
+        let left = due.duration_since(now);
+        Self::Movable(Box::pin(async move { clock.sleep(left).await }))
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::System(sleep) => sleep.as_mut().poll(context),
+            Self::Movable(sleep) => sleep.as_mut().poll(context),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn an_alarm_goes_off_when_it_is_due_and_not_when_it_was() {
+        for clock in [Clock::system(), Clock::movable()] {
+            let mut alarm = Alarm::new(clock.clone());
+            let began = clock.instant();
+            let first = began + Duration::from_millis(20);
+            std::future::poll_fn(|context| {
+                assert!(alarm.poll(first, context).is_pending());
+                Poll::Ready(())
+            })
+            .await;
+            let moved = began + Duration::from_millis(60);
+            std::future::poll_fn(|context| alarm.poll(moved, context)).await;
+            assert!(clock.instant() >= moved);
+            // Earlier than what it was set for.
+            let later = clock.instant() + Duration::from_secs(3600);
+            let sooner = clock.instant() + Duration::from_millis(10);
+            std::future::poll_fn(|context| {
+                assert!(alarm.poll(later, context).is_pending());
+                alarm.poll(sooner, context)
+            })
+            .await;
+            assert!(clock.instant() < later);
+        }
+    }
+
+    #[tokio::test]
+    async fn moving_the_clock_sets_an_alarm_off() {
+        let clock = Clock::movable();
+        let mut alarm = Alarm::new(clock.clone());
+        let due = clock.instant() + Duration::from_secs(3600);
+        let waiter = tokio::spawn(std::future::poll_fn(move |context| {
+            alarm.poll(due, context)
+        }));
+        tokio::task::yield_now().await;
+        clock.advance(Duration::from_secs(3600));
+        assert!(waiter.await.is_ok());
+    }
 
     #[tokio::test]
     async fn advancing_wakes_sleepers() {

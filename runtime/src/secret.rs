@@ -1,7 +1,7 @@
 //! Secrets: made, compared, named and kept in files, never told.
 
 use std::{
-    fmt::Write as _,
+    fmt::{self, Write as _},
     fs::OpenOptions,
     io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
@@ -32,13 +32,35 @@ pub fn hex_digest(secret: &str, bytes: usize) -> String {
         })
 }
 
+/// The SHA-256 of a secret: what is kept of one that is only compared. Of one length, so that
+/// comparing does not tell the secret's.
+#[derive(Clone)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// The digest of `secret`.
+    #[must_use]
+    pub fn of(secret: &str) -> Self {
+        Self(Sha256::digest(secret.as_bytes()).into())
+    }
+
+    /// Whether both are of one secret, in a time that does not tell where they differ.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Digest(…)")
+    }
+}
+
 /// Whether two secrets are the same, in a time that does not tell where they differ.
 #[must_use]
 pub fn equal(a: &str, b: &str) -> bool {
-    // Digests have one length, so that the lengths of the secrets are not told either.
-    Sha256::digest(a.as_bytes())
-        .ct_eq(&Sha256::digest(b.as_bytes()))
-        .into()
+    Digest::of(a).is(&Digest::of(b))
 }
 
 /// 32 random bytes as 43 characters that are safe in headers, URLs and shells.

@@ -1,5 +1,7 @@
 //! API keys: who may ask.
 
+use std::sync::Arc;
+
 use axum::http::{HeaderMap, header};
 
 use crate::{api_keys::ApiKeys, error::Error};
@@ -8,14 +10,14 @@ use crate::{api_keys::ApiKeys, error::Error};
 ///
 /// # Errors
 /// No key, or none of ours.
-pub(super) fn key_name<'k>(headers: &HeaderMap, keys: &'k ApiKeys) -> Result<&'k str, Error> {
+pub(super) fn key_name(headers: &HeaderMap, keys: &ApiKeys) -> Result<Arc<str>, Error> {
     let shown = headers
         .get(header::AUTHORIZATION)
         .map(|value| value.to_str().unwrap_or_default())
         .and_then(bearer)
         .filter(|key| !key.is_empty())
         .ok_or(Error::MissingApiKey)?;
-    keys.name_of(shown).ok_or(Error::WrongApiKey)
+    keys.name_of(shown).cloned().ok_or(Error::WrongApiKey)
 }
 
 fn bearer(value: &str) -> Option<&str> {

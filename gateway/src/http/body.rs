@@ -47,8 +47,7 @@ async fn collect(
     limit: usize,
     idle: Duration,
 ) -> Result<Bytes, Error> {
-    // Announced lengths are not believed beyond what is usual.
-    let mut collected = BytesMut::with_capacity(announced.unwrap_or(0).min(1 << 20));
+    let mut collected = BytesMut::new();
     loop {
         let frame = tokio::time::timeout(idle, body.frame())
             .await
@@ -62,6 +61,14 @@ async fn collect(
                 };
                 if collected.len() + data.len() > limit {
                     return Err(Error::BodyTooLarge { limit });
+                }
+                if announced == Some(data.len()) {
+                    // Most requests come in one piece, which nobody has to copy.
+                    return frame.into_data().map_err(|_| Error::BodyBroken);
+                }
+                if collected.capacity() == 0 {
+                    // Announced lengths are not believed beyond what is usual.
+                    collected.reserve(announced.unwrap_or(0).min(1 << 20));
                 }
                 collected.extend_from_slice(data);
             }

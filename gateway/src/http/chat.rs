@@ -6,18 +6,19 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    task::{Context, Poll},
+    time::{Duration, Instant},
 };
 
-use antigravity_runtime::clock::Clock;
+use antigravity_runtime::clock::{Alarm, Clock};
 use axum::{
     body::Body,
     extract::{Extension, State},
     http::{HeaderMap, HeaderValue, Response},
 };
 use bytes::Bytes;
-use futures_util::stream;
-use tokio_util::sync::CancellationToken;
+use http_body::Frame;
+use tokio_util::sync::WaitForCancellationFutureOwned;
 use translate::{
     chat::{
         reply::{AskedFor, Settings, Shape},
@@ -25,7 +26,7 @@ use translate::{
     },
     gemini::{
         model::{Dialect, Generation},
-        request::{Fetched, Target},
+        request::Fetched,
     },
 };
 
@@ -62,7 +63,7 @@ async fn answer(
     body: Body,
 ) -> Result<Response<Body>, Error> {
     let config = &gateway.config;
-    let api_key_name = auth::key_name(headers, &config.api_keys)?.to_owned();
+    let api_key_name = auth::key_name(headers, &config.api_keys)?;
     let body = body::read(headers, body, config.max_body_bytes, config.timeouts.body).await?;
     let text = std::str::from_utf8(&body).map_err(|_| Error::InvalidUtf8)?;
     let request = request::parse(text, &config.requests)?;
@@ -75,23 +76,7 @@ async fn answer(
         },
         _ => Arc::default(),
     };
-    let body = Rendered {
-        options: config.requests,
-        model: request.upstream_model().to_owned(),
-        body: body.clone(),
-        media,
-    };
-    let asked = Asked {
-        all: call(
-            &gateway,
-            id,
-            api_key_name,
-            &request,
-            body.clone().render(false),
-        ),
-        one: once(body.render(true)),
-        choices: request.choices(),
-    };
+    let asked = asked(&gateway, id, api_key_name, request, body.clone(), &media);
     let response = if stream {
         streamed(Arc::clone(&gateway), asked).await
     } else {
@@ -108,6 +93,34 @@ async fn answer(
         response.headers_mut().insert(IGNORED_PARAMS, ignored);
     }
     Ok(response)
+}
+
+/// The calls that a request may take. What was read of it ends here: it borrows from the body,
+/// and is not kept for as long as the answer takes.
+fn asked<'r>(
+    gateway: &Gateway,
+    id: &RequestId,
+    api_key_name: Arc<str>,
+    mut request: request::Request<'r>,
+    body: Bytes,
+    media: &'r Arc<[Fetched]>,
+) -> Asked {
+    let choices = request.choices();
+    request.gemini.supply(media);
+    let dialect = gateway.upstream.usual_dialect();
+    let mut written = Vec::with_capacity(body.len() + 1024);
+    request.write(dialect, &mut written);
+    let rendered = Rendered {
+        options: gateway.config.requests,
+        body,
+        media: Arc::clone(media),
+        written: Some((dialect, written.into())),
+    };
+    Asked {
+        one: once(rendered.clone().render(true)),
+        all: call(gateway, id, api_key_name, &request, rendered.render(false)),
+        choices,
+    }
 }
 
 /// What a client asked for, as the calls that it may take.
@@ -164,12 +177,11 @@ impl Asked {
 fn call(
     gateway: &Gateway,
     id: &RequestId,
-    api_key_name: String,
+    api_key_name: Arc<str>,
     request: &request::Request<'_>,
     render: Render,
 ) -> Call {
     let config = &gateway.config;
-    let model = request.upstream_model().to_owned();
     let shape = if request.stream {
         Shape::Stream {
             include_usage: request.include_usage,
@@ -188,11 +200,11 @@ fn call(
     });
     Call {
         about: About {
-            request_id: id.0.clone(),
+            request_id: Arc::clone(&id.0),
             api_key_name,
             surface: "chat",
             stream: request.stream,
-            model: model.clone(),
+            model: request.upstream_model().into(),
             conversation,
         },
         reply: Settings {
@@ -226,20 +238,27 @@ fn once(render: Render) -> Render {
     })
 }
 
-/// A client's request as Gemini's. The body is read again for each, as what was read of it
-/// borrows from it and cannot wait for an upstream to be chosen.
+/// A client's request as Gemini's, written for the dialect that it will most likely be sent in.
+/// For others the body is read again, as what was read of it borrows from it and cannot wait for
+/// an upstream to be chosen.
 #[derive(Clone)]
 struct Rendered {
     options: request::Options,
-    model: String,
     body: Bytes,
     media: Arc<[Fetched]>,
+    written: Option<(Dialect, Bytes)>,
 }
 
 impl Rendered {
     /// Writes it for a dialect, maybe for one choice of several.
     fn render(self, one: bool) -> Render {
         Arc::new(move |dialect| {
+            match &self.written {
+                Some((for_dialect, written)) if *for_dialect == dialect && !one => {
+                    return written.clone();
+                }
+                _ => {}
+            }
             let mut out = Vec::with_capacity(self.body.len() + 1024);
             let text = std::str::from_utf8(&self.body).unwrap_or_default();
             // It was read before, so it can be read now.
@@ -248,11 +267,7 @@ impl Rendered {
                     request.ask_for_one();
                 }
                 request.gemini.supply(&self.media);
-                let target = Target {
-                    dialect,
-                    model: &self.model,
-                };
-                request.gemini.write(target, &mut out);
+                request.write(dialect, &mut out);
             }
             out.into()
         })
@@ -286,7 +301,7 @@ type Beginning = Pin<Box<dyn Future<Output = Result<Begun, Error>> + Send>>;
 /// that a silent upstream makes necessary.
 async fn streamed(gateway: Arc<Gateway>, asked: Asked) -> Result<Response<Body>, Error> {
     let keepalive = gateway.config.timeouts.keepalive;
-    let request_id = asked.all.about.request_id.clone();
+    let request_id = Arc::clone(&asked.all.about.request_id);
     let (clock, abort) = (gateway.config.clock.clone(), gateway.shutdown.abort.clone());
     let mut beginning: Beginning = Box::pin({
         let gateway = Arc::clone(&gateway);
@@ -299,23 +314,27 @@ async fn streamed(gateway: Arc<Gateway>, asked: Asked) -> Result<Response<Body>,
     };
     let events = Events {
         stage: state,
+        told: clock.instant(),
         keepalive,
+        alarm: Alarm::new(clock.clone()),
         request_id,
         clock,
-        abort,
+        abort: Box::pin(abort.cancelled_owned()),
     };
-    let body = Body::from_stream(stream::unfold(events, Events::next));
-    Ok(respond::event_stream(body))
+    Ok(respond::event_stream(Body::new(events)))
 }
 
 /// The events of one answer, as the client reads them.
 struct Events {
     stage: Stage,
+    /// When the client was last told something.
+    told: Instant,
     keepalive: Duration,
-    request_id: String,
+    alarm: Alarm,
+    request_id: Arc<str>,
     clock: Clock,
     /// The process ends, and its patience is over.
-    abort: CancellationToken,
+    abort: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 enum Stage {
@@ -335,61 +354,70 @@ impl Stage {
 
 const COMMENT: Bytes = Bytes::from_static(b": keep-alive\n\n");
 
+impl http_body::Body for Events {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let piece = std::task::ready!(self.poll_piece(context));
+        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.stage, Stage::Over)
+    }
+}
+
 impl Events {
-    async fn next(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
-        let piece = match std::mem::replace(&mut self.stage, Stage::Over) {
-            Stage::Over => return None,
-            Stage::Piece(piece, rest) => {
-                self.stage = rest.map_or(Stage::Over, Stage::Running);
-                piece
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let piece = match self.poll_told(context) {
+            Poll::Ready(Some(piece)) => piece,
+            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Pending if self.abort.as_mut().poll(context).is_ready() => {
+                self.stage = Stage::Over;
+                self.failed(&Error::ShuttingDown)
             }
-            Stage::Beginning(mut beginning) => tokio::select! {
-                begun = &mut beginning => match begun {
-                    Ok(begun) => {
-                        self.stage = begun.rest.map_or(Stage::Over, Stage::Running);
-                        begun.first
-                    }
-                    Err(error) => self.failed(&error),
-                },
-                () = self.clock.sleep(self.keepalive) => {
-                    self.stage = Stage::Beginning(beginning);
-                    COMMENT
-                }
-                () = self.abort.cancelled() => self.failed(&Error::ShuttingDown),
-            },
-            Stage::Running(mut running) => {
-                let told = {
-                    // A step that is dropped loses nothing: what it has read is the relay's.
-                    let step = std::pin::pin!(running.step());
-                    tokio::select! {
-                        told = step => Some(told),
-                        () = self.clock.sleep(self.keepalive) => None,
-                        () = self.abort.cancelled() => {
-                            Some(Told::Broken(Bytes::new(), Error::ShuttingDown))
-                        }
-                    }
-                };
-                match told {
-                    Some(Told::Piece(piece)) => {
-                        self.stage = Stage::Running(running);
-                        piece
-                    }
-                    Some(Told::Last(piece)) => piece,
-                    Some(Told::Broken(output, error)) => {
-                        [output, self.failed(&error)].concat().into()
-                    }
-                    None => {
-                        self.stage = Stage::Running(running);
-                        COMMENT
-                    }
-                }
+            Poll::Pending => {
+                std::task::ready!(self.alarm.poll(self.told + self.keepalive, context));
+                COMMENT
             }
         };
-        Some((Ok(piece), self))
+        self.told = self.clock.instant();
+        Poll::Ready(Some(piece))
+    }
+
+    /// The next piece of the answer itself.
+    fn poll_told(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if let Stage::Beginning(beginning) = &mut self.stage {
+            self.stage = match std::task::ready!(beginning.as_mut().poll(context)) {
+                Ok(begun) => Stage::begun(begun),
+                Err(error) => Stage::Piece(self.failed(&error), None),
+            };
+        }
+        let told = match &mut self.stage {
+            Stage::Running(running) => std::task::ready!(running.poll_step(context)),
+            stage => match std::mem::replace(stage, Stage::Over) {
+                Stage::Piece(piece, rest) => {
+                    *stage = rest.map_or(Stage::Over, Stage::Running);
+                    return Poll::Ready(Some(piece));
+                }
+                _ => return Poll::Ready(None),
+            },
+        };
+        let piece = match told {
+            Told::Piece(piece) => return Poll::Ready(Some(piece)),
+            Told::Last(piece) => piece,
+            Told::Broken(output, error) => [output, self.failed(&error)].concat().into(),
+        };
+        self.stage = Stage::Over;
+        Poll::Ready(Some(piece))
     }
 
     fn failed(&self, error: &Error) -> Bytes {
-        tracing::warn!(request_id = self.request_id, code = error.code(), %error, "stream broke");
+        tracing::warn!(request_id = &*self.request_id, code = error.code(), %error, "stream broke");
         Relay::error_event(error, &self.request_id)
     }
 }

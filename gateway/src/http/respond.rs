@@ -1,12 +1,13 @@
 //! Answers: OpenAI's errors, JSON, and the headers that every answer has.
 
+use std::sync::Arc;
+
 use axum::{
     body::Body,
-    extract::Request,
     http::{HeaderMap, HeaderName, HeaderValue, Response, header},
-    middleware::Next,
 };
 use bytes::Bytes;
+use uuid::Uuid;
 
 use crate::error::Error;
 
@@ -22,43 +23,33 @@ const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 
 /// The id of a request: the client's where it has a sane one, else a new one.
 #[derive(Clone, Debug)]
-pub(super) struct RequestId(pub(super) String);
+pub(super) struct RequestId(pub(super) Arc<str>);
 
 impl RequestId {
-    fn of(headers: &HeaderMap) -> Self {
-        let sane = |id: &&str| {
-            !id.is_empty() && id.len() <= 128 && id.chars().all(|c| c.is_ascii_graphic())
-        };
-        let given = headers
-            .get(REQUEST_ID)
-            .and_then(|value| value.to_str().ok())
-            .filter(sane);
-        Self(match given {
-            Some(id) => id.to_owned(),
-            None => format!("req_{}", uuid::Uuid::new_v4().simple()),
-        })
+    /// The id, and the header with it.
+    pub(super) fn of(headers: &HeaderMap) -> (Self, Option<HeaderValue>) {
+        let sane =
+            |id: &[u8]| !id.is_empty() && id.len() <= 128 && id.iter().all(u8::is_ascii_graphic);
+        let given = headers.get(REQUEST_ID).filter(|id| sane(id.as_bytes()));
+        if let Some(value) = given
+            && let Ok(id) = value.to_str()
+        {
+            return (Self(id.into()), Some(value.clone()));
+        }
+        let mut hex = Uuid::encode_buffer();
+        let id = format!("req_{}", Uuid::new_v4().simple().encode_lower(&mut hex));
+        // An id is graphic ASCII, so it is a header's value.
+        let value = HeaderValue::from_str(&id).ok();
+        (Self(id.into()), value)
     }
-}
-
-/// Gives every request its id and every answer the header with it.
-pub(super) async fn with_request_id(mut request: Request, next: Next) -> Response<Body> {
-    let id = RequestId::of(request.headers());
-    let value = HeaderValue::from_str(&id.0);
-    request.extensions_mut().insert(id);
-    let mut response = next.run(request).await;
-    // An id is graphic ASCII, so it is a header value.
-    if let Ok(value) = value {
-        response.headers_mut().insert(REQUEST_ID, value);
-    }
-    response
 }
 
 /// An error as OpenAI writes it.
 pub(super) fn error(error: &Error, request_id: &RequestId) -> Response<Body> {
     if error.status().is_server_error() {
-        tracing::warn!(request_id = request_id.0, code = error.code(), %error, "request failed");
+        tracing::warn!(request_id = &*request_id.0, code = error.code(), %error, "request failed");
     } else {
-        tracing::debug!(request_id = request_id.0, code = error.code(), %error, "request refused");
+        tracing::debug!(request_id = &*request_id.0, code = error.code(), %error, "request refused");
     }
     let mut response = json(error.body(&request_id.0).into());
     *response.status_mut() = error.status();

@@ -9,8 +9,8 @@ use std::{
 };
 
 use antigravity_proto::v1::{self, Upstream};
+use http::HeaderValue;
 use jiff::{SignedDuration, Timestamp};
-use secrecy::SecretString;
 
 use super::{
     queue::{HeldTurn, Key, Queue, STALE},
@@ -48,8 +48,8 @@ pub struct Token {
     pub upstream: Upstream,
     /// Vertex location.
     pub location: String,
-    /// Secret.
-    pub access_token: SecretString,
+    /// The access token as requests carry it, secret; `None` when no header can carry it.
+    pub authorization: Option<HeaderValue>,
     /// When it ends.
     pub expires_at: Timestamp,
     /// Names the token in reports.
@@ -67,6 +67,14 @@ impl fmt::Debug for Token {
             .field("fingerprint", &self.fingerprint)
             .finish_non_exhaustive()
     }
+}
+
+/// Made once for all the requests that carry it.
+fn bearer(access_token: &str) -> Option<HeaderValue> {
+    let mut bearer = HeaderValue::from_str(&format!("Bearer {access_token}")).ok()?;
+    // Its `Debug` says so instead of it, and HTTP/2 does not index it.
+    bearer.set_sensitive(true);
+    Some(bearer)
 }
 
 /// A token for one request.
@@ -414,7 +422,7 @@ impl Held {
             google_project_id: token.google_project_id,
             upstream,
             location: token.location,
-            access_token: token.access_token.into(),
+            authorization: bearer(&token.access_token),
             expires_at,
             fingerprint: token.fingerprint.into(),
             usable_until: expires_at.saturating_sub(margin).unwrap_or(expires_at),

@@ -1,7 +1,7 @@
 //! One attempt: who was asked, since when, and the report of what came of it, which is
 //! handed in once, whatever the end.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use antigravity_proto::v1::{self, Outcome, OutcomeReport};
 use antigravity_runtime::clock::Clock;
@@ -18,15 +18,15 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct About {
     /// The request's id.
-    pub request_id: String,
+    pub request_id: Arc<str>,
     /// Name of the client's key.
-    pub api_key_name: String,
+    pub api_key_name: Arc<str>,
     /// Which surface was asked.
     pub surface: &'static str,
     /// Whether the client asked for a stream.
     pub stream: bool,
     /// The model id to ask for.
-    pub model: String,
+    pub model: Arc<str>,
     /// What it goes on with, if its project is to be the same again.
     pub conversation: Option<Conversation>,
 }
@@ -49,11 +49,11 @@ impl Attempt {
             turn_id: lease.turn_id.clone().unwrap_or_default(),
             fingerprint: lease.token.fingerprint.to_string(),
             outcome: Outcome::Cancelled.into(),
-            model: about.model.clone(),
+            model: about.model.to_string(),
             started_at: Some(timestamp(clock.now())),
-            api_key_name: about.api_key_name.clone(),
+            api_key_name: about.api_key_name.to_string(),
             surface: about.surface.to_owned(),
-            request_id: about.request_id.clone(),
+            request_id: about.request_id.to_string(),
             stream: about.stream,
             ..Default::default()
         };

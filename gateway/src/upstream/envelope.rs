@@ -4,9 +4,9 @@
 use antigravity_proto::v1::Upstream;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use secrecy::ExposeSecret as _;
 use translate::gemini::model::{Dialect, Generation, makes_images};
 
+use super::pieces::Pieces;
 use crate::{config::Upstreams, tokens::Token};
 
 const USER_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project");
@@ -111,28 +111,26 @@ pub fn percent_encoded(text: &str) -> String {
 
 /// The request with its envelope around it. `request_id` is unique per attempt.
 #[must_use]
-pub fn body(token: &Token, model: &str, request_id: &str, request: &Bytes) -> Bytes {
+pub fn body(token: &Token, model: &str, request_id: &str, request: Bytes) -> Pieces {
     match token.upstream {
-        Upstream::Gemini | Upstream::Vertex => request.clone(),
+        Upstream::Gemini | Upstream::Vertex => Pieces::new([Bytes::new(), request, Bytes::new()]),
         Upstream::Antigravity | Upstream::Unspecified => {
             let kind = if makes_images(model) {
                 "image_gen"
             } else {
                 "agent"
             };
-            let mut out = Vec::with_capacity(request.len() + 256);
-            out.extend_from_slice(b"{\"project\":");
-            translate::json::write_string(&mut out, &token.google_project_id);
-            out.extend_from_slice(b",\"requestId\":");
-            translate::json::write_string(&mut out, request_id);
-            out.extend_from_slice(b",\"model\":");
-            translate::json::write_string(&mut out, model);
-            out.extend_from_slice(b",\"requestType\":");
-            translate::json::write_string(&mut out, kind);
-            out.extend_from_slice(b",\"request\":");
-            out.extend_from_slice(request);
-            out.push(b'}');
-            out.into()
+            let mut head = Vec::with_capacity(256);
+            head.extend_from_slice(b"{\"project\":");
+            translate::json::write_string(&mut head, &token.google_project_id);
+            head.extend_from_slice(b",\"requestId\":");
+            translate::json::write_string(&mut head, request_id);
+            head.extend_from_slice(b",\"model\":");
+            translate::json::write_string(&mut head, model);
+            head.extend_from_slice(b",\"requestType\":");
+            translate::json::write_string(&mut head, kind);
+            head.extend_from_slice(b",\"request\":");
+            Pieces::new([head.into(), request, Bytes::from_static(b"}")])
         }
     }
 }
@@ -146,10 +144,8 @@ pub fn headers(upstreams: &Upstreams, token: &Token) -> HeaderMap {
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/json"),
     );
-    let bearer = format!("Bearer {}", token.access_token.expose_secret());
-    if let Ok(mut bearer) = HeaderValue::from_str(&bearer) {
-        bearer.set_sensitive(true);
-        headers.insert(header::AUTHORIZATION, bearer);
+    if let Some(bearer) = &token.authorization {
+        headers.insert(header::AUTHORIZATION, bearer.clone());
     }
     // Code Assist refuses it: consumer projects do not have that API enabled.
     if token.upstream == Upstream::Gemini

@@ -10,10 +10,12 @@ pub mod envelope;
 pub mod google_error;
 mod open;
 pub mod outcome;
+pub mod pieces;
 mod react;
 mod refusals;
 pub mod relay;
 pub mod running;
+mod urls;
 
 pub use attempt::About;
 pub use open::{Call, Opened, Upstream};

@@ -26,6 +26,7 @@ use super::{
     react::{Course, SHORT_REST},
     refusals::Refusals,
     relay::{Relay, Step},
+    urls::Urls,
 };
 use crate::{
     config::{Config, Timeouts, Upstreams},
@@ -78,6 +79,10 @@ pub struct Upstream {
     /// Models whose requests were lately at fault for a 429 without a word, and since when.
     pub(super) bare_limits: Mutex<HashMap<String, Instant>>,
     pub(super) refusals: Refusals,
+    /// How the last request was written.
+    dialect: Mutex<Dialect>,
+    /// Parsed once, not for each request.
+    urls: Urls,
     pub(super) clock: Clock,
 }
 
@@ -114,8 +119,16 @@ impl Upstream {
             outcomes,
             bare_limits: Mutex::default(),
             refusals: Refusals::new(config.clock.clone()),
+            dialect: Mutex::new(Dialect::CodeAssist),
+            urls: Urls::default(),
             clock: config.clock.clone(),
         }
+    }
+
+    /// The dialect that a request will most likely be sent in.
+    #[must_use]
+    pub fn usual_dialect(&self) -> Dialect {
+        *self.dialect.lock()
     }
 
     /// Whether somebody who would be asked for this model has lately refused to give several
@@ -250,9 +263,9 @@ impl Upstream {
             }
             Reached::Failed { failure, attempt } => {
                 tracing::info!(
-                    request_id = call.about.request_id,
+                    request_id = &*call.about.request_id,
                     project = &*token.project,
-                    model = call.about.model,
+                    model = &*call.about.model,
                     outcome = ?failure.outcome,
                     status = failure.http_status,
                     reason = failure.reason,
@@ -275,6 +288,7 @@ impl Upstream {
         let about = &call.about;
         let attempt = Attempt::begin(about, lease, self.outcomes.clone(), self.clock.clone());
         let dialect = envelope::dialect(token.upstream);
+        *self.dialect.lock() = dialect;
         let request = course
             .rendered
             .entry(dialect)
@@ -282,18 +296,15 @@ impl Upstream {
             .clone();
         let streams = about.stream || envelope::streams_only(token.upstream, &about.model);
         let place = self.client.place();
-        let sent = place
-            .client()
-            .post(envelope::url(
-                &self.config,
-                token,
-                &about.model,
-                streams,
-                course.host,
-            ))
-            .headers(envelope::headers(&self.config, token))
-            .body(envelope::body(token, &about.model, attempt.id(), &request))
-            .send();
+        let url = envelope::url(&self.config, token, &about.model, streams, course.host);
+        let Some(url) = self.urls.parsed(url) else {
+            return failed(Failure::of_transport(false), attempt);
+        };
+        let body = envelope::body(token, &about.model, attempt.id(), request);
+        let mut request = reqwest::Request::new(http::Method::POST, url);
+        *request.headers_mut() = envelope::headers(&self.config, token);
+        *request.body_mut() = Some(reqwest::Body::wrap(body));
+        let sent = place.client().execute(request);
         let left = course.deadline.saturating_duration_since(Instant::now());
         let patience = if about.stream {
             self.timeouts.first_byte.min(left)

@@ -1,17 +1,21 @@
 //! The one loop from Google to the client: bytes to events to OpenAI's words, for
 //! streams and whole answers alike.
 //!
-//! One upstream read, all its whole events, one client write. Nothing is spawned and
-//! nothing queued: back-pressure and cancellation come from polling, and dropping this
+//! What has arrived from upstream, all its whole events, one client write. Nothing is spawned
+//! and nothing queued: back-pressure and cancellation come from polling, and dropping this
 //! closes the upstream request.
 
 use std::{
     borrow::Cow,
+    future::poll_fn,
+    pin::Pin,
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use antigravity_runtime::clock::Clock;
+use antigravity_runtime::clock::{Alarm, Clock};
 use bytes::Bytes;
+use http_body::Body as _;
 use translate::{
     chat::reply::{Reply, Share, Verdict},
     gemini::response::NotAnAnswer,
@@ -27,20 +31,31 @@ use super::{
 
 /// The largest event that is waited for. Images make events of some megabytes.
 const MAX_EVENT_BYTES: usize = 128 << 20;
+/// A piece of so many bytes is told without looking for more.
+const ENOUGH: usize = 16 << 10;
+/// Two reads that are no further apart are of one burst.
+const BURST: Duration = Duration::from_millis(1);
 
 /// An answer on its way.
 #[derive(Debug)]
 pub struct Relay {
     upstream: Upstream,
     input: EventBuffer,
+    /// For the client, not told yet.
+    output: Vec<u8>,
+    /// Whether the connection had its turn to hand on what it has read.
+    looked_again: bool,
+    /// Whether the last read came right after the one before.
+    in_burst: bool,
     reply: Reply,
     attempt: Option<Attempt>,
     /// An upstream that sends nothing for so long is given up.
     patience: Duration,
     /// When the answer has to be there.
     deadline: Option<Instant>,
-    /// When it last sent something. Kept here, since a step may be dropped and begun anew.
+    /// When it last sent something.
     heard: Instant,
+    alarm: Alarm,
     /// Whether an event has come.
     begun: bool,
     clock: Clock,
@@ -48,7 +63,7 @@ pub struct Relay {
 
 #[derive(Debug)]
 struct Upstream {
-    response: reqwest::Response,
+    body: reqwest::Body,
     /// Held until the answer is over.
     _place: Place,
 }
@@ -91,16 +106,20 @@ impl Relay {
     ) -> Self {
         Self {
             upstream: Upstream {
-                response,
+                body: http::Response::from(response).into_body(),
                 _place: place,
             },
             input: EventBuffer::new(framing),
+            output: Vec::new(),
+            looked_again: false,
+            in_burst: false,
             reply,
             attempt: Some(attempt),
             // Until the answer begins, the deadline is what counts.
             patience: Duration::MAX,
             deadline: Some(deadline),
             heard: clock.instant(),
+            alarm: Alarm::new(clock.clone()),
             begun: false,
             clock,
         }
@@ -113,41 +132,76 @@ impl Relay {
         self.deadline = None;
     }
 
-    /// Reads on until there is something for the client, or the answer is over.
+    /// Reads on until there is something for the client, or the answer is over. May be dropped
+    /// and begun anew.
     pub async fn step(&mut self) -> Step {
-        let mut output = Vec::new();
-        loop {
-            let now = self.clock.instant();
-            let silent = now.duration_since(self.heard);
-            let whole = self.deadline.map_or(Duration::MAX, |deadline| {
-                deadline.saturating_duration_since(now)
-            });
-            let left = self.patience.saturating_sub(silent).min(whole);
-            match tokio::time::timeout(left, self.upstream.response.chunk()).await {
-                Ok(Ok(Some(bytes))) => {
-                    self.heard = self.clock.instant();
-                    self.input.push(&bytes);
-                    if self.input.waiting() > MAX_EVENT_BYTES {
-                        let message = "Google sent an event without an end.".to_owned();
-                        return self.broken(output, Failure::of_invalid_answer(message));
-                    }
-                    while let Some(event) = self.input.next_event() {
-                        if let Err(failure) = self.event(&event, &mut output) {
-                            return self.broken(output, *failure);
-                        }
-                    }
-                }
-                Ok(Ok(None)) => return self.end(output),
-                Ok(Err(error)) => {
+        poll_fn(|context| self.poll_step(context)).await
+    }
+
+    /// As [`Relay::step`].
+    pub fn poll_step(&mut self, context: &mut Context<'_>) -> Poll<Step> {
+        while self.output.len() < ENOUGH {
+            let Poll::Ready(read) = Pin::new(&mut self.upstream.body).poll_frame(context) else {
+                return self.poll_waiting(context);
+            };
+            let frame = match read {
+                None => return Poll::Ready(self.end()),
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) => {
                     let fault = is_nobodys_fault(&error) && !self.begun;
-                    return self.broken(output, Failure::of_transport(fault));
+                    return Poll::Ready(self.broken(Failure::of_transport(fault)));
                 }
-                Err(_) => return self.broken(output, Failure::of_silence()),
-            }
-            if !output.is_empty() {
-                return Step::Output(output.into());
+            };
+            if let Ok(bytes) = frame.into_data()
+                && let Err(failure) = self.read(&bytes)
+            {
+                return Poll::Ready(self.broken(*failure));
             }
         }
+        Poll::Ready(self.piece())
+    }
+
+    /// Nothing more has come: tells what there is, or waits.
+    fn poll_waiting(&mut self, context: &mut Context<'_>) -> Poll<Step> {
+        if !self.output.is_empty() {
+            if self.in_burst && !self.looked_again {
+                // The connection hands on one chunk at a time, however many it has read. One
+                // turn for it, with nothing waited for, and many become one write.
+                self.looked_again = true;
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            return Poll::Ready(self.piece());
+        }
+        let patience = self.heard.checked_add(self.patience);
+        let Some(due) = [patience, self.deadline].into_iter().flatten().min() else {
+            return Poll::Pending;
+        };
+        match self.alarm.poll(due, context) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(()) => Poll::Ready(self.broken(Failure::of_silence())),
+        }
+    }
+
+    fn piece(&mut self) -> Step {
+        self.looked_again = false;
+        Step::Output(std::mem::take(&mut self.output).into())
+    }
+
+    fn read(&mut self, bytes: &Bytes) -> Result<(), Box<Failure>> {
+        let now = self.clock.instant();
+        self.in_burst = now.duration_since(self.heard) < BURST;
+        self.looked_again = false;
+        self.heard = now;
+        self.input.push(bytes);
+        if self.input.waiting() > MAX_EVENT_BYTES {
+            let message = "Google sent an event without an end.".to_owned();
+            return Err(Failure::of_invalid_answer(message).into());
+        }
+        while let Some(event) = self.input.next_event() {
+            self.event(&event)?;
+        }
+        Ok(())
     }
 
     /// Appends an error as the last event of a stream. No `[DONE]` follows: that is for
@@ -160,20 +214,20 @@ impl Relay {
         event.into()
     }
 
-    fn event(&mut self, event: &Bytes, output: &mut Vec<u8>) -> Result<(), Box<Failure>> {
+    fn event(&mut self, event: &Bytes) -> Result<(), Box<Failure>> {
         for document in documents(event) {
-            self.document(&document, output)?;
+            self.document(&document)?;
         }
         Ok(())
     }
 
-    fn document(&mut self, document: &[u8], output: &mut Vec<u8>) -> Result<(), Box<Failure>> {
+    fn document(&mut self, document: &[u8]) -> Result<(), Box<Failure>> {
         // Nearly always it is UTF-8, and then nothing has to be looked at twice.
         let document = match std::str::from_utf8(document) {
             Ok(document) => Cow::Borrowed(document),
             Err(_) => String::from_utf8_lossy(document),
         };
-        let read = self.reply.document(&document, output);
+        let read = self.reply.document(&document, &mut self.output);
         match read {
             Ok(()) => {
                 if let Some(attempt) = &mut self.attempt {
@@ -206,26 +260,26 @@ impl Relay {
         }
     }
 
-    fn end(&mut self, mut output: Vec<u8>) -> Step {
+    fn end(&mut self) -> Step {
         if let Some(last) = self.input.last_event() {
             let read = match self.input.framing() {
-                Framing::Sse => self.event(&last, &mut output),
-                Framing::Json => self.document(&last, &mut output),
+                Framing::Sse => self.event(&last),
+                Framing::Json => self.document(&last),
             };
             if let Err(failure) = read {
-                return self.broken(output, *failure);
+                return self.broken(*failure);
             }
         }
         let framed = self.input.framing() == Framing::Json;
         let verdict = self.reply.verdict(framed);
         let message = match verdict {
             Verdict::Whole | Verdict::Empty => {
-                self.reply.finish(&mut output);
+                self.reply.finish(&mut self.output);
                 if let Some(attempt) = self.attempt.take() {
                     attempt.succeeded();
                 }
                 return Step::Done {
-                    output: output.into(),
+                    output: std::mem::take(&mut self.output).into(),
                     empty: verdict == Verdict::Empty,
                     share: self.reply.share(),
                 };
@@ -235,13 +289,13 @@ impl Relay {
             }
             Verdict::NoCandidate => "Google sent no candidate.".to_owned(),
             Verdict::Malformed { reason, message } => {
-                return self.broken(output, Failure::of_malformed(reason, message));
+                return self.broken(Failure::of_malformed(reason, message));
             }
         };
-        self.broken(output, Failure::of_invalid_answer(message))
+        self.broken(Failure::of_invalid_answer(message))
     }
 
-    fn broken(&mut self, output: Vec<u8>, failure: Failure) -> Step {
+    fn broken(&mut self, failure: Failure) -> Step {
         let mut attempt = self.attempt.take().map(Box::new);
         if self.deadline.is_none()
             && let Some(attempt) = attempt.take()
@@ -253,7 +307,7 @@ impl Relay {
             }
         }
         Step::Broken {
-            output: output.into(),
+            output: std::mem::take(&mut self.output).into(),
             failure,
             attempt,
         }

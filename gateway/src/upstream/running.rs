@@ -1,7 +1,12 @@
 //! An answer on its way to the client: of one call, or of several that run side by side, one
 //! for each choice that Google does not give as a candidate of the first.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{
+    future::Future,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use bytes::Bytes;
 use futures_util::future::{select_all, try_join_all};
@@ -58,17 +63,18 @@ impl From<Opened> for Begun {
 }
 
 impl Running {
-    /// Waits for the next piece. May be dropped and begun anew.
-    pub async fn step(&mut self) -> Told {
+    /// The next piece.
+    pub fn poll_step(&mut self, context: &mut Context<'_>) -> Poll<Told> {
         match self {
-            Self::One(relay) => match relay.step().await {
+            Self::One(relay) => relay.poll_step(context).map(|step| match step {
                 Step::Output(piece) => Told::Piece(piece),
                 Step::Done { output, .. } => Told::Last(output),
                 Step::Broken {
                     output, failure, ..
                 } => Told::Broken(output, failure.error),
-            },
-            Self::Several(several) => several.step().await,
+            }),
+            // What is dropped on the way loses nothing.
+            Self::Several(several) => pin!(several.step()).poll(context),
         }
     }
 }

@@ -16,8 +16,8 @@ use super::{
 use crate::{
     error::InvalidRequest,
     gemini::{
-        model::{self, Generation},
-        request::{self as gemini, Effort},
+        model::{self, Dialect, Generation},
+        request::{self as gemini, Effort, Target},
     },
     json::{self, JsonStr, Object, Path, WrongType},
     schema,
@@ -106,6 +106,15 @@ impl Request<'_> {
     #[must_use]
     pub fn upstream_model(&self) -> &str {
         model::bare(&self.model)
+    }
+
+    /// Appends the request as Gemini's, in a dialect of its language.
+    pub fn write(&self, dialect: Dialect, out: &mut Vec<u8>) {
+        let target = Target {
+            dialect,
+            model: self.upstream_model(),
+        };
+        self.gemini.write(target, out);
     }
 
     /// How many choices the answer shall have.
