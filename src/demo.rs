@@ -67,9 +67,8 @@ fn leave_proxies() -> std::io::Result<()> {
 pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     #[cfg(unix)]
     leave_proxies()?;
-    if let Ok(level) = "warn".parse() {
-        telemetry::init(telemetry::Format::Text, &level);
-    }
+    let level = "warn".parse();
+    let _lines = level.map(|level| telemetry::init(telemetry::Format::Text, &level));
     install_crypto_provider();
     let shutdown = Shutdown::on_signals();
     let google = Running::start(

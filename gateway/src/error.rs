@@ -272,6 +272,12 @@ impl Error {
         })
     }
 
+    /// What it is called in logs: its code, or its type when OpenAI has no code for it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.code().unwrap_or(self.kind())
+    }
+
     /// OpenAI's `error.param`.
     #[must_use]
     pub fn param(&self) -> Option<&str> {

@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`config`] and [`api_keys`], [`http`] the edge, [`tokens`] the
 //! rotation's near side, [`media`] the rest of the Web, [`upstream`] Google, [`models`] who knows what, [`outcomes`]
-//! what the token-service is told, [`metrics`] what is counted, [`error`] how failures
+//! what the token-service is told, [`metrics`] what is counted, [`request_line`] what is logged, [`error`] how failures
 //! become HTTP.
 
 pub mod api_keys;
@@ -14,6 +14,7 @@ pub mod media;
 pub mod metrics;
 pub mod models;
 pub mod outcomes;
+pub mod request_line;
 pub mod tokens;
 pub mod upstream;
 

@@ -75,7 +75,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             .await
             .with_context(|| format!("the gateway on {} does not live", config.listen));
     }
-    telemetry::init(logging.format, &logging.level);
+    let _lines = telemetry::init(logging.format, &logging.level);
     for (name, origin) in environment.unknown(&[VARS]) {
         tracing::warn!(name, %origin, "this variable is not known here and has no effect");
     }

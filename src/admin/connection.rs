@@ -36,6 +36,7 @@ pub(crate) enum Purpose {
 pub(crate) struct Connection {
     pub(crate) client: Client,
     own: Option<TokenService>,
+    _lines: Option<telemetry::Writing>,
 }
 
 impl Connection {
@@ -51,9 +52,9 @@ impl Connection {
         } else {
             "error".parse()
         };
-        if let Ok(level) = level {
-            telemetry::init(config.log_format, &level);
-        }
+        let lines = level
+            .ok()
+            .map(|level| telemetry::init(config.log_format, &level));
         if let Some(url) = named(environment)? {
             let (token, origin) = admin_token(environment, &config, &url)?;
             let channel = endpoint(&url)?
@@ -67,6 +68,7 @@ impl Connection {
             return Ok(Self {
                 client: Client::over(channel, url, &token, &origin)?,
                 own: None,
+                _lines: lines,
             });
         }
         let address = stack::reachable(config.listen);
@@ -76,13 +78,18 @@ impl Connection {
             return Ok(Self {
                 client: Client::to(address, &token, &origin)?,
                 own: None,
+                _lines: lines,
             });
         }
-        Self::on_own(config, purpose).await
+        Self::on_own(config, purpose, lines).await
     }
 
     /// Opens the database in this process, under its lock.
-    async fn on_own(mut config: Config, purpose: Purpose) -> Result<Self, Failure> {
+    async fn on_own(
+        mut config: Config,
+        purpose: Purpose,
+        lines: Option<telemetry::Writing>,
+    ) -> Result<Self, Failure> {
         match &config.database {
             Database::Memory => {
                 return Err(Failure::NothingToOpen {
@@ -113,6 +120,7 @@ impl Connection {
         Ok(Self {
             client: Client::to(service.address, &token, "its own")?,
             own: Some(service),
+            _lines: lines,
         })
     }
 

@@ -76,7 +76,7 @@ fn main() -> ExitCode {
 fn configure(arguments: &Arguments) -> Result<Config, ConfigError> {
     let environment = Environment::load(arguments.env_file.as_deref())?;
     let config = Config::from_environment(&environment)?;
-    telemetry::init(config.log_format, &config.log_level);
+    let _lines = telemetry::init(config.log_format, &config.log_level);
     for (name, origin) in environment.unknown(&[VARS]) {
         tracing::debug!(name, %origin, "a variable of another service, or a misspelt one");
     }

@@ -14,7 +14,7 @@ use antigravity_runtime::clock::{Alarm, Clock};
 use axum::{
     body::Body,
     extract::{Extension, State},
-    http::{HeaderMap, HeaderValue, Response},
+    http::{HeaderMap, HeaderValue, Method, Response},
 };
 use bytes::Bytes;
 use http_body::Frame;
@@ -36,6 +36,7 @@ use super::{
 };
 use crate::{
     error::Error,
+    request_line::RequestLine,
     tokens::Conversation,
     upstream::{
         About, Call,
@@ -47,10 +48,13 @@ use crate::{
 pub(super) async fn create(
     State(gateway): State<Arc<Gateway>>,
     Extension(id): Extension<RequestId>,
+    Extension(line): Extension<Option<RequestLine>>,
     headers: HeaderMap,
     body: Body,
 ) -> Response<Body> {
-    match answer(gateway, &id, &headers, body).await {
+    // Every request but a probe has one.
+    let line = line.unwrap_or_else(|| RequestLine::begin(Arc::clone(&id.0), Method::POST, ""));
+    match answer(gateway, &id, line, &headers, body).await {
         Ok(response) => response,
         Err(error) => respond::error(&error, &id),
     }
@@ -59,11 +63,13 @@ pub(super) async fn create(
 async fn answer(
     gateway: Arc<Gateway>,
     id: &RequestId,
+    line: RequestLine,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response<Body>, Error> {
     let config = &gateway.config;
     let api_key_name = auth::key_name(headers, &config.api_keys)?;
+    line.asked_by(&api_key_name);
     let body = body::read(headers, body, config.max_body_bytes, config.timeouts.body).await?;
     let text = std::str::from_utf8(&body).map_err(|_| Error::InvalidUtf8)?;
     let request = request::parse(text, &config.requests)?;
@@ -76,7 +82,15 @@ async fn answer(
         },
         _ => Arc::default(),
     };
-    let asked = asked(&gateway, id, api_key_name, request, body.clone(), &media);
+    let asked = asked(
+        &gateway,
+        line,
+        id,
+        api_key_name,
+        request,
+        body.clone(),
+        &media,
+    );
     let response = if stream {
         streamed(Arc::clone(&gateway), asked).await
     } else {
@@ -99,6 +113,7 @@ async fn answer(
 /// and is not kept for as long as the answer takes.
 fn asked<'r>(
     gateway: &Gateway,
+    line: RequestLine,
     id: &RequestId,
     api_key_name: Arc<str>,
     mut request: request::Request<'r>,
@@ -118,7 +133,14 @@ fn asked<'r>(
     };
     Asked {
         one: once(rendered.clone().render(true)),
-        all: call(gateway, id, api_key_name, &request, rendered.render(false)),
+        all: call(
+            gateway,
+            line,
+            id,
+            api_key_name,
+            &request,
+            rendered.render(false),
+        ),
         choices,
     }
 }
@@ -176,6 +198,7 @@ impl Asked {
 
 fn call(
     gateway: &Gateway,
+    line: RequestLine,
     id: &RequestId,
     api_key_name: Arc<str>,
     request: &request::Request<'_>,
@@ -198,14 +221,17 @@ fn call(
         let texts = request.conversation().map(str::as_bytes);
         Conversation::of(client.into_iter().chain(texts))
     });
+    let model: Arc<str> = request.upstream_model().into();
+    line.asks_for(&model, request.stream);
     Call {
         about: About {
             request_id: Arc::clone(&id.0),
             api_key_name,
             surface: "chat",
             stream: request.stream,
-            model: request.upstream_model().into(),
+            model,
             conversation,
+            line,
         },
         reply: Settings {
             id: format!("chatcmpl-{}", uuid::Uuid::new_v4().simple()),
@@ -302,6 +328,7 @@ type Beginning = Pin<Box<dyn Future<Output = Result<Begun, Error>> + Send>>;
 async fn streamed(gateway: Arc<Gateway>, asked: Asked) -> Result<Response<Body>, Error> {
     let keepalive = gateway.config.timeouts.keepalive;
     let request_id = Arc::clone(&asked.all.about.request_id);
+    let line = asked.all.about.line.clone();
     let (clock, abort) = (gateway.config.clock.clone(), gateway.shutdown.abort.clone());
     let mut beginning: Beginning = Box::pin({
         let gateway = Arc::clone(&gateway);
@@ -318,6 +345,7 @@ async fn streamed(gateway: Arc<Gateway>, asked: Asked) -> Result<Response<Body>,
         keepalive,
         alarm: Alarm::new(clock.clone()),
         request_id,
+        line,
         clock,
         abort: Box::pin(abort.cancelled_owned()),
     };
@@ -332,6 +360,7 @@ struct Events {
     keepalive: Duration,
     alarm: Alarm,
     request_id: Arc<str>,
+    line: RequestLine,
     clock: Clock,
     /// The process ends, and its patience is over.
     abort: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -418,7 +447,16 @@ impl Events {
 
     fn failed(&self, error: &Error) -> Bytes {
         tracing::warn!(request_id = &*self.request_id, code = error.code(), %error, "stream broke");
+        self.line.failed(error.name());
         Relay::error_event(error, &self.request_id)
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        if !matches!(self.stage, Stage::Over) {
+            self.line.cancelled();
+        }
     }
 }
 

@@ -44,6 +44,10 @@ impl RequestId {
     }
 }
 
+/// In an answer's extensions: the code of the error that it tells.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ErrorCode(pub(super) &'static str);
+
 /// An error as OpenAI writes it.
 pub(super) fn error(error: &Error, request_id: &RequestId) -> Response<Body> {
     if error.status().is_server_error() {
@@ -53,6 +57,7 @@ pub(super) fn error(error: &Error, request_id: &RequestId) -> Response<Body> {
     }
     let mut response = json(error.body(&request_id.0).into());
     *response.status_mut() = error.status();
+    response.extensions_mut().insert(ErrorCode(error.name()));
     let headers = response.headers_mut();
     if let Some(after) = error.retry_after() {
         // Rounded up: whoever comes a moment early is refused again.

@@ -14,11 +14,11 @@ use futures_util::FutureExt as _;
 
 use super::{
     chat, health, models,
-    respond::{self, RequestId},
+    respond::{self, ErrorCode, RequestId},
 };
 use crate::{
-    config::Config, error::Error, media::Fetcher, metrics::Metrics, models::Models, tokens::Tokens,
-    upstream::Upstream,
+    config::Config, error::Error, media::Fetcher, metrics::Metrics, models::Models,
+    request_line::RequestLine, tokens::Tokens, upstream::Upstream,
 };
 
 /// What the handlers work with.
@@ -39,6 +39,8 @@ pub struct Gateway {
     /// How the process ends.
     pub shutdown: antigravity_runtime::shutdown::Shutdown,
 }
+
+const QUIET: &[&str] = &["/health", "/livez", "/readyz", "/metrics"];
 
 const SERVED: &str = "POST /v1/chat/completions, GET /v1/models, GET /v1/models/{model}, \
                       GET /health, GET /livez and GET /readyz";
@@ -116,7 +118,13 @@ async fn around(
 ) -> Response<Body> {
     let http1 = request.version() < axum::http::Version::HTTP_2;
     let (id, value) = RequestId::of(request.headers());
-    request.extensions_mut().insert(id.clone());
+    let path = request.uri().path();
+    // Probes and scrapes come all the time and tell nothing.
+    let line = (!QUIET.contains(&path))
+        .then(|| RequestLine::begin(Arc::clone(&id.0), request.method().clone(), path));
+    let extensions = request.extensions_mut();
+    extensions.insert(id.clone());
+    extensions.insert(line.clone());
     let mut response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
         Ok(response) => response,
         Err(_) => {
@@ -124,6 +132,12 @@ async fn around(
             respond::error(&Error::Internal, &id)
         }
     };
+    if let Some(line) = line {
+        line.head(response.status());
+        if let Some(ErrorCode(code)) = response.extensions().get() {
+            line.failed(code);
+        }
+    }
     let headers = response.headers_mut();
     if let Some(value) = value {
         headers.insert(respond::REQUEST_ID, value);

@@ -11,6 +11,7 @@ use translate::gemini::usage::Usage;
 use super::outcome::Failure;
 use crate::{
     outcomes::Outcomes,
+    request_line::RequestLine,
     tokens::{Conversation, Lease},
 };
 
@@ -29,6 +30,8 @@ pub struct About {
     pub model: Arc<str>,
     /// What it goes on with, if its project is to be the same again.
     pub conversation: Option<Conversation>,
+    /// Its log line.
+    pub line: RequestLine,
 }
 
 /// An attempt that runs. Dropped without a conclusion it was cancelled: the client
@@ -36,6 +39,8 @@ pub struct About {
 #[derive(Debug)]
 pub struct Attempt {
     report: Option<OutcomeReport>,
+    usage: Option<Usage>,
+    line: RequestLine,
     outcomes: Outcomes,
     started: Instant,
     clock: Clock,
@@ -57,8 +62,11 @@ impl Attempt {
             stream: about.stream,
             ..Default::default()
         };
+        about.line.attempt(&lease.token.project);
         Self {
             report: Some(report),
+            usage: None,
+            line: about.line.clone(),
             outcomes,
             started: clock.instant(),
             clock,
@@ -80,16 +88,7 @@ impl Attempt {
 
     /// Notes the counts so far, for whatever end comes.
     pub(super) fn usage(&mut self, usage: Option<Usage>) {
-        if let (Some(report), Some(usage)) = (&mut self.report, usage) {
-            report.usage = Some(v1::Usage {
-                prompt_tokens: usage.prompt,
-                candidates_tokens: usage.candidates,
-                thoughts_tokens: usage.thoughts,
-                cached_tokens: usage.cached,
-                tool_use_prompt_tokens: usage.tool_use_prompt,
-                total_tokens: usage.total,
-            });
-        }
+        self.usage = usage.or(self.usage);
     }
 
     /// The answer was whole.
@@ -119,7 +118,18 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
+        if let Some(usage) = self.usage {
+            self.line.used(usage);
+        }
         if let Some(mut report) = self.report.take() {
+            report.usage = self.usage.map(|usage| v1::Usage {
+                prompt_tokens: usage.prompt,
+                candidates_tokens: usage.candidates,
+                thoughts_tokens: usage.thoughts,
+                cached_tokens: usage.cached,
+                tool_use_prompt_tokens: usage.tool_use_prompt,
+                total_tokens: usage.total,
+            });
             let passed = self.clock.instant().duration_since(self.started);
             report.duration = passed.try_into().ok();
             self.outcomes.report(report);

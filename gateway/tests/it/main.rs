@@ -15,6 +15,7 @@ mod pool_states;
 mod pools;
 mod process;
 mod remote_media;
+mod request_lines;
 mod support;
 mod token_service_away;
 mod verdicts;

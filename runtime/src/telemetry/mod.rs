@@ -1,7 +1,11 @@
 //! Log lines on standard error, for people or for machines.
 
+mod json;
+mod lines;
+
 use std::{io::IsTerminal as _, str::FromStr};
 
+pub use lines::Writing;
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 /// How log lines look.
@@ -54,19 +58,22 @@ impl FromStr for Level {
     }
 }
 
-/// Starts writing log lines. Called once, in `main`; a second call does nothing.
-pub fn init(format: Format, level: &Level) {
+/// Starts writing log lines, and does so for as long as what it returns lives. Called once, in
+/// `main`; a second call changes nothing.
+pub fn init(format: Format, level: &Level) -> Writing {
     let filter = EnvFilter::new(&level.0);
     let registry = tracing_subscriber::registry().with(filter);
-    let lines = fmt::layer().with_writer(std::io::stderr);
+    let (lines, writing) = lines::Lines::new(std::io::stderr());
+    let layer = fmt::layer().with_writer(lines);
     // An error says that somebody else has set a subscriber, which then gets our lines.
     let _ = match format {
         Format::Text => {
             let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
             registry
-                .with(lines.with_ansi(colour).with_target(false))
+                .with(layer.with_ansi(colour).with_target(false))
                 .try_init()
         }
-        Format::Json => registry.with(lines.json().flatten_event(true)).try_init(),
+        Format::Json => registry.with(layer.event_format(json::Json)).try_init(),
     };
+    writing
 }
