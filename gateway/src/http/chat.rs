@@ -54,30 +54,43 @@ pub(super) async fn create(
 ) -> Response<Body> {
     // Every request but a probe has one.
     let line = line.unwrap_or_else(|| RequestLine::begin(Arc::clone(&id.0), Method::POST, ""));
-    match answer(gateway, &id, line, &headers, body).await {
-        Ok(response) => response,
-        Err(error) => respond::error(&error, &id),
-    }
+    let result = match read(&gateway, &line, headers, body).await {
+        Ok((api_key_name, body)) => answer(gateway, &id, line, api_key_name, body).await,
+        Err(error) => Err(error),
+    };
+    result.unwrap_or_else(|error| respond::error(&error, &id))
+}
+
+/// Whose request it is, and its body. The headers end here: they are in one buffer with the
+/// beginning of the body, which the connection reads into again when nobody holds it.
+async fn read(
+    gateway: &Gateway,
+    line: &RequestLine,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(Arc<str>, Bytes), Error> {
+    let config = &gateway.config;
+    let api_key_name = auth::key_name(&headers, &config.api_keys)?;
+    line.asked_by(&api_key_name);
+    let body = body::read(&headers, body, config.max_body_bytes, config.timeouts.body).await?;
+    Ok((api_key_name, body))
 }
 
 async fn answer(
     gateway: Arc<Gateway>,
     id: &RequestId,
     line: RequestLine,
-    headers: &HeaderMap,
-    body: Body,
+    api_key_name: Arc<str>,
+    body: Bytes,
 ) -> Result<Response<Body>, Error> {
     let config = &gateway.config;
-    let api_key_name = auth::key_name(headers, &config.api_keys)?;
-    line.asked_by(&api_key_name);
-    let body = body::read(headers, body, config.max_body_bytes, config.timeouts.body).await?;
     let text = std::str::from_utf8(&body).map_err(|_| Error::InvalidUtf8)?;
     let request = request::parse(text, &config.requests)?;
     let ignored = ignored_params(&request.ignored);
     let stream = request.stream;
     let media: Arc<[Fetched]> = match &gateway.media {
         Some(fetcher) if !request.wanted.is_empty() => tokio::select! {
-            fetched = fetcher.fetch(&request.wanted) => fetched?.into(),
+            fetched = Box::pin(fetcher.fetch(&request.wanted)) => fetched?.into(),
             () = gateway.shutdown.abort.cancelled() => return Err(Error::ShuttingDown),
         },
         _ => Arc::default(),
@@ -91,18 +104,23 @@ async fn answer(
         body.clone(),
         &media,
     );
+    // Not held for as long as the answer takes.
+    drop(body);
+    let about = asked.all.about.clone();
+    // Apart from this, which lives as long as a connection has an answer to send.
+    let beginning: Beginning = Box::pin({
+        let gateway = Arc::clone(&gateway);
+        async move { asked.begin(&gateway).await }
+    });
     let response = if stream {
-        streamed(Arc::clone(&gateway), asked).await
+        streamed(&gateway, about, beginning).await
     } else {
         tokio::select! {
-            begun = asked.begin(&gateway) => begun.map(|begun| respond::json(begun.first)),
+            begun = beginning => begun.map(|begun| respond::json(begun.first)),
             () = gateway.shutdown.abort.cancelled() => Err(Error::ShuttingDown),
         }
     };
-    let mut response = match response {
-        Ok(response) => response,
-        Err(error) => respond::error(&error, id),
-    };
+    let mut response = response.unwrap_or_else(|error| respond::error(&error, id));
     if let Some(ignored) = ignored {
         response.headers_mut().insert(IGNORED_PARAMS, ignored);
     }
@@ -127,7 +145,7 @@ fn asked<'r>(
     request.write(dialect, &mut written);
     let rendered = Rendered {
         options: gateway.config.requests,
-        body,
+        body: apart(body),
         media: Arc::clone(media),
         written: Some((dialect, written.into())),
     };
@@ -142,6 +160,16 @@ fn asked<'r>(
             rendered.render(false),
         ),
         choices,
+    }
+}
+
+/// A small body is kept apart from the buffer that it was read into, which is larger.
+fn apart(body: Bytes) -> Bytes {
+    const SMALL: usize = 4 << 10;
+    if body.len() <= SMALL {
+        Bytes::copy_from_slice(&body)
+    } else {
+        body
     }
 }
 
@@ -325,15 +353,13 @@ type Beginning = Pin<Box<dyn Future<Output = Result<Begun, Error>> + Send>>;
 
 /// A stream: its status is committed with its first piece, or with the first comment
 /// that a silent upstream makes necessary.
-async fn streamed(gateway: Arc<Gateway>, asked: Asked) -> Result<Response<Body>, Error> {
+async fn streamed(
+    gateway: &Gateway,
+    about: About,
+    mut beginning: Beginning,
+) -> Result<Response<Body>, Error> {
     let keepalive = gateway.config.timeouts.keepalive;
-    let request_id = Arc::clone(&asked.all.about.request_id);
-    let line = asked.all.about.line.clone();
     let (clock, abort) = (gateway.config.clock.clone(), gateway.shutdown.abort.clone());
-    let mut beginning: Beginning = Box::pin({
-        let gateway = Arc::clone(&gateway);
-        async move { asked.begin(&gateway).await }
-    });
     let state = tokio::select! {
         begun = &mut beginning => Stage::begun(begun?),
         () = clock.sleep(keepalive) => Stage::Beginning(beginning),
@@ -344,8 +370,8 @@ async fn streamed(gateway: Arc<Gateway>, asked: Asked) -> Result<Response<Body>,
         told: clock.instant(),
         keepalive,
         alarm: Alarm::new(clock.clone()),
-        request_id,
-        line,
+        request_id: about.request_id,
+        line: about.line,
         clock,
         abort: Box::pin(abort.cancelled_owned()),
     };
