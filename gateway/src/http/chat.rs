@@ -65,7 +65,8 @@ async fn answer(
     let api_key_name = auth::key_name(headers, &config.api_keys)?.to_owned();
     let body = body::read(headers, body, config.max_body_bytes, config.timeouts.body).await?;
     let text = std::str::from_utf8(&body).map_err(|_| Error::InvalidUtf8)?;
-    let request = request::parse(text, &config.requests)?;
+    let document = request::document(text)?;
+    let request = request::parse(&document, &config.requests)?;
     let ignored = ignored_params(&request.ignored);
     let stream = request.stream;
     let media: Arc<[Fetched]> = match &gateway.media {
@@ -243,7 +244,9 @@ impl Rendered {
             let mut out = Vec::with_capacity(self.body.len() + 1024);
             let text = std::str::from_utf8(&self.body).unwrap_or_default();
             // It was read before, so it can be read now.
-            if let Ok(mut request) = request::parse(text, &self.options) {
+            if let Ok(document) = request::document(text)
+                && let Ok(mut request) = request::parse(&document, &self.options)
+            {
                 if one {
                     request.ask_for_one();
                 }

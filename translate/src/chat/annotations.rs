@@ -14,7 +14,7 @@ use crate::{
         event::PartKind,
         grounding::{Citation, Segment},
     },
-    json,
+    serial as json,
 };
 
 /// What a choice has said, so that places in it can be found: the lengths of it, not the

@@ -3,7 +3,7 @@
 use super::{chunk::null, write};
 use crate::{
     gemini::logprobs::{self as gemini, Token},
-    json::{self, JsonStr},
+    serial::{self as json, JsonStr},
 };
 
 /// What OpenAI says of a token that is as good as impossible.

@@ -23,7 +23,7 @@ use crate::{
         response::{FunctionCall, NotAnAnswer, Response},
         usage::{Usage, UsageTally},
     },
-    json::{self, JsonStr, mend_surrogates},
+    serial::{self as json, JsonStr, mend_surrogates},
     signature,
 };
 

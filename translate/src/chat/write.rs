@@ -2,7 +2,7 @@
 
 use crate::{
     gemini::{finish::Finish, usage::Usage},
-    json::{JsonStr, mend_surrogates, write_escaped, write_string},
+    serial::{JsonStr, mend_surrogates, write_escaped, write_string},
 };
 
 /// Appends the inside of a text token; half pairs of surrogates become U+FFFD.

@@ -8,7 +8,7 @@ use super::{
     finish::FinishReason, grounding::Citation, logprobs::Logprobs, response::FunctionCall,
     usage::UsageMetadata,
 };
-use crate::json::JsonStr;
+use crate::serial::JsonStr;
 
 /// Something that an answer tells.
 #[derive(Debug)]

@@ -7,7 +7,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::json::JsonStr;
+use crate::serial::JsonStr;
 
 /// A source of an answer.
 #[derive(Clone, Copy, Debug)]

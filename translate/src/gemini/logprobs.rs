@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::json::JsonStr;
+use crate::serial::JsonStr;
 
 /// A `logprobsResult`: the tokens of an answer, or of a chunk of it.
 // https://ai.google.dev/api/generate-content#LogprobsResult

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::response::FunctionCall;
-use crate::json::{self, JsonStr, mend_surrogates};
+use crate::serial::{self as json, JsonStr, mend_surrogates};
 
 /// Far more than any call has; every piece looks for its place among them.
 const MAX_VALUES: usize = 4096;

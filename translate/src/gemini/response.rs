@@ -13,7 +13,7 @@ use super::{
     grounding,
     usage::UsageMetadata,
 };
-use crate::json::{self, JsonStr};
+use crate::serial::{self as json, JsonStr};
 
 /// The most choices that OpenAI has; Google gives eight.
 const MAX_CANDIDATES: u32 = 128;

@@ -3,7 +3,7 @@
 //! `Schema` is a subset: what it cannot say is said in the description, where the model
 //! reads it. This is the one place that builds a tree of a request.
 
-use serde_json::{Map, Value, json, value::RawValue};
+use serde_json::{Map, Value, json};
 
 use super::{
     PLACEHOLDER, Subset,
@@ -12,6 +12,7 @@ use super::{
     reference::{self, Named},
     words::{any, describe, inferred, type_name},
 };
+use crate::json::Raw;
 
 /// How deep references and nestings are followed; Gemini refuses schemas that are deeper.
 const MAX_DEPTH: usize = 32;
@@ -21,13 +22,13 @@ const REFERENCE_DEPTH: usize = MAX_DEPTH / 4;
 /// The schema of the arguments of one of so many functions, an object; `None` when it says
 /// nothing: Gemini refuses an object without properties at the root.
 #[must_use]
-pub fn arguments(schema: &RawValue, subset: Subset, functions: usize) -> Option<String> {
+pub fn arguments(schema: Raw<'_>, subset: Subset, functions: usize) -> Option<String> {
     converted(schema, subset, Some(functions))
 }
 
 /// The schema of an answer, of any type; `None` when it says nothing.
 #[must_use]
-pub fn answer(schema: &RawValue, subset: Subset) -> Option<String> {
+pub fn answer(schema: Raw<'_>, subset: Subset) -> Option<String> {
     converted(schema, subset, None)
 }
 
@@ -42,7 +43,7 @@ pub fn nothing(subset: Subset) -> Option<String> {
     })
 }
 
-fn converted(schema: &RawValue, subset: Subset, functions: Option<usize>) -> Option<String> {
+fn converted(schema: Raw<'_>, subset: Subset, functions: Option<usize>) -> Option<String> {
     // It was looked over before: it is JSON that a parser takes.
     let root: Value = serde_json::from_str(schema.get()).ok()?;
     let converter = Converter {

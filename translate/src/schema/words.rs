@@ -35,7 +35,10 @@ pub(super) fn any() -> Value {
 
 /// A type by its name in JSON Schema, in Google's `Schema`, or as programmers call it.
 pub(super) fn type_name(name: &str) -> Option<&'static str> {
-    Some(match name.to_ascii_lowercase().as_str() {
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return type_name(&name.to_ascii_lowercase());
+    }
+    Some(match name {
         "object" | "dict" | "map" | "hashmap" | "hashtable" | "record" | "struct" => "OBJECT",
         "array" | "list" | "tuple" | "set" | "arraylist" | "queue" | "stack" | "vector" => "ARRAY",
         "string" | "str" | "text" | "char" | "any" => "STRING",
