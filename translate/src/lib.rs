@@ -13,7 +13,5 @@ pub mod gemini;
 pub mod json;
 pub mod media;
 pub mod schema;
-#[expect(dead_code, unreachable_pub, reason = "the answers' side goes next")]
-mod serial;
 pub mod signature;
 pub mod sse;

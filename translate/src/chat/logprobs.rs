@@ -3,7 +3,7 @@
 use super::{chunk::null, write};
 use crate::{
     gemini::logprobs::{self as gemini, Token},
-    serial::{self as json, JsonStr},
+    json::{self, JsonStr},
 };
 
 /// What OpenAI says of a token that is as good as impossible.

@@ -24,6 +24,9 @@ pub struct Index {
     nodes: Vec<Node>,
 }
 
+/// Values of a document whose index is worth keeping: 16 KiB of them.
+const MAX_KEPT: usize = 1024;
+
 impl<'a> Document<'a> {
     /// Looks a text over.
     ///
@@ -45,9 +48,13 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// Its index, for the next document.
+    /// Its index, for the next document. What one of uncommon size took is not kept: a stream
+    /// may wait long for its next one.
     #[must_use]
     pub fn into_index(self) -> Index {
+        if self.index.nodes.capacity() > MAX_KEPT {
+            return Index::default();
+        }
         self.index
     }
 
@@ -78,10 +85,12 @@ pub struct Raw<'a> {
 }
 
 impl<'a> Raw<'a> {
+    #[inline]
     fn node(self) -> &'a Node {
         &self.document.index.nodes[self.at as usize]
     }
 
+    #[inline]
     fn of(self, at: u32) -> Self {
         Self {
             document: self.document,
@@ -90,6 +99,7 @@ impl<'a> Raw<'a> {
     }
 
     /// The token, as it stands in the text.
+    #[inline]
     #[must_use]
     pub fn get(self) -> &'a str {
         let node = self.node();
@@ -97,12 +107,14 @@ impl<'a> Raw<'a> {
     }
 
     /// What kind of value it is.
+    #[inline]
     #[must_use]
     pub fn kind(self) -> Kind {
         self.node().kind
     }
 
     /// Whether it is `null`.
+    #[inline]
     #[must_use]
     pub fn is_null(self) -> bool {
         self.kind() == Kind::Null
@@ -121,6 +133,7 @@ impl<'a> Raw<'a> {
     }
 
     /// The text that it is.
+    #[inline]
     #[must_use]
     pub fn as_string(self) -> Option<JsonStr<'a>> {
         let node = self.node();
@@ -128,12 +141,14 @@ impl<'a> Raw<'a> {
     }
 
     /// The elements of the array that it is.
+    #[inline]
     #[must_use]
     pub fn as_array(self) -> Option<Array<'a>> {
         (self.kind() == Kind::Array).then_some(Array(self))
     }
 
     /// The members of the object that it is.
+    #[inline]
     #[must_use]
     pub fn as_object(self) -> Option<Object<'a>> {
         (self.kind() == Kind::Object).then_some(Object(self))
@@ -235,38 +250,118 @@ impl<'a> Object<'a> {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Raw<'a>> {
         let mut found = None;
-        for (key, raw) in self.pairs() {
-            if key.says(name) {
-                found = Some(raw);
+        for member in self.each() {
+            // Many names are asked for that are not there: their lengths mostly tell.
+            if member.has_length(name.len()) && member.is_called(name) {
+                found = Some(member);
             }
         }
-        found.filter(|raw| !raw.is_null())
+        let found = found.filter(|member| member.value.kind != Kind::Null)?;
+        Some(self.0.of(found.at + 1))
     }
 
     /// All members, `null` too.
     pub fn members(&self) -> impl Iterator<Item = (Cow<'a, str>, Raw<'a>)> + use<'a> {
-        self.pairs().map(|(key, raw)| (key.text(), raw))
+        let object = self.0;
+        let each = self.each();
+        each.map(move |member| (member.name(), object.of(member.at + 1)))
     }
 
     /// Whether it has no members.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.inner().next().is_none()
+        self.each().next().is_none()
     }
 
     /// The members that are not `null`.
     pub fn iter(&self) -> impl Iterator<Item = (Cow<'a, str>, Raw<'a>)> + use<'a> {
-        self.members().filter(|(_, raw)| !raw.is_null())
+        let object = self.0;
+        let each = self.each().filter(|member| member.value.kind != Kind::Null);
+        each.map(move |member| (member.name(), object.of(member.at + 1)))
     }
 
-    /// Its members, `null` too, by their names as they are escaped.
-    pub fn pairs(&self) -> impl Iterator<Item = (JsonStr<'a>, Raw<'a>)> + use<'a> {
-        let mut inner = self.0.inner();
-        std::iter::from_fn(move || Some((inner.next()?.as_string()?, inner.next()?)))
+    #[inline]
+    fn each(&self) -> Members<'a> {
+        let document = self.0.document;
+        Members {
+            text: document.text,
+            nodes: &document.index.nodes,
+            at: self.0.at + 1,
+            end: self.0.node().next,
+        }
     }
 
     /// Whether all its names are text, which one with half of a surrogate pair is not.
+    #[inline]
     pub(super) fn has_whole_names(&self) -> bool {
-        !self.0.node().numbered || self.pairs().all(|(key, _)| !key.has_lone_surrogate())
+        !self.0.node().numbered
+            || self
+                .each()
+                .all(|member| !member.key.numbered || !has_lone_surrogate(member.token()))
+    }
+}
+
+/// Goes over the members of an object.
+struct Members<'a> {
+    text: &'a str,
+    nodes: &'a [Node],
+    at: u32,
+    end: u32,
+}
+
+/// A member of an object: its name, and its value behind it.
+struct Member<'a> {
+    text: &'a str,
+    key: &'a Node,
+    value: &'a Node,
+    /// Which node the name is.
+    at: u32,
+}
+
+impl<'a> Iterator for Members<'a> {
+    type Item = Member<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Member<'a>> {
+        let at = self.at;
+        if at >= self.end {
+            return None;
+        }
+        let [key, value] = self.nodes.get(at as usize..)?.first_chunk::<2>()?;
+        self.at = value.next;
+        Some(Member {
+            text: self.text,
+            key,
+            value,
+            at,
+        })
+    }
+}
+
+impl<'a> Member<'a> {
+    fn token(&self) -> &'a str {
+        &self.text[self.key.start as usize..self.key.end as usize]
+    }
+
+    #[inline]
+    fn name(&self) -> Cow<'a, str> {
+        if self.key.escapes {
+            return JsonStr::of(self.token(), true, self.key.numbered).text();
+        }
+        Cow::Borrowed(&self.text[self.key.start as usize + 1..self.key.end as usize - 1])
+    }
+
+    /// Whether its name may be of so many bytes.
+    #[inline]
+    fn has_length(&self, length: usize) -> bool {
+        self.key.escapes || (self.key.end - self.key.start) as usize == length + 2
+    }
+
+    fn is_called(&self, name: &str) -> bool {
+        if self.key.escapes {
+            return self.name() == name;
+        }
+        let bytes = self.text.as_bytes();
+        &bytes[self.key.start as usize + 1..self.key.end as usize - 1] == name.as_bytes()
     }
 }

@@ -13,8 +13,10 @@ mod strings;
 mod text;
 
 pub use document::{Array, Document, Index, Object, Raw};
+pub(crate) use text::first_escape;
 pub use text::{
-    JsonStr, has_lone_surrogate, mend_surrogates, unescaped, write_escaped, write_string,
+    JsonStr, has_lone_surrogate, mend_surrogates, unescaped, write_escaped, write_integer,
+    write_string,
 };
 
 /// Where in a request a value stands; displayed as `messages[3].content`.
@@ -117,6 +119,7 @@ fn wrong(raw: Raw<'_>, expected: &'static str) -> WrongType {
 ///
 /// # Errors
 /// When it is none.
+#[inline]
 pub fn string(raw: Raw<'_>) -> Result<JsonStr<'_>, WrongType> {
     raw.as_string().ok_or_else(|| wrong(raw, "a string"))
 }
@@ -125,6 +128,7 @@ pub fn string(raw: Raw<'_>) -> Result<JsonStr<'_>, WrongType> {
 ///
 /// # Errors
 /// When it is none.
+#[inline]
 pub fn boolean(raw: Raw<'_>) -> Result<bool, WrongType> {
     match raw.get() {
         "true" => Ok(true),
@@ -180,6 +184,7 @@ pub fn integer(raw: Raw<'_>) -> Result<i64, WrongType> {
 ///
 /// # Errors
 /// When it is none.
+#[inline]
 pub fn array(raw: Raw<'_>) -> Result<Array<'_>, WrongType> {
     raw.as_array().ok_or_else(|| wrong(raw, "an array"))
 }
@@ -189,6 +194,7 @@ pub fn array(raw: Raw<'_>) -> Result<Array<'_>, WrongType> {
 /// # Errors
 /// When it is none; or when a name in it is no text, which is told as an object that was found
 /// where one was expected.
+#[inline]
 pub fn object(raw: Raw<'_>) -> Result<Object<'_>, WrongType> {
     raw.as_object()
         .filter(Object::has_whole_names)

@@ -112,6 +112,7 @@ impl Scanner<'_> {
     fn visible(&mut self) -> Option<u8> {
         loop {
             match self.bytes.get(self.at) {
+                Some(&byte) if byte > b' ' => return Some(byte),
                 Some(b' ' | b'\n' | b'\r' | b'\t') => self.at += 1,
                 byte => return byte.copied(),
             }

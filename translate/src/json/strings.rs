@@ -21,15 +21,15 @@ pub(super) struct Ended {
 #[inline]
 pub(super) fn end_of(bytes: &[u8], begin: usize) -> Option<Ended> {
     let mut at = begin;
-    loop {
-        let mut padded = [0; 16];
-        let found = special(chunk(bytes, at, &mut padded)?);
+    // A text's last bytes are no whole chunk, and hardly ever a string's.
+    while let Some(chunk) = bytes.get(at..)?.first_chunk::<16>() {
+        let found = special(chunk);
         if found == 0 {
             at += 16;
             continue;
         }
         let first = at + found.trailing_zeros() as usize;
-        return match bytes.get(first)? {
+        return match bytes[first] {
             b'"' => Some(Ended {
                 at: first,
                 escapes: false,
@@ -39,21 +39,7 @@ pub(super) fn end_of(bytes: &[u8], begin: usize) -> Option<Ended> {
             _ => None,
         };
     }
-}
-
-/// So many bytes from `at` on. Zeros stand behind the last byte, which no string holds.
-#[inline]
-fn chunk<'b, const N: usize>(
-    bytes: &'b [u8],
-    at: usize,
-    padded: &'b mut [u8; N],
-) -> Option<&'b [u8; N]> {
-    let rest = bytes.get(at..)?;
-    if let Some(whole) = rest.first_chunk() {
-        return Some(whole);
-    }
-    padded[..rest.len()].copy_from_slice(rest);
-    Some(padded)
+    end_of_escaped(bytes, at)
 }
 
 /// Quotes, backslashes and control characters, a bit for each.
@@ -100,15 +86,24 @@ fn letters_n(chunk: &[u8; 64]) -> u64 {
     letters
 }
 
-/// As [`end_of`], from the first backslash on.
+/// As [`end_of`], for what holds a backslash or is near the end.
+#[inline(never)]
 fn end_of_escaped(bytes: &[u8], begin: usize) -> Option<Ended> {
     let mut at = begin;
     // Whether the block before ended in a backslash that escapes what comes next.
     let mut carried = 0;
-    let mut numbered = false;
+    let (mut escapes, mut numbered) = (false, false);
     loop {
+        let rest = bytes.get(at..)?;
         let mut padded = [0; 64];
-        let chunk = chunk(bytes, at, &mut padded)?;
+        let chunk = match rest.first_chunk() {
+            Some(chunk) => chunk,
+            None => {
+                // Zeros stand behind the last byte, which no string holds.
+                padded[..rest.len()].copy_from_slice(rest);
+                &padded
+            }
+        };
         let block = Block::of(chunk);
         let escaped = escaped(block.backslashes, &mut carried);
         let end = block.quotes & !escaped;
@@ -117,6 +112,7 @@ fn end_of_escaped(bytes: &[u8], begin: usize) -> Option<Ended> {
         if block.controls & inside != 0 {
             return None;
         }
+        escapes |= escaped & inside != 0;
         // Most of what is escaped needs no look of its own.
         let mut others = escaped & inside & !(block.quotes | block.backslashes);
         if others != 0 {
@@ -140,7 +136,7 @@ fn end_of_escaped(bytes: &[u8], begin: usize) -> Option<Ended> {
         if end != 0 {
             return Some(Ended {
                 at: at + end.trailing_zeros() as usize,
-                escapes: true,
+                escapes,
                 numbered,
             });
         }

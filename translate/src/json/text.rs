@@ -146,6 +146,34 @@ fn code_unit(bytes: &[u8], at: usize) -> Option<u16> {
     u16::from_str_radix(digits, 16).ok()
 }
 
+/// The character that an escape at the beginning of `escaped` stands for, and how long the
+/// escape is. Half of a surrogate pair is U+FFFD.
+#[must_use]
+pub(crate) fn first_escape(escaped: &str) -> (char, usize) {
+    let bytes = escaped.as_bytes();
+    let plain = match bytes.get(1) {
+        Some(b'u') => None,
+        Some(b'b') => Some('\u{8}'),
+        Some(b'f') => Some('\u{c}'),
+        Some(b'n') => Some('\n'),
+        Some(b'r') => Some('\r'),
+        Some(b't') => Some('\t'),
+        other => Some(
+            other
+                .copied()
+                .map_or(char::REPLACEMENT_CHARACTER, char::from),
+        ),
+    };
+    if let Some(plain) = plain {
+        return (plain, 2);
+    }
+    let units = [code_unit(bytes, 0), code_unit(bytes, 6)];
+    let mut decoded = char::decode_utf16(units.into_iter().map_while(|unit| unit));
+    let first = decoded.next().and_then(Result::ok);
+    let first = first.unwrap_or(char::REPLACEMENT_CHARACTER);
+    (first, if first.len_utf16() == 2 { 12 } else { 6 })
+}
+
 /// The text whose inside of a token is `escaped`, mended as [`JsonStr::text`] mends it.
 #[must_use]
 pub fn unescaped(escaped: &str) -> Cow<'_, str> {
@@ -164,18 +192,50 @@ pub fn write_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
+/// Appends a number.
+pub fn write_integer(out: &mut Vec<u8>, number: u64) {
+    let begin = out.len();
+    let mut rest = number;
+    loop {
+        out.push(b'0' + (rest % 10) as u8);
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out[begin..].reverse();
+}
+
+/// What stands in no JSON string as it is.
+const ESCAPED: [bool; 256] = {
+    let mut escaped = [false; 256];
+    let mut control = 0;
+    while control < 0x20 {
+        escaped[control] = true;
+        control += 1;
+    }
+    escaped[b'"' as usize] = true;
+    escaped[b'\\' as usize] = true;
+    escaped
+};
+
 /// Appends `text` escaped for the inside of a JSON string.
 pub fn write_escaped(out: &mut Vec<u8>, text: &str) {
     let bytes = text.as_bytes();
     let mut from = 0;
     for (at, &byte) in bytes.iter().enumerate() {
+        if !ESCAPED[usize::from(byte)] {
+            continue;
+        }
         let escape: &[u8] = match byte {
             b'"' => b"\\\"",
             b'\\' => b"\\\\",
             b'\n' => b"\\n",
             b'\r' => b"\\r",
             b'\t' => b"\\t",
-            0..=0x1F => {
+            0x08 => b"\\b",
+            0x0C => b"\\f",
+            _ => {
                 const HEX: &[u8; 16] = b"0123456789abcdef";
                 out.extend_from_slice(&bytes[from..at]);
                 out.extend_from_slice(b"\\u00");
@@ -184,7 +244,6 @@ pub fn write_escaped(out: &mut Vec<u8>, text: &str) {
                 from = at + 1;
                 continue;
             }
-            _ => continue,
         };
         out.extend_from_slice(&bytes[from..at]);
         out.extend_from_slice(escape);

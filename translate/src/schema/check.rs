@@ -2,11 +2,10 @@
 
 use std::fmt;
 
-use serde_json::Value;
-
 use super::{
     Schema, loops,
     reference::{self, Named},
+    tree::Value,
     words::type_name,
 };
 use crate::json::{self, MAX_DEPTH, Raw};
@@ -73,7 +72,7 @@ pub fn checked(raw: Raw<'_>) -> Result<Schema<'_>, Fault> {
     };
     checker.value(raw, Kind::Node, &Place::Root)?;
     if checker.refers {
-        let root: Value = serde_json::from_str(raw.get()).map_err(|_| unreadable(raw))?;
+        let root = Value::of(raw).ok_or_else(|| unreadable(raw))?;
         let named = reference::named(&root);
         // Once more, now that there is something to look references up in: to remember
         // where each of them stands could take far more room than the schema does.
@@ -96,7 +95,7 @@ pub fn checked(raw: Raw<'_>) -> Result<Schema<'_>, Fault> {
 /// does not see.
 #[cold]
 fn unreadable(raw: Raw<'_>) -> Fault {
-    let why = match serde_json::from_str::<Value>(raw.get()) {
+    let why = match serde_json::from_str::<serde_json::Value>(raw.get()) {
         Ok(_) => "it cannot be read.".to_owned(),
         Err(error) => format!("it cannot be read: {error}."),
     };
@@ -109,7 +108,7 @@ struct Checker<'v> {
     /// Whether there are references.
     refers: bool,
     /// What they are looked up in.
-    document: Option<(&'v Value, &'v Named<'v>)>,
+    document: Option<(&'v Value<'v>, &'v Named<'v>)>,
 }
 
 /// What a value in a schema has to be.

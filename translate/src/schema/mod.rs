@@ -16,6 +16,7 @@ mod loops;
 mod merge;
 mod reference;
 mod single;
+mod tree;
 mod words;
 
 pub use check::{Fault, checked};
