@@ -291,6 +291,12 @@ impl Reply {
         if !wrapped || (choice.beginning.is_empty() && !choice.has_told_nothing()) {
             return self.delta(index, &Delta::Text(text), out);
         }
+        if choice.beginning.is_empty()
+            && !UNSUPPORTED_CLIENT.starts_with(text)
+            && !text.starts_with(UNSUPPORTED_CLIENT)
+        {
+            return self.delta(index, &Delta::Text(text), out);
+        }
         choice.held.push_str(text);
         choice.beginning.push_str(text);
         if choice.beginning.starts_with(UNSUPPORTED_CLIENT) {
@@ -300,7 +306,7 @@ impl Reply {
         }
         let is_model = !UNSUPPORTED_CLIENT.starts_with(choice.beginning.as_str());
         if is_model {
-            choice.beginning.clear();
+            choice.beginning = String::new();
         }
         if is_model || choice.beginning.len() < NO_MODELS_WORDS {
             self.tell_held(index, out);
@@ -452,8 +458,8 @@ impl Reply {
         if self.settings.shape == Shape::Object {
             return choice.fold(delta);
         }
-        // Room for a chunk and for what is in it, mostly all that there will be.
-        out.reserve(self.prefix.len() + delta.len() + 96);
+        // Room for the chunk, and for one before it that tells the role.
+        out.reserve(2 * (self.prefix.len() + 192) + delta.len());
         let (chunk, frame) = (
             self.settings.chunk(&self.prefix, index),
             self.settings.frame(),
