@@ -20,12 +20,19 @@ pub(crate) fn check(body: &[u8]) {
     let Ok(body) = std::str::from_utf8(body) else {
         return;
     };
+    let document = match request::document(body) {
+        Ok(document) => document,
+        Err(error) => {
+            assert!(!error.message.is_empty());
+            return;
+        }
+    };
     for fetch_remote_media in [false, true] {
         let options = Options {
             fetch_remote_media,
             ..Options::default()
         };
-        let mut request = match request::parse(body, &options) {
+        let mut request = match request::parse(&document, &options) {
             Ok(request) => request,
             Err(error) => {
                 assert!(!error.message.is_empty());

@@ -95,14 +95,15 @@ fn read(bencher: Bencher<'_, '_>, asked: Asked) {
     let options = Options::default();
     bencher
         .counter(BytesCount::of_str(&body))
-        .bench(|| request::parse(black_box(&body), &options).is_ok());
+        .bench(|| request::parse(&request::document(black_box(&body)).unwrap(), &options).is_ok());
 }
 
 /// Google's request, written from one that was read.
 #[divan::bench(args = ASKED)]
 fn write(bencher: Bencher<'_, '_>, asked: Asked) {
     let body = asked.body();
-    let request = request::parse(&body, &Options::default()).unwrap();
+    let document = request::document(&body).unwrap();
+    let request = request::parse(&document, &Options::default()).unwrap();
     let target = Target {
         dialect: Dialect::CodeAssist,
         model: request.upstream_model(),

@@ -13,6 +13,7 @@ use std::io::{self, BufRead as _, Write as _};
 use serde_json::{Value, json};
 use translate::{
     chat::request::{self, Options},
+    error::InvalidRequest,
     gemini::{
         model::Dialect,
         request::{Fetched, Target},
@@ -36,9 +37,15 @@ fn lowered(body: &str, options: &Options) -> Value {
         data: "iVBORw0KGgo=".to_owned(),
     };
     let supplied = vec![picture; 32];
-    let mut request = match request::parse(body, options) {
+    let refused =
+        |error: InvalidRequest| json!({"error": {"message": error.message, "param": error.param}});
+    let document = match request::document(body) {
+        Ok(document) => document,
+        Err(error) => return refused(error),
+    };
+    let mut request = match request::parse(&document, options) {
         Ok(request) => request,
-        Err(error) => return json!({"error": {"message": error.message, "param": error.param}}),
+        Err(error) => return refused(error),
     };
     request.gemini.supply(&supplied);
     let model = request.upstream_model();

@@ -85,7 +85,8 @@ async fn answer(
 ) -> Result<Response<Body>, Error> {
     let config = &gateway.config;
     let text = std::str::from_utf8(&body).map_err(|_| Error::InvalidUtf8)?;
-    let request = request::parse(text, &config.requests)?;
+    let document = request::document(text)?;
+    let request = request::parse(&document, &config.requests)?;
     let ignored = ignored_params(&request.ignored);
     let stream = request.stream;
     let media: Arc<[Fetched]> = match &gateway.media {
@@ -105,6 +106,7 @@ async fn answer(
         &media,
     );
     // Not held for as long as the answer takes.
+    drop(document);
     drop(body);
     let about = asked.all.about.clone();
     // Apart from this, which lives as long as a connection has an answer to send.
@@ -316,7 +318,9 @@ impl Rendered {
             let mut out = Vec::with_capacity(self.body.len() + 1024);
             let text = std::str::from_utf8(&self.body).unwrap_or_default();
             // It was read before, so it can be read now.
-            if let Ok(mut request) = request::parse(text, &self.options) {
+            if let Ok(document) = request::document(text)
+                && let Ok(mut request) = request::parse(&document, &self.options)
+            {
                 if one {
                     request.ask_for_one();
                 }

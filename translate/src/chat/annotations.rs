@@ -72,7 +72,7 @@ impl Said {
             let (begin, aside) = (self.own.bytes(), self.aside);
             self.pieces.push(Piece { begin, aside });
         }
-        self.own.push(&json::unescaped(escaped));
+        self.own.push(escaped);
     }
 
     /// The client was told so, though it is none of the model's text.

@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
 use super::{
     remembered::Remembered,
     request::{Reading, kind_of, member, read, text},
@@ -11,7 +9,7 @@ use super::{
 };
 use crate::{
     error::InvalidRequest,
-    json::{self, Object, Path},
+    json::{self, Document, Kind, Object, Path, Raw},
     signature,
 };
 
@@ -74,7 +72,7 @@ pub(super) fn calls_of<'a>(
 }
 
 fn called<'a>(
-    raw: &'a RawValue,
+    raw: Raw<'a>,
     path: &Path<'_>,
     reading: &mut Reading<'_>,
 ) -> Result<Called<'a>, InvalidRequest> {
@@ -151,25 +149,23 @@ fn arguments<'a>(function: &Object<'a>, path: &Path<'_>) -> Result<Cow<'a, str>,
     if json::has_lone_surrogate(&inner) {
         return Err(InvalidRequest::lone_surrogate(&path));
     }
-    match serde_json::from_str::<&RawValue>(&inner) {
-        Ok(value) if value.get().starts_with('{') => {
-            if json::depth(value.get()) > json::MAX_DEPTH {
-                return Err(InvalidRequest::too_deep(&path));
-            }
-            Ok(inner)
+    let (kind, depth) = match Document::read(&inner) {
+        Ok(document) => (document.root().kind(), document.root().depth()),
+        Err(error) => {
+            return Err(InvalidRequest::value(
+                &path,
+                format!("it is not valid JSON: {error}."),
+            ));
         }
+    };
+    match kind {
+        Kind::Object if depth > json::MAX_DEPTH => Err(InvalidRequest::too_deep(&path)),
+        Kind::Object => Ok(inner),
         // What models of other makers write for a function that takes nothing.
-        Ok(value) if json::is_null(value) => Ok("{}".into()),
-        Ok(value) => Err(InvalidRequest::value(
+        Kind::Null => Ok("{}".into()),
+        kind => Err(InvalidRequest::value(
             &path,
-            format!(
-                "expected a JSON object in it, but got {}.",
-                json::kind(value)
-            ),
-        )),
-        Err(error) => Err(InvalidRequest::value(
-            &path,
-            format!("it is not valid JSON: {error}."),
+            format!("expected a JSON object in it, but got {}.", kind.name()),
         )),
     }
 }

@@ -131,6 +131,19 @@ pub(super) struct Frame<'f> {
 }
 
 impl Delta<'_> {
+    /// About how many bytes it is.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Text(text)
+            | Self::Aside(text)
+            | Self::Reasoning(text)
+            | Self::Signed(text)
+            | Self::Image(text)
+            | Self::Audio { data: text, .. } => text.len(),
+            Self::ToolCall(call) | Self::FunctionCall(call) => call.args.len(),
+        }
+    }
+
     /// Whether a choice that begins so begins with its content.
     pub(super) fn is_content(&self) -> bool {
         matches!(self, Self::Text(_) | Self::Aside(_))

@@ -7,7 +7,10 @@ use super::{
     reply::{AskedFor, Settings, Shape},
     write::{self, Ending},
 };
-use crate::{gemini::usage::Usage, json::write_string};
+use crate::{
+    gemini::usage::Usage,
+    json::{write_integer, write_string},
+};
 
 /// Writes a chunk of one choice.
 pub(super) struct Chunk<'c> {
@@ -29,7 +32,9 @@ impl Chunk<'_> {
     ) {
         out.extend_from_slice(b"data: ");
         out.extend_from_slice(self.prefix);
-        out.extend_from_slice(format!("{{\"index\":{},\"delta\":{{", self.index).as_bytes());
+        out.extend_from_slice(b"{\"index\":");
+        write_integer(out, self.index.into());
+        out.extend_from_slice(b",\"delta\":{");
         delta(out);
         out.extend_from_slice(b"},\"logprobs\":");
         logprobs(out);

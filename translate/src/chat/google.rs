@@ -2,8 +2,6 @@
 //! OpenAI endpoint has it (<https://ai.google.dev/gemini-api/docs/openai>), and the tools
 //! that Google runs itself.
 
-use serde_json::value::RawValue;
-
 use super::request::{Ignored, read, text, verbatim};
 use crate::{
     error::InvalidRequest,
@@ -11,7 +9,7 @@ use crate::{
         request::{GoogleTool, Thinking, Verbatim},
         settings::RETRIEVAL,
     },
-    json::{self, Object, Path},
+    json::{self, Object, Path, Raw},
 };
 
 /// What was asked of Google alone.
@@ -85,7 +83,7 @@ impl<'a> Google<'a> {
         if let Some(raw) = object.get("web_search_options") {
             let path = Path::Root.key("web_search_options");
             for (key, _) in read(raw, &path, json::object)?.iter() {
-                ignored.insert(path.key(key).to_string());
+                ignored.insert(path.key(&key).to_string());
             }
             google.add("googleSearch", None, &path)?;
         }
@@ -93,7 +91,7 @@ impl<'a> Google<'a> {
         if let Some(raw) = object.get("extra_body") {
             let path = Path::Root.key("extra_body");
             for (key, raw) in read(raw, &path, json::object)?.iter() {
-                let path = path.key(key);
+                let path = path.key(&key);
                 if key == "google" {
                     google.members(raw, &path, ignored)?;
                 } else {
@@ -109,13 +107,13 @@ impl<'a> Google<'a> {
 
     fn members(
         &mut self,
-        raw: &'a RawValue,
+        raw: Raw<'a>,
         path: &Path<'_>,
         ignored: &mut Ignored,
     ) -> Result<(), InvalidRequest> {
         for (key, raw) in read(raw, path, json::object)?.iter() {
-            let path = path.key(key);
-            match key {
+            let path = path.key(&key);
+            match &*key {
                 "thinking_config" | "thinkingConfig" => self.thinking(raw, &path, ignored)?,
                 "tools" => self.listed(raw, &path, ignored)?,
                 _ => {
@@ -147,13 +145,13 @@ impl<'a> Google<'a> {
     /// `thinking_config`, in Google's two spellings.
     fn thinking(
         &mut self,
-        raw: &'a RawValue,
+        raw: Raw<'a>,
         path: &Path<'_>,
         ignored: &mut Ignored,
     ) -> Result<(), InvalidRequest> {
         for (key, raw) in read(raw, path, json::object)?.iter() {
-            let at = path.key(key);
-            match key {
+            let at = path.key(&key);
+            match &*key {
                 "thinking_level" | "thinkingLevel" => {
                     let level = text(raw, &at)?.text().to_ascii_uppercase();
                     let known = ["MINIMAL", "LOW", "MEDIUM", "HIGH"];
@@ -197,7 +195,7 @@ impl<'a> Google<'a> {
     /// `google.tools`: tools as Google's API lists them.
     fn listed(
         &mut self,
-        raw: &'a RawValue,
+        raw: Raw<'a>,
         path: &Path<'_>,
         ignored: &mut Ignored,
     ) -> Result<(), InvalidRequest> {
@@ -242,11 +240,11 @@ impl<'a> Google<'a> {
         }
         let mut found = false;
         for (key, raw) in tool.iter() {
-            let known = TOOLS.iter().find(|name| **name == camel(key));
+            let known = TOOLS.iter().find(|name| **name == camel(&key));
             let Some(name) = known else {
                 return Ok(false);
             };
-            let path = path.key(key);
+            let path = path.key(&key);
             let settings = read(raw, &path, json::object)?;
             let said = verbatim(raw, &path)?;
             self.add(name, Some(said).filter(|_| !settings.is_empty()), &path)?;
@@ -258,7 +256,7 @@ impl<'a> Google<'a> {
     fn add(
         &mut self,
         name: &'static str,
-        settings: Option<&'a RawValue>,
+        settings: Option<Raw<'a>>,
         path: &Path<'_>,
     ) -> Result<(), InvalidRequest> {
         match self.tools.iter_mut().find(|tool| tool.name == name) {

@@ -5,8 +5,6 @@ use std::{
     collections::{HashMap, HashSet},
 };
 
-use serde_json::value::RawValue;
-
 use super::{
     calls::{Called, calls_of},
     part::{Piece, pieces, plain, texts},
@@ -21,7 +19,7 @@ use crate::{
         model::Generation,
         request::{Answer, Call, Content, Media, Part, Role},
     },
-    json::{self, JsonStr, Object, Path},
+    json::{self, JsonStr, Object, Path, Raw},
     media::starts_with,
     signature,
 };
@@ -52,7 +50,7 @@ struct Asked {
 
 /// Reads `messages`.
 pub(super) fn conversation<'a>(
-    raw: &'a RawValue,
+    raw: Raw<'a>,
     path: &Path<'_>,
     reading: &mut Reading<'_>,
 ) -> Result<Conversation<'a>, InvalidRequest> {
@@ -87,7 +85,7 @@ const ROLES: &str = "supported values are 'system', 'developer', 'user', 'assist
 impl<'a> Conversation<'a> {
     fn message(
         &mut self,
-        raw: &'a RawValue,
+        raw: Raw<'a>,
         path: &Path<'_>,
         reading: &mut Reading<'_>,
     ) -> Result<(), InvalidRequest> {

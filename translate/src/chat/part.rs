@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
 use super::{
     request::{Reading, kind_of, member, read, text, verbatim},
     source::{addressed, audio, file, image},
@@ -11,7 +9,7 @@ use super::{
 use crate::{
     error::InvalidRequest,
     gemini::request::{Media, Part},
-    json::{self, JsonStr, Object, Path, WrongType},
+    json::{self, Array, JsonStr, Object, Path, Raw, WrongType},
 };
 
 /// A text without a signature.
@@ -24,9 +22,9 @@ pub(super) fn plain(text: JsonStr<'_>) -> Part<'_> {
 
 /// The elements of `content` that is no text.
 pub(super) fn array_of_parts<'a>(
-    raw: &'a RawValue,
+    raw: Raw<'a>,
     path: &Path<'_>,
-) -> Result<Vec<&'a RawValue>, InvalidRequest> {
+) -> Result<Array<'a>, InvalidRequest> {
     json::array(raw).map_err(|wrong| {
         let expected = "a string or an array of content parts";
         InvalidRequest::wrong_type(path, WrongType { expected, ..wrong })
@@ -88,14 +86,14 @@ pub(super) fn texts<'a>(
 }
 
 /// The type of a part that is media.
-fn media_kind(raw: &RawValue) -> Option<Cow<'_, str>> {
+fn media_kind(raw: Raw<'_>) -> Option<Cow<'_, str>> {
     let part = json::object(raw).ok()?;
     let kind = json::string(part.get("type")?).ok()?.text();
     matches!(&*kind, "image_url" | "input_audio" | "file" | "video_url").then_some(kind)
 }
 
 fn piece<'a>(
-    raw: &'a RawValue,
+    raw: Raw<'a>,
     path: &Path<'_>,
     reading: &mut Reading<'_>,
 ) -> Result<Piece<'a>, InvalidRequest> {

@@ -3,11 +3,9 @@
 
 use std::{borrow::Cow, collections::VecDeque};
 
-use serde_json::value::RawValue;
-
 use crate::{
     gemini::model::Generation,
-    json::{self, JsonStr, Object},
+    json::{self, Document, JsonStr, Object, Raw},
     signature,
 };
 
@@ -135,7 +133,8 @@ fn signed_part(thought: JsonStr<'_>) -> Option<Signed> {
         return None;
     }
     let part = thought.text();
-    let part: Object<'_> = serde_json::from_str(&part).ok()?;
+    let part = Document::read(&part).ok()?;
+    let part = json::object(part.root()).ok()?;
     if part.get("functionCall").is_some() {
         return Some(Signed::Call);
     }
@@ -143,14 +142,14 @@ fn signed_part(thought: JsonStr<'_>) -> Option<Signed> {
 }
 
 /// A text that can be a signature.
-fn signature(raw: &RawValue) -> Option<Cow<'_, str>> {
+fn signature(raw: Raw<'_>) -> Option<Cow<'_, str>> {
     let text = json::string(raw).ok()?.text();
     signature::is_signature(&text).then_some(text)
 }
 
 /// `{"google": {"thought_signature": …}}`, or the signature without Google's name around
 /// it, as LiteLLM has it.
-fn in_object(raw: &RawValue) -> Option<Cow<'_, str>> {
+fn in_object(raw: Raw<'_>) -> Option<Cow<'_, str>> {
     let extra = json::object(raw).ok()?;
     let inner = match extra.get("google").or_else(|| extra.get("vertex")) {
         Some(raw) => json::object(raw).ok()?,

@@ -3,8 +3,6 @@
 
 use std::{borrow::Cow, collections::BTreeSet};
 
-use serde_json::value::RawValue;
-
 use super::{
     audio::AudioFormat,
     choice::{Choice, Choices, Delta},
@@ -20,10 +18,10 @@ use crate::{
         event::Event,
         finish::Finish,
         partial::{PartialCall, Unfit},
-        response::{FunctionCall, NotAnAnswer, Response},
+        response::{self, FunctionCall, NotAnAnswer},
         usage::{Usage, UsageTally},
     },
-    json::{self, JsonStr, mend_surrogates},
+    json::{self, Array, Document, Index, JsonStr, Raw, mend_surrogates},
     signature,
 };
 
@@ -108,6 +106,8 @@ pub struct Reply {
     /// Calls of all choices, for ids that are unique.
     calls: usize,
     seen_ids: BTreeSet<String>,
+    /// The room for the next document's.
+    index: Index,
 }
 
 impl Reply {
@@ -124,6 +124,7 @@ impl Reply {
             broken: None,
             calls: 0,
             seen_ids: BTreeSet::new(),
+            index: Index::default(),
         }
     }
 
@@ -138,30 +139,35 @@ impl Reply {
     /// # Errors
     /// The document is an error or no answer.
     pub fn document(&mut self, document: &str, out: &mut Vec<u8>) -> Result<(), NotAnAnswer> {
-        if document.trim_start().starts_with('[') {
-            return self.array(document, out);
+        if !document.trim_start().starts_with(['{', '[']) {
+            return Err(NotAnAnswer::Unreadable("it is no JSON object".to_owned()));
         }
-        self.response(document, out)
+        let document = Document::read_with(document, std::mem::take(&mut self.index))
+            .map_err(|error| NotAnAnswer::Unreadable(error.to_string()))?;
+        let taken = match document.root().as_array() {
+            Some(documents) => self.array(documents, out),
+            None => self.response(document.root(), out),
+        };
+        self.index = document.into_index();
+        taken
     }
 
     /// Without `alt=sse` Google streams an array, and its OpenAI endpoint tells errors in
     /// arrays of one.
-    fn array(&mut self, document: &str, out: &mut Vec<u8>) -> Result<(), NotAnAnswer> {
-        let documents: Vec<&RawValue> = serde_json::from_str(document)
-            .map_err(|error| NotAnAnswer::Unreadable(error.to_string()))?;
+    fn array(&mut self, documents: Array<'_>, out: &mut Vec<u8>) -> Result<(), NotAnAnswer> {
         if documents.is_empty() {
             return Err(NotAnAnswer::Unreadable("it is an empty array".to_owned()));
         }
         for document in documents {
-            self.response(document.get(), out)?;
+            self.response(document, out)?;
         }
         Ok(())
     }
 
-    fn response(&mut self, document: &str, out: &mut Vec<u8>) -> Result<(), NotAnAnswer> {
-        let response = Response::parse(document, self.settings.wrapped)?;
+    fn response(&mut self, document: Raw<'_>, out: &mut Vec<u8>) -> Result<(), NotAnAnswer> {
         let asked_for = self.settings.choice;
-        response.events(|event| {
+        let begin = out.len();
+        let told = response::events(document, self.settings.wrapped, |event| {
             // A call for one choice is answered with one candidate: another's words are not
             // to be told as if they went on with it.
             let unasked = matches!(asked_for, Some(AskedFor::One(_)))
@@ -170,6 +176,11 @@ impl Reply {
                 self.event(event, out);
             }
         });
+        if told.is_err() {
+            // Of what is no answer nothing is told.
+            out.truncate(begin);
+        }
+        told?;
         self.broken.take().map_or(Ok(()), Err)
     }
 
@@ -187,7 +198,7 @@ impl Reply {
             } => {
                 self.signed(index, signature);
                 if !text.is_empty() {
-                    self.text(index, &mend_surrogates(text.escaped()), out);
+                    self.text(index, &text.mended(), out);
                 }
             }
             Event::Thought {
@@ -196,7 +207,7 @@ impl Reply {
                 signature,
             } => {
                 if !text.is_empty() {
-                    let text = mend_surrogates(text.escaped());
+                    let text = text.mended();
                     self.delta(index, &Delta::Reasoning(&text), out);
                 }
                 if let Some(signature) = signature {
@@ -223,7 +234,7 @@ impl Reply {
                 signature,
             } => {
                 self.signed(index, signature);
-                let uri = mend_surrogates(uri.escaped());
+                let uri = uri.mended();
                 self.delta(index, &Delta::Image(&uri), out);
             }
             Event::Code {
@@ -280,6 +291,12 @@ impl Reply {
         if !wrapped || (choice.beginning.is_empty() && !choice.has_told_nothing()) {
             return self.delta(index, &Delta::Text(text), out);
         }
+        if choice.beginning.is_empty()
+            && !UNSUPPORTED_CLIENT.starts_with(text)
+            && !text.starts_with(UNSUPPORTED_CLIENT)
+        {
+            return self.delta(index, &Delta::Text(text), out);
+        }
         choice.held.push_str(text);
         choice.beginning.push_str(text);
         if choice.beginning.starts_with(UNSUPPORTED_CLIENT) {
@@ -289,7 +306,7 @@ impl Reply {
         }
         let is_model = !UNSUPPORTED_CLIENT.starts_with(choice.beginning.as_str());
         if is_model {
-            choice.beginning.clear();
+            choice.beginning = String::new();
         }
         if is_model || choice.beginning.len() < NO_MODELS_WORDS {
             self.tell_held(index, out);
@@ -327,7 +344,7 @@ impl Reply {
             && call.is_whole()
             && let Some(name) = call.name
         {
-            let args = call.args.map_or("{}", RawValue::get);
+            let args = call.args.map_or("{}", Raw::get);
             let (id, signature) = (call.id.map(JsonStr::text), signature.map(JsonStr::text));
             let call = (id.map(Cow::into_owned), &*name.text(), args);
             return self.whole_call(index, call, signature, out);
@@ -441,6 +458,8 @@ impl Reply {
         if self.settings.shape == Shape::Object {
             return choice.fold(delta);
         }
+        // Room for the chunk, and for one before it that tells the role.
+        out.reserve(2 * (self.prefix.len() + 192) + delta.len());
         let (chunk, frame) = (
             self.settings.chunk(&self.prefix, index),
             self.settings.frame(),

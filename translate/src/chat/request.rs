@@ -2,8 +2,6 @@
 
 use std::{borrow::Cow, collections::BTreeSet};
 
-use serde_json::value::RawValue;
-
 use super::{
     audio::AudioFormat,
     fields::{self, Policy},
@@ -19,7 +17,7 @@ use crate::{
         model::{self, Dialect, Generation},
         request::{self as gemini, Effort, Target},
     },
-    json::{self, JsonStr, Object, Path, WrongType},
+    json::{self, Document, JsonStr, Object, Path, Raw, WrongType},
     schema,
 };
 
@@ -160,7 +158,8 @@ pub(super) struct Reading<'r> {
 impl Reading<'_> {
     /// Names the members that go nowhere.
     pub(super) fn note_unknown(&mut self, pattern: &str, object: &Object<'_>, known: &[&str]) {
-        for (key, _) in object.iter().filter(|(key, _)| !known.contains(key)) {
+        let is_known = |key: &str| known.contains(&key);
+        for (key, _) in object.iter().filter(|(key, _)| !is_known(key)) {
             self.ignored.insert(format!("{pattern}.{key}"));
         }
     }
@@ -168,9 +167,9 @@ impl Reading<'_> {
 
 /// The value at `path`, read by `read`.
 pub(super) fn read<'a, T>(
-    raw: &'a RawValue,
+    raw: Raw<'a>,
     path: &Path<'_>,
-    read: impl FnOnce(&'a RawValue) -> Result<T, WrongType>,
+    read: impl FnOnce(Raw<'a>) -> Result<T, WrongType>,
 ) -> Result<T, InvalidRequest> {
     read(raw).map_err(|wrong| {
         if wrong.expected == wrong.found {
@@ -187,7 +186,7 @@ pub(super) fn member<'a, T>(
     object: &Object<'a>,
     path: &Path<'_>,
     key: &str,
-    with: impl FnOnce(&'a RawValue) -> Result<T, WrongType>,
+    with: impl FnOnce(Raw<'a>) -> Result<T, WrongType>,
 ) -> Result<T, InvalidRequest> {
     let raw = object.get(key);
     read(
@@ -210,7 +209,7 @@ pub(super) fn kind_of<'a>(
 }
 
 /// The text at `path`, which has to be whole.
-pub(super) fn text<'a>(raw: &'a RawValue, path: &Path<'_>) -> Result<JsonStr<'a>, InvalidRequest> {
+pub(super) fn text<'a>(raw: Raw<'a>, path: &Path<'_>) -> Result<JsonStr<'a>, InvalidRequest> {
     let text = read(raw, path, json::string)?;
     if text.has_lone_surrogate() {
         return Err(InvalidRequest::lone_surrogate(path));
@@ -219,14 +218,11 @@ pub(super) fn text<'a>(raw: &'a RawValue, path: &Path<'_>) -> Result<JsonStr<'a>
 }
 
 /// Raw JSON at `path` that goes on as it came: its texts have to be whole, and its depth usual.
-pub(super) fn verbatim<'a>(
-    raw: &'a RawValue,
-    path: &Path<'_>,
-) -> Result<&'a RawValue, InvalidRequest> {
-    if json::has_lone_surrogate(raw.get()) {
+pub(super) fn verbatim<'a>(raw: Raw<'a>, path: &Path<'_>) -> Result<Raw<'a>, InvalidRequest> {
+    if raw.has_lone_surrogate() {
         return Err(InvalidRequest::lone_surrogate(path));
     }
-    if json::depth(raw.get()) > json::MAX_DEPTH {
+    if raw.depth() > json::MAX_DEPTH {
         return Err(InvalidRequest::too_deep(path));
     }
     Ok(raw)
@@ -234,7 +230,7 @@ pub(super) fn verbatim<'a>(
 
 /// The JSON Schema at `path`.
 pub(super) fn schema_at<'a>(
-    raw: &'a RawValue,
+    raw: Raw<'a>,
     path: &Path<'_>,
 ) -> Result<schema::Schema<'a>, InvalidRequest> {
     schema::checked(raw).map_err(|fault| {
@@ -243,13 +239,20 @@ pub(super) fn schema_at<'a>(
     })
 }
 
+/// Looks the body of `POST /v1/chat/completions` over, which a request borrows from.
+///
+/// # Errors
+/// It is not JSON.
+pub fn document(body: &str) -> Result<Document<'_>, InvalidRequest> {
+    Document::read(body).map_err(|error| InvalidRequest::not_json(&error))
+}
+
 /// Reads the body of `POST /v1/chat/completions`.
 ///
 /// # Errors
 /// What is wrong with it, naming the parameter by its path.
-pub fn parse<'a>(body: &'a str, options: &Options) -> Result<Request<'a>, InvalidRequest> {
-    let raw: &RawValue = serde_json::from_str(body).map_err(|e| InvalidRequest::not_json(&e))?;
-    let object = json::object(raw).map_err(|wrong| {
+pub fn parse<'a>(body: &'a Document<'a>, options: &Options) -> Result<Request<'a>, InvalidRequest> {
+    let object = json::object(body.root()).map_err(|wrong| {
         if wrong.expected == wrong.found {
             return InvalidRequest::nameless_surrogate();
         }
@@ -365,10 +368,10 @@ fn ignored(object: &Object<'_>, options: &Options) -> Ignored {
     for (name, raw) in object.iter() {
         let is_used = options.affinity && name == PROMPT_CACHE_KEY;
         if !is_used
-            && fields::policy(name) == Policy::Ignored
-            && !fields::asks_nothing(name, raw.get())
+            && fields::policy(&name) == Policy::Ignored
+            && !fields::asks_nothing(&name, raw.get())
         {
-            ignored.insert(name.to_owned());
+            ignored.insert(name.into_owned());
         }
     }
     ignored

@@ -1,7 +1,5 @@
 //! How to generate: sampling, limits, thinking, and the form of the answer.
 
-use serde_json::value::RawValue;
-
 use super::{
     audio::AudioFormat,
     google::Google,
@@ -14,7 +12,7 @@ use crate::{
         request::{Effort, Format, GenerationConfig, Thinking},
         thinking,
     },
-    json::{self, JsonStr, Object, Path, WrongType},
+    json::{self, JsonStr, Object, Path, Raw, WrongType},
 };
 
 /// Reads `stream` and `stream_options`.
@@ -38,8 +36,8 @@ pub(super) fn stream(
     }
     let mut include_usage = false;
     for (name, raw) in settings.iter() {
-        let path = path.key(name);
-        match name {
+        let path = path.key(&name);
+        match &*name {
             "include_usage" => include_usage = read(raw, &path, json::boolean)?,
             "include_obfuscation" if raw.get() == "false" => {}
             _ => {
@@ -90,7 +88,7 @@ fn number<'a>(
     name: &str,
     google: &str,
     max: f64,
-) -> Result<Option<&'a RawValue>, InvalidRequest> {
+) -> Result<Option<Raw<'a>>, InvalidRequest> {
     let path = Path::Root.key(name);
     let Some(raw) = object.get(name) else {
         return Ok(None);
@@ -253,7 +251,7 @@ fn effort(object: &Object<'_>, ignored: &mut Ignored) -> Result<Option<Effort>, 
         // As the Agents SDK sends it to gateways: {"effort": …, "summary": …}.
         let reasoning = read(raw, &path, json::object)?;
         for (key, _) in reasoning.iter().filter(|(key, _)| *key != "effort") {
-            ignored.insert(path.key(key).to_string());
+            ignored.insert(path.key(&key).to_string());
         }
         match reasoning.get("effort") {
             Some(raw) => text(raw, &path.key("effort"))?,
@@ -364,8 +362,8 @@ fn voice<'a>(
         return Err(InvalidRequest::value(&path, why));
     }
     for (key, _) in audio.iter() {
-        if !matches!(key, "voice" | "format") {
-            ignored.insert(path.key(key).to_string());
+        if !matches!(&*key, "voice" | "format") {
+            ignored.insert(path.key(&key).to_string());
         }
     }
     let at = path.key("voice");
@@ -407,8 +405,8 @@ fn format<'a>(
             let wrapper = member(&format, &path, "json_schema", json::object)?;
             for (key, _) in wrapper.iter() {
                 // The name is a label, and Gemini holds to every schema strictly.
-                if !matches!(key, "name" | "schema" | "strict") {
-                    ignored.insert(path.key(key).to_string());
+                if !matches!(&*key, "name" | "schema" | "strict") {
+                    ignored.insert(path.key(&key).to_string());
                 }
             }
             let path = path.key("schema");

@@ -3,8 +3,6 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
 use super::{
     google::{self, Google},
     names::Names,
@@ -16,7 +14,7 @@ use crate::{
         model::Generation,
         request::{Calling, Function, Mode},
     },
-    json::{self, JsonStr, Object, Path},
+    json::{self, Array, JsonStr, Object, Path, Raw},
     schema,
 };
 
@@ -120,7 +118,7 @@ pub(super) fn tools<'a>(
 }
 
 fn declared<'a>(
-    raw: &'a RawValue,
+    raw: Raw<'a>,
     google: &mut Google<'a>,
     ignored: &mut Ignored,
 ) -> Result<Vec<Declared<'a>>, InvalidRequest> {
@@ -144,7 +142,7 @@ fn declared<'a>(
             ));
         }
         for (key, _) in tool.iter() {
-            if !matches!(key, "type" | "function") {
+            if !matches!(&*key, "type" | "function") {
                 ignored.insert(format!("tools[].{key}"));
             }
         }
@@ -157,7 +155,7 @@ fn declared<'a>(
 }
 
 fn legacy_functions<'a>(
-    raw: &'a RawValue,
+    raw: Raw<'a>,
     ignored: &mut Ignored,
 ) -> Result<Vec<Declared<'a>>, InvalidRequest> {
     let path = Path::Root.key("functions");
@@ -172,12 +170,10 @@ fn legacy_functions<'a>(
     Ok(functions)
 }
 
-fn at_most<'a>(
-    all: Vec<&'a RawValue>,
-    path: &Path<'_>,
-) -> Result<Vec<&'a RawValue>, InvalidRequest> {
-    if all.len() > MAX_FUNCTIONS {
-        let why = format!("expected at most {MAX_FUNCTIONS}, but got {}.", all.len());
+fn at_most<'a>(all: Array<'a>, path: &Path<'_>) -> Result<Array<'a>, InvalidRequest> {
+    let count = all.len();
+    if count > MAX_FUNCTIONS {
+        let why = format!("expected at most {MAX_FUNCTIONS}, but got {count}.");
         return Err(InvalidRequest::value(path, why));
     }
     Ok(all)
@@ -220,7 +216,7 @@ fn function<'a>(
     };
     let mut strict = false;
     for (key, raw) in declared.iter() {
-        match key {
+        match &*key {
             "name" | "description" | "parameters" => {}
             "strict" => strict = read(raw, &path.key("strict"), json::boolean)?,
             _ => {
@@ -237,7 +233,7 @@ fn function<'a>(
 }
 
 /// Arguments of a function are an object.
-fn object_alone(schema: &RawValue, path: &Path<'_>) -> Result<(), InvalidRequest> {
+fn object_alone(schema: Raw<'_>, path: &Path<'_>) -> Result<(), InvalidRequest> {
     let Ok(schema) = json::object(schema) else {
         return Ok(());
     };
@@ -279,7 +275,7 @@ fn named<'a>(mode: Mode, allowed: Vec<Cow<'a, str>>, at: &Path<'_>) -> Chosen<'a
     (Calling { mode, allowed }, at.to_string())
 }
 
-fn choose<'a>(raw: &'a RawValue, names: &Names) -> Result<Chosen<'a>, InvalidRequest> {
+fn choose<'a>(raw: Raw<'a>, names: &Names) -> Result<Chosen<'a>, InvalidRequest> {
     let path = Path::Root.key("tool_choice");
     let supported = "supported values are 'auto', 'none', 'required', \
                      {\"type\": \"function\", \"function\": {\"name\": …}} and \
@@ -346,7 +342,7 @@ fn choose<'a>(raw: &'a RawValue, names: &Names) -> Result<Chosen<'a>, InvalidReq
     }
 }
 
-fn legacy_choice<'a>(raw: &'a RawValue, names: &Names) -> Result<Chosen<'a>, InvalidRequest> {
+fn legacy_choice<'a>(raw: Raw<'a>, names: &Names) -> Result<Chosen<'a>, InvalidRequest> {
     let path = Path::Root.key("function_call");
     if json::string(raw).is_ok() {
         let mode = match &*text(raw, &path)?.text() {

@@ -7,12 +7,12 @@ use crate::{
 
 /// Appends the inside of a text token; half pairs of surrogates become U+FFFD.
 pub(super) fn escaped(out: &mut String, text: JsonStr<'_>) {
-    out.push_str(&mend_surrogates(text.escaped()));
+    out.push_str(&text.mended());
 }
 
 /// Appends a text token with its quotes.
 pub(super) fn token(out: &mut Vec<u8>, text: JsonStr<'_>) {
-    quoted(out, &mend_surrogates(text.escaped()));
+    quoted(out, &text.mended());
 }
 
 /// Appends text that is escaped already, in quotes.
@@ -46,12 +46,12 @@ impl<'o> Members<'o> {
         Self { out, begun: true }
     }
 
-    /// Begins a member; its value is to be appended.
+    /// Begins a member, whose name needs no escape; its value is to be appended.
     pub(super) fn key(&mut self, name: &str) -> &mut Vec<u8> {
         if std::mem::replace(&mut self.begun, true) {
             self.out.push(b',');
         }
-        write_string(self.out, name);
+        quoted(self.out, name);
         self.out.push(b':');
         self.out
     }

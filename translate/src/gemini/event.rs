@@ -2,13 +2,11 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
 use super::{
     finish::FinishReason, grounding::Citation, logprobs::Logprobs, response::FunctionCall,
     usage::UsageMetadata,
 };
-use crate::json::JsonStr;
+use crate::json::{JsonStr, Raw};
 
 /// Something that an answer tells.
 #[derive(Debug)]
@@ -113,7 +111,7 @@ pub enum Event<'a> {
         /// What it is about.
         about: Metadata,
         /// An object with something in it.
-        raw: &'a RawValue,
+        raw: Raw<'a>,
     },
     /// A candidate ended. May come more than once; the last counts.
     Finish {

@@ -4,10 +4,7 @@
 //! This is metadata: what of it cannot be read is passed over, since the answer stands
 //! without it.
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
-use crate::json::JsonStr;
+use crate::json::{self, Array, JsonStr, Object, Raw};
 
 /// A source of an answer.
 #[derive(Clone, Copy, Debug)]
@@ -33,158 +30,93 @@ pub struct Segment<'a> {
     pub text: Option<JsonStr<'a>>,
 }
 
-// https://ai.google.dev/api/generate-content#GroundingMetadata
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct GroundingMetadata<'a> {
-    #[serde(borrow)]
-    grounding_chunks: Option<Vec<Option<GroundingChunk<'a>>>>,
-    #[serde(borrow)]
-    grounding_supports: Option<Vec<Option<GroundingSupport<'a>>>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct GroundingChunk<'a> {
-    #[serde(borrow)]
-    web: Option<Source<'a>>,
-    #[serde(borrow)]
-    maps: Option<Source<'a>>,
-    #[serde(borrow)]
-    retrieved_context: Option<Source<'a>>,
-    #[serde(borrow)]
-    image: Option<Source<'a>>,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Source<'a> {
-    #[serde(borrow)]
-    uri: Option<JsonStr<'a>>,
-    #[serde(borrow)]
-    source_uri: Option<JsonStr<'a>>,
-    #[serde(borrow)]
-    document_name: Option<JsonStr<'a>>,
-    #[serde(borrow)]
-    file_search_store: Option<JsonStr<'a>>,
-    #[serde(borrow)]
-    title: Option<JsonStr<'a>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct GroundingSupport<'a> {
-    #[serde(borrow)]
-    segment: Option<WireSegment<'a>>,
-    grounding_chunk_indices: Option<Vec<i64>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct WireSegment<'a> {
-    part_index: Option<i64>,
-    start_index: Option<i64>,
-    end_index: Option<i64>,
-    #[serde(borrow)]
-    text: Option<JsonStr<'a>>,
-}
-
-// `citationSources` on the Gemini API, `citations` on Vertex AI.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct CitationMetadata<'a> {
-    #[serde(borrow, alias = "citations")]
-    citation_sources: Option<Vec<CitationSource<'a>>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct CitationSource<'a> {
-    start_index: Option<i64>,
-    end_index: Option<i64>,
-    #[serde(borrow)]
-    uri: Option<JsonStr<'a>>,
-    #[serde(borrow)]
-    title: Option<JsonStr<'a>>,
-}
-
 /// Hands out the sources of a `groundingMetadata`: one for each source of each segment,
 /// or, where there are no segments, one for each source.
-pub fn grounded<'a>(metadata: &'a RawValue, mut each: impl FnMut(Citation<'a>)) {
-    let Ok(metadata) = serde_json::from_str::<GroundingMetadata<'a>>(metadata.get()) else {
+// https://ai.google.dev/api/generate-content#GroundingMetadata
+pub fn grounded<'a>(metadata: Raw<'a>, mut each: impl FnMut(Citation<'a>)) {
+    let Some(metadata) = metadata.as_object() else {
         return;
     };
-    let sources: Vec<Option<Source<'a>>> = metadata
-        .grounding_chunks
-        .unwrap_or_default()
-        .iter()
-        .map(|chunk| {
-            let chunk = chunk.as_ref()?;
-            chunk
-                .web
-                .or(chunk.maps)
-                .or(chunk.retrieved_context)
-                .or(chunk.image)
-        })
-        .collect();
-    let supports = metadata.grounding_supports.unwrap_or_default();
-    for support in supports.iter().flatten() {
-        let Some(segment) = &support.segment else {
+    let chunks = list(metadata, "groundingChunks").into_iter().flatten();
+    let sources: Vec<Option<Object<'a>>> = chunks.map(source).collect();
+    let supports = list(metadata, "groundingSupports");
+    for support in supports.into_iter().flatten().filter_map(Raw::as_object) {
+        let Some(segment) = support.get("segment").and_then(Raw::as_object) else {
             continue;
         };
         let segment = Segment {
-            part: segment.part_index.map(offset),
+            part: integer(segment, "partIndex").map(offset),
             // proto3's JSON leaves out what is 0.
-            start: offset(segment.start_index.unwrap_or(0)),
-            end: offset(segment.end_index.unwrap_or(0)),
-            text: segment.text,
+            start: offset(integer(segment, "startIndex").unwrap_or(0)),
+            end: offset(integer(segment, "endIndex").unwrap_or(0)),
+            text: string(segment, "text"),
         };
-        for &index in support.grounding_chunk_indices.iter().flatten() {
-            let at = usize::try_from(index).ok();
+        for raw in list(support, "groundingChunkIndices").into_iter().flatten() {
+            let at = json::integer(raw)
+                .ok()
+                .and_then(|at| usize::try_from(at).ok());
             if let Some(Some(source)) = at.and_then(|at| sources.get(at)) {
-                each(source.citation(Some(segment)));
+                each(citation(*source, Some(segment)));
             }
         }
     }
-    if supports.is_empty() {
+    if supports.is_none_or(Array::is_empty) {
         for source in sources.into_iter().flatten() {
-            each(source.citation(None));
+            each(citation(source, None));
         }
+    }
+}
+
+/// The source of a `groundingChunk`, whatever its kind.
+fn source(chunk: Raw<'_>) -> Option<Object<'_>> {
+    let chunk = chunk.as_object()?;
+    ["web", "maps", "retrievedContext", "image"]
+        .iter()
+        .find_map(|kind| chunk.get(kind)?.as_object())
+}
+
+fn citation<'a>(source: Object<'a>, segment: Option<Segment<'a>>) -> Citation<'a> {
+    Citation {
+        segment,
+        url: ["uri", "sourceUri", "documentName", "fileSearchStore"]
+            .iter()
+            .find_map(|name| string(source, name)),
+        title: string(source, "title"),
     }
 }
 
 /// Hands out the works that a `citationMetadata` says were recited.
-pub fn recited<'a>(metadata: &'a RawValue, mut each: impl FnMut(Citation<'a>)) {
-    let Ok(metadata) = serde_json::from_str::<CitationMetadata<'a>>(metadata.get()) else {
+pub fn recited<'a>(metadata: Raw<'a>, mut each: impl FnMut(Citation<'a>)) {
+    let Some(metadata) = metadata.as_object() else {
         return;
     };
-    for source in metadata.citation_sources.iter().flatten() {
-        let segment = source.end_index.map(|end| Segment {
+    // On the Gemini API, and on Vertex AI.
+    let sources = list(metadata, "citationSources").or_else(|| list(metadata, "citations"));
+    for source in sources.into_iter().flatten().filter_map(Raw::as_object) {
+        let segment = integer(source, "endIndex").map(|end| Segment {
             part: None,
-            start: offset(source.start_index.unwrap_or(0)),
+            start: offset(integer(source, "startIndex").unwrap_or(0)),
             end: offset(end),
             text: None,
         });
         each(Citation {
             segment,
-            url: source.uri,
-            title: source.title,
+            url: string(source, "uri"),
+            title: string(source, "title"),
         });
     }
 }
 
-impl<'a> Source<'a> {
-    fn citation(self, segment: Option<Segment<'a>>) -> Citation<'a> {
-        Citation {
-            segment,
-            url: self
-                .uri
-                .or(self.source_uri)
-                .or(self.document_name)
-                .or(self.file_search_store),
-            title: self.title,
-        }
-    }
+fn list<'a>(object: Object<'a>, name: &str) -> Option<Array<'a>> {
+    object.get(name)?.as_array()
+}
+
+fn string<'a>(object: Object<'a>, name: &str) -> Option<JsonStr<'a>> {
+    object.get(name)?.as_string()
+}
+
+fn integer(object: Object<'_>, name: &str) -> Option<i64> {
+    json::integer(object.get(name)?).ok()
 }
 
 /// An offset that a negative number is none of.
@@ -198,13 +130,13 @@ mod tests {
 
     #[test]
     fn a_source_that_is_not_there_is_not_another() {
-        let metadata = serde_json::from_str(
+        let metadata = json::Document::read(
             r#"{"groundingChunks":[{"web":{"uri":"https://a"}}],
                 "groundingSupports":[{"segment":{"endIndex":3},"groundingChunkIndices":[-1,1,0]}]}"#,
         )
         .expect("JSON");
         let mut told = 0;
-        grounded(metadata, |_| told += 1);
+        grounded(metadata.root(), |_| told += 1);
         assert_eq!(told, 1);
     }
 }

@@ -1,11 +1,8 @@
 //! A function call that comes in pieces (`partialArgs`), which Vertex does when it is asked
 //! for: put together until it is whole, since nobody can act on less.
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
 use super::response::FunctionCall;
-use crate::json::{self, JsonStr, mend_surrogates};
+use crate::json::{self, JsonStr, Object, Raw, WrongType};
 
 /// Far more than any call has; every piece looks for its place among them.
 const MAX_VALUES: usize = 4096;
@@ -76,19 +73,37 @@ enum Node {
 }
 
 // https://docs.cloud.google.com/vertex-ai/generative-ai/docs/reference/rest/v1/Content#PartialArg
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Debug, Default)]
 struct PartialArg<'a> {
-    #[serde(borrow)]
     json_path: Option<JsonStr<'a>>,
-    #[serde(borrow)]
     string_value: Option<JsonStr<'a>>,
-    #[serde(borrow)]
-    number_value: Option<&'a RawValue>,
-    bool_value: Option<bool>,
-    #[serde(borrow)]
-    null_value: Option<&'a RawValue>,
-    will_continue: Option<bool>,
+    /// A number, a boolean or null.
+    scalar: Option<&'a str>,
+    will_continue: bool,
+}
+
+impl<'a> PartialArg<'a> {
+    fn read(object: Object<'a>) -> Result<Self, WrongType> {
+        let mut this = Self::default();
+        for (name, raw) in object.iter() {
+            match &*name {
+                "jsonPath" => this.json_path = Some(json::string(raw)?),
+                "stringValue" => this.string_value = Some(json::string(raw)?),
+                "numberValue" => {
+                    json::number(raw)?;
+                    this.scalar = Some(raw.get());
+                }
+                "boolValue" => {
+                    json::boolean(raw)?;
+                    this.scalar = Some(raw.get());
+                }
+                "nullValue" => this.scalar = Some("null"),
+                "willContinue" => this.will_continue = json::boolean(raw)?,
+                _ => {}
+            }
+        }
+        Ok(this)
+    }
 }
 
 enum Step {
@@ -101,9 +116,9 @@ impl Arguments {
     ///
     /// # Errors
     /// They are none, or do not fit to what was there.
-    fn take(&mut self, pieces: &RawValue) -> Result<(), Unfit> {
-        let pieces: Vec<PartialArg<'_>> = serde_json::from_str(pieces.get()).map_err(|_| Unfit)?;
-        for piece in pieces {
+    fn take(&mut self, pieces: Raw<'_>) -> Result<(), Unfit> {
+        for piece in pieces.as_array().ok_or(Unfit)? {
+            let piece = PartialArg::read(piece.as_object().ok_or(Unfit)?).map_err(|_| Unfit)?;
             self.values += 1;
             if self.values > MAX_VALUES {
                 return Err(Unfit);
@@ -167,8 +182,8 @@ impl Node {
 
     fn put(&mut self, piece: &PartialArg<'_>) -> Result<(), Unfit> {
         if let Some(more) = piece.string_value {
-            let more = mend_surrogates(more.escaped());
-            let goes_on = piece.will_continue == Some(true);
+            let more = more.mended();
+            let goes_on = piece.will_continue;
             match self {
                 Self::Absent => {
                     let text = more.into_owned();
@@ -185,21 +200,7 @@ impl Node {
             }
             return Ok(());
         }
-        let scalar = match piece {
-            PartialArg {
-                number_value: Some(number),
-                ..
-            } if json::number(number).is_ok() => number.get(),
-            PartialArg {
-                bool_value: Some(value),
-                ..
-            } => ["false", "true"][usize::from(*value)],
-            PartialArg {
-                null_value: Some(_),
-                ..
-            } => "null",
-            _ => return Err(Unfit),
-        };
+        let scalar = piece.scalar.ok_or(Unfit)?;
         let Self::Absent = self else {
             return Err(Unfit);
         };
@@ -292,7 +293,7 @@ mod tests {
     fn whole(pieces: &[&str]) -> Result<String, Unfit> {
         let mut arguments = Arguments::default();
         for pieces in pieces {
-            arguments.take(serde_json::from_str(pieces).expect("JSON"))?;
+            arguments.take(json::Document::read(pieces).expect("JSON").root())?;
         }
         arguments.whole()
     }

@@ -3,10 +3,11 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
 use super::model::Dialect;
-use crate::{json::JsonStr, schema::Schema};
+use crate::{
+    json::{JsonStr, Raw},
+    schema::Schema,
+};
 
 /// One request in Gemini's terms, borrowed from the client's body.
 #[derive(Debug, Default)]
@@ -28,7 +29,7 @@ pub struct Request<'a> {
 }
 
 /// A member that goes out as it came, under its name in Google's JSON.
-pub type Verbatim<'a> = (&'static str, &'a RawValue);
+pub type Verbatim<'a> = (&'static str, Raw<'a>);
 
 /// A tool that Google runs, such as `googleSearch`.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +37,7 @@ pub struct GoogleTool<'a> {
     /// Its name in Google's JSON.
     pub name: &'static str,
     /// Its settings, an object; `None`: it has none.
-    pub settings: Option<&'a RawValue>,
+    pub settings: Option<Raw<'a>>,
 }
 
 /// One turn of the conversation.
@@ -90,7 +91,7 @@ pub struct Media<'a> {
     /// Where its bytes are.
     pub source: Source<'a>,
     /// `videoMetadata`, as it came.
-    pub video: Option<&'a RawValue>,
+    pub video: Option<Raw<'a>>,
     /// The signature that Gemini gave it, when Gemini made it.
     pub signature: Option<Cow<'a, str>>,
 }
@@ -216,9 +217,9 @@ pub enum Format<'a> {
 #[derive(Debug, Default)]
 pub struct GenerationConfig<'a> {
     /// As the client wrote the number.
-    pub temperature: Option<&'a RawValue>,
+    pub temperature: Option<Raw<'a>>,
     /// As the client wrote the number.
-    pub top_p: Option<&'a RawValue>,
+    pub top_p: Option<Raw<'a>>,
     /// How many tokens are in the choice.
     pub top_k: Option<i64>,
     /// Thoughts included.

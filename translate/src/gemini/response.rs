@@ -4,42 +4,49 @@
 //! passed over, and a document that is none of Google's is an error, never an
 //! empty answer.
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
 use super::{
     event::{Event, Metadata, PartKind},
     finish::FinishReason,
     grounding,
+    logprobs::Logprobs,
     usage::UsageMetadata,
 };
-use crate::json::{self, JsonStr};
+use crate::json::{self, Array, JsonStr, Object, Raw, WrongType};
 
 /// The most choices that OpenAI has; Google gives eight.
 const MAX_CANDIDATES: u32 = 128;
 
 /// A `functionCall` part.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct FunctionCall<'a> {
     /// Google's id of the call, where it gives one.
-    #[serde(borrow, default)]
     pub id: Option<JsonStr<'a>>,
     /// The function's name.
-    #[serde(borrow, default)]
     pub name: Option<JsonStr<'a>>,
     /// The arguments, an object. Absent: none.
-    #[serde(borrow, default)]
-    pub args: Option<&'a RawValue>,
+    pub args: Option<Raw<'a>>,
     /// More of it is to come.
-    #[serde(default)]
     pub will_continue: Option<bool>,
     /// Pieces of the arguments.
-    #[serde(borrow, default)]
-    pub partial_args: Option<&'a RawValue>,
+    pub partial_args: Option<Raw<'a>>,
 }
 
 impl<'a> FunctionCall<'a> {
+    fn read(raw: Raw<'a>) -> Result<Self, WrongType> {
+        let mut call = Self::default();
+        for (name, raw) in json::object(raw)?.iter() {
+            match &*name {
+                "id" => call.id = Some(json::string(raw)?),
+                "name" => call.name = Some(json::string(raw)?),
+                "args" => call.args = Some(raw),
+                "willContinue" => call.will_continue = Some(json::boolean(raw)?),
+                "partialArgs" => call.partial_args = Some(raw),
+                _ => {}
+            }
+        }
+        Ok(call)
+    }
+
     /// The function's name, where it is told.
     #[must_use]
     pub fn named(&self) -> Option<JsonStr<'a>> {
@@ -55,8 +62,8 @@ impl<'a> FunctionCall<'a> {
     /// Whether its arguments are no object, or an object where there ought to be pieces.
     fn is_broken(&self) -> bool {
         self.args.is_some_and(|args| {
-            !args.get().starts_with('{')
-                || !self.is_whole() && !json::object(args).is_ok_and(|args| args.is_empty())
+            args.as_object()
+                .is_none_or(|args| !self.is_whole() && !args.is_empty())
         })
     }
 }
@@ -85,212 +92,161 @@ impl NotAnAnswer {
     }
 }
 
-/// One document of an answer.
-#[derive(Debug)]
-pub struct Response<'a>(Wire<'a>);
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Wire<'a> {
-    #[serde(borrow)]
-    candidates: Option<Vec<Option<Candidate<'a>>>>,
-    #[serde(borrow)]
-    prompt_feedback: Option<PromptFeedback<'a>>,
-    usage_metadata: Option<UsageMetadata>,
-    #[serde(borrow)]
-    error: Option<&'a RawValue>,
+impl From<WrongType> for NotAnAnswer {
+    fn from(wrong: WrongType) -> Self {
+        let WrongType { expected, found } = wrong;
+        Self::Unreadable(format!("where {expected} should be it has {found}"))
+    }
 }
 
-#[derive(Debug, Deserialize)]
-struct Envelope<'a> {
-    #[serde(borrow, default)]
-    response: Option<Wire<'a>>,
-    #[serde(borrow, default)]
-    error: Option<&'a RawValue>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+/// What is known of a candidate but for what it says.
+#[derive(Debug, Default)]
 struct Candidate<'a> {
-    index: Option<u32>,
-    #[serde(borrow)]
-    content: Option<Content<'a>>,
-    #[serde(borrow)]
-    finish_reason: Option<&'a RawValue>,
-    #[serde(borrow)]
-    finish_message: Option<&'a RawValue>,
-    #[serde(borrow)]
-    logprobs_result: Option<&'a RawValue>,
-    #[serde(borrow)]
-    grounding_metadata: Option<&'a RawValue>,
-    #[serde(borrow)]
-    url_context_metadata: Option<&'a RawValue>,
-    #[serde(borrow)]
-    citation_metadata: Option<&'a RawValue>,
+    index: u32,
+    parts: Option<Array<'a>>,
+    finish_reason: Option<Raw<'a>>,
+    finish_message: Option<Raw<'a>>,
+    logprobs: Option<Raw<'a>>,
+    grounding: Option<Raw<'a>>,
+    url_context: Option<Raw<'a>>,
+    citations: Option<Raw<'a>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Content<'a> {
-    #[serde(borrow)]
-    parts: Option<Vec<Option<Part<'a>>>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Debug, Default)]
 struct Part<'a> {
-    #[serde(borrow)]
     text: Option<JsonStr<'a>>,
-    thought: Option<bool>,
-    #[serde(borrow, alias = "thought_signature")]
-    thought_signature: Option<JsonStr<'a>>,
-    #[serde(borrow, alias = "function_call")]
-    function_call: Option<FunctionCall<'a>>,
-    #[serde(borrow, alias = "inline_data")]
-    inline_data: Option<Blob<'a>>,
-    #[serde(borrow, alias = "file_data")]
-    file_data: Option<FileData<'a>>,
-    #[serde(borrow, alias = "executable_code")]
-    executable_code: Option<ExecutableCode<'a>>,
-    #[serde(borrow, alias = "code_execution_result")]
-    code_execution_result: Option<CodeExecutionResult<'a>>,
+    thought: bool,
+    signature: Option<JsonStr<'a>>,
+    call: Option<FunctionCall<'a>>,
+    inline_data: Blob<'a>,
+    file_uri: Option<JsonStr<'a>>,
+    program: Program<'a>,
+    result: ProgramResult<'a>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Debug, Default)]
 struct Blob<'a> {
-    #[serde(borrow, alias = "mime_type")]
-    mime_type: Option<JsonStr<'a>>,
-    #[serde(borrow)]
+    mime: Option<JsonStr<'a>>,
     data: Option<JsonStr<'a>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct FileData<'a> {
-    #[serde(borrow, alias = "file_uri")]
-    file_uri: Option<JsonStr<'a>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct ExecutableCode<'a> {
-    #[serde(borrow)]
-    language: Option<&'a RawValue>,
-    #[serde(borrow)]
+/// `executableCode`
+#[derive(Debug, Default)]
+struct Program<'a> {
+    language: Option<JsonStr<'a>>,
     code: Option<JsonStr<'a>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct CodeExecutionResult<'a> {
-    #[serde(borrow)]
-    outcome: Option<&'a RawValue>,
-    #[serde(borrow)]
+/// `codeExecutionResult`
+#[derive(Debug, Default)]
+struct ProgramResult<'a> {
+    outcome: Option<JsonStr<'a>>,
     output: Option<JsonStr<'a>>,
 }
 
-impl<'a> CodeExecutionResult<'a> {
-    /// What it printed; where it failed without a word, how.
-    fn told(&self) -> Option<JsonStr<'a>> {
-        let printed = self.output.filter(|output| !output.is_empty());
-        let failed = || {
-            let outcome = json::string(self.outcome?).ok()?;
-            (outcome.escaped() != "OUTCOME_OK").then_some(outcome)
-        };
-        printed.or_else(failed).or(self.output)
-    }
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Debug, Default)]
 struct PromptFeedback<'a> {
-    #[serde(borrow)]
-    block_reason: Option<&'a RawValue>,
-    #[serde(borrow)]
-    block_reason_message: Option<JsonStr<'a>>,
+    reason: Option<Raw<'a>>,
+    message: Option<JsonStr<'a>>,
 }
 
-impl<'a> Response<'a> {
-    /// Reads a document; `wrapped` says that it stands in Code Assist's envelope
-    /// (`{"response": …, "traceId": …}`).
-    ///
-    /// # Errors
-    /// An error object, or anything that is no answer.
-    pub fn parse(document: &'a str, wrapped: bool) -> Result<Self, NotAnAnswer> {
-        let unreadable = |error: serde_json::Error| NotAnAnswer::Unreadable(error.to_string());
-        if !document.trim_start().starts_with('{') {
-            return Err(NotAnAnswer::Unreadable("it is no JSON object".to_owned()));
-        }
-        let wire: Wire<'a> = if wrapped {
-            let envelope: Envelope<'a> = serde_json::from_str(document).map_err(unreadable)?;
-            match envelope {
-                Envelope {
-                    error: Some(error), ..
-                } => return Err(NotAnAnswer::Error(error.get().to_owned())),
-                Envelope {
-                    response: Some(wire),
-                    ..
-                } => wire,
-                // Some answers come without their envelope.
-                Envelope { .. } => serde_json::from_str(document).map_err(unreadable)?,
-            }
-        } else {
-            serde_json::from_str(document).map_err(unreadable)?
-        };
-        if let Some(error) = wire.error {
-            return Err(NotAnAnswer::Error(error.get().to_owned()));
-        }
-        let this = Self(wire);
-        if this
-            .candidates()
-            .any(|candidate| candidate.index() >= MAX_CANDIDATES)
-        {
-            return Err(NotAnAnswer::Unreadable(
-                "it has more candidates than anybody asks for".to_owned(),
-            ));
-        }
-        let broken = |part: &Part<'_>| part.function_call.is_some_and(|call| call.is_broken());
-        if this
-            .candidates()
-            .any(|candidate| candidate.parts().any(broken))
-        {
-            return Err(NotAnAnswer::broken_call());
-        }
-        Ok(this)
+/// Hands out the events of one document of an answer in their order; `wrapped` says that it
+/// stands in Code Assist's envelope (`{"response": …, "traceId": …}`).
+///
+/// # Errors
+/// An error object, or anything that is no answer. Events before that may have been handed out.
+pub fn events(
+    document: Raw<'_>,
+    wrapped: bool,
+    mut each: impl FnMut(Event<'_>),
+) -> Result<(), NotAnAnswer> {
+    let Some(document) = document.as_object() else {
+        return Err(NotAnAnswer::Unreadable("it is no JSON object".to_owned()));
+    };
+    let response = Response::read(document, wrapped)?;
+    for raw in elements(response.candidates) {
+        Candidate::read(raw)?.events(&mut each)?;
     }
-
-    fn candidates(&self) -> impl Iterator<Item = &Candidate<'a>> {
-        self.0.candidates.iter().flatten().flatten()
+    if let Some(usage) = response.usage {
+        each(Event::Usage(&UsageMetadata::read(usage)?));
     }
-
-    /// Hands out its events in order.
-    pub fn events(&self, mut each: impl FnMut(Event<'_>)) {
-        let wire = &self.0;
-        for candidate in self.candidates() {
-            candidate.events(&mut each);
-        }
-        if let Some(usage) = &wire.usage_metadata {
-            each(Event::Usage(usage));
-        }
-        if let Some(feedback) = &wire.prompt_feedback
-            && (feedback.block_reason.is_some() || feedback.block_reason_message.is_some())
-        {
+    if let Some(feedback) = response.feedback {
+        let PromptFeedback { reason, message } = PromptFeedback::read(feedback)?;
+        if reason.is_some() || message.is_some() {
             each(Event::Blocked {
-                reason: feedback.block_reason.map(|raw| match json::string(raw) {
-                    Ok(name) => name.text(),
-                    Err(_) => raw.get().into(),
+                reason: reason.map(|raw| match raw.as_string() {
+                    Some(name) => name.text(),
+                    None => raw.get().into(),
                 }),
-                message: feedback.block_reason_message.map(JsonStr::text),
+                message: message.map(JsonStr::text),
             });
         }
     }
+    Ok(())
 }
 
-fn finish_reason(raw: &RawValue) -> Option<FinishReason> {
-    match json::string(raw) {
-        Ok(name) => FinishReason::named(&name.text()),
-        Err(_) => json::integer(raw)
+/// The parts of a document.
+#[derive(Debug, Default)]
+struct Response<'a> {
+    candidates: Option<Array<'a>>,
+    usage: Option<Raw<'a>>,
+    feedback: Option<Raw<'a>>,
+}
+
+impl<'a> Response<'a> {
+    fn read(object: Object<'a>, wrapped: bool) -> Result<Self, NotAnAnswer> {
+        let mut this = Self::default();
+        let mut inner = None;
+        for (name, raw) in object.iter() {
+            match &*name {
+                "candidates" => this.candidates = Some(json::array(raw)?),
+                "usageMetadata" => this.usage = Some(raw),
+                "promptFeedback" => this.feedback = Some(raw),
+                "error" => return Err(NotAnAnswer::Error(raw.get().to_owned())),
+                "response" if wrapped => inner = Some(json::object(raw)?),
+                _ => {}
+            }
+        }
+        // Some answers come without their envelope.
+        inner.map_or(Ok(this), |inner| Self::read(inner, false))
+    }
+}
+
+/// The elements of a list that are not `null`.
+fn elements(list: Option<Array<'_>>) -> impl Iterator<Item = Raw<'_>> {
+    let all = list.into_iter().flatten();
+    all.filter(|raw| !raw.is_null())
+}
+
+impl<'a> PromptFeedback<'a> {
+    fn read(raw: Raw<'a>) -> Result<Self, WrongType> {
+        let mut this = Self::default();
+        for (name, raw) in json::object(raw)?.iter() {
+            match &*name {
+                "blockReason" => this.reason = Some(raw),
+                "blockReasonMessage" => this.message = Some(json::string(raw)?),
+                _ => {}
+            }
+        }
+        Ok(this)
+    }
+}
+
+impl<'a> ProgramResult<'a> {
+    /// What it printed; where it failed without a word, how.
+    fn told(&self) -> Option<JsonStr<'a>> {
+        let printed = self.output.filter(|output| !output.is_empty());
+        let failed = self
+            .outcome
+            .filter(|outcome| outcome.escaped() != "OUTCOME_OK");
+        printed.or(failed).or(self.output)
+    }
+}
+
+fn finish_reason(raw: Raw<'_>) -> Option<FinishReason> {
+    match raw.as_string() {
+        Some(name) => FinishReason::named(&name.text()),
+        None => json::integer(raw)
             .ok()
             .and_then(|number| u64::try_from(number).ok())
             .and_then(FinishReason::numbered),
@@ -298,58 +254,127 @@ fn finish_reason(raw: &RawValue) -> Option<FinishReason> {
 }
 
 impl<'a> Candidate<'a> {
-    fn index(&self) -> u32 {
-        self.index.unwrap_or(0)
+    fn read(raw: Raw<'a>) -> Result<Self, WrongType> {
+        let mut this = Self::default();
+        for (name, raw) in json::object(raw)?.iter() {
+            match &*name {
+                "index" => {
+                    this.index = raw.get().parse().map_err(|_| WrongType {
+                        expected: "an index",
+                        found: raw.kind().name(),
+                    })?;
+                }
+                "content" => {
+                    let parts = json::object(raw)?.get("parts");
+                    this.parts = parts.map(json::array).transpose()?;
+                }
+                "finishReason" => this.finish_reason = Some(raw),
+                "finishMessage" => this.finish_message = Some(raw),
+                "logprobsResult" => this.logprobs = Some(raw),
+                "groundingMetadata" => this.grounding = Some(raw),
+                "urlContextMetadata" => this.url_context = Some(raw),
+                "citationMetadata" => this.citations = Some(raw),
+                _ => {}
+            }
+        }
+        Ok(this)
     }
 
-    fn parts(&self) -> impl Iterator<Item = &Part<'a>> {
-        let parts = self.content.iter().flat_map(|content| &content.parts);
-        parts.flatten().flatten()
-    }
-
-    fn events(&self, each: &mut impl FnMut(Event<'_>)) {
-        let index = self.index();
+    fn events(&self, each: &mut impl FnMut(Event<'_>)) -> Result<(), NotAnAnswer> {
+        let index = self.index;
+        if index >= MAX_CANDIDATES {
+            return Err(NotAnAnswer::Unreadable(
+                "it has more candidates than anybody asks for".to_owned(),
+            ));
+        }
         each(Event::Candidate { index });
         // Before the text that they belong to, which they are told with.
-        if let Some(raw) = self.logprobs_result
-            && let Ok(logprobs) = serde_json::from_str(raw.get())
-        {
+        if let Some(logprobs) = self.logprobs.and_then(Logprobs::read) {
             each(Event::Logprobs { index, logprobs });
         }
-        for part in self.parts() {
+        for raw in elements(self.parts) {
+            let part = Part::read(raw)?;
+            if part.call.is_some_and(|call| call.is_broken()) {
+                return Err(NotAnAnswer::broken_call());
+            }
             let kind = part.kind();
             each(Event::Part { index, kind });
             part.events(index, each);
         }
         for (about, raw) in [
-            (Metadata::Grounding, self.grounding_metadata),
-            (Metadata::UrlContext, self.url_context_metadata),
+            (Metadata::Grounding, self.grounding),
+            (Metadata::UrlContext, self.url_context),
         ] {
             // Chunks before the one that has it carry an empty object.
-            if let Some(raw) = raw.filter(|raw| json::object(raw).is_ok_and(|it| !it.is_empty())) {
+            if let Some(raw) = raw
+                && raw.as_object().is_some_and(|object| !object.is_empty())
+            {
                 each(Event::Metadata { index, about, raw });
             }
         }
-        if let Some(raw) = self.grounding_metadata {
+        if let Some(raw) = self.grounding {
             grounding::grounded(raw, |citation| each(Event::Cited { index, citation }));
         }
-        if let Some(raw) = self.citation_metadata {
+        if let Some(raw) = self.citations {
             grounding::recited(raw, |citation| each(Event::Cited { index, citation }));
         }
         if let Some(reason) = self.finish_reason.and_then(finish_reason) {
-            let message = self.finish_message.and_then(|raw| json::string(raw).ok());
+            let message = self.finish_message.and_then(Raw::as_string);
             each(Event::Finish {
                 index,
                 reason,
                 message,
             });
         }
+        Ok(())
     }
 }
 
-impl Part<'_> {
+impl<'a> Part<'a> {
+    fn read(raw: Raw<'a>) -> Result<Self, WrongType> {
+        let mut this = Self::default();
+        for (name, raw) in json::object(raw)?.iter() {
+            match &*name {
+                "text" => this.text = Some(json::string(raw)?),
+                "thought" => this.thought = json::boolean(raw)?,
+                "thoughtSignature" | "thought_signature" => {
+                    this.signature = Some(json::string(raw)?).filter(|it| !it.is_empty());
+                }
+                "functionCall" | "function_call" => this.call = Some(FunctionCall::read(raw)?),
+                "inlineData" | "inline_data" => {
+                    for (name, raw) in json::object(raw)?.iter() {
+                        match &*name {
+                            "mimeType" | "mime_type" => {
+                                this.inline_data.mime = Some(json::string(raw)?);
+                            }
+                            "data" => this.inline_data.data = Some(json::string(raw)?),
+                            _ => {}
+                        }
+                    }
+                }
+                "fileData" | "file_data" => {
+                    let file = json::object(raw)?;
+                    let uri = file.get("fileUri").or_else(|| file.get("file_uri"));
+                    this.file_uri = uri.map(json::string).transpose()?;
+                }
+                "executableCode" | "executable_code" => {
+                    let program = json::object(raw)?;
+                    this.program.language = program.get("language").and_then(Raw::as_string);
+                    this.program.code = program.get("code").map(json::string).transpose()?;
+                }
+                "codeExecutionResult" | "code_execution_result" => {
+                    let result = json::object(raw)?;
+                    this.result.outcome = result.get("outcome").and_then(Raw::as_string);
+                    this.result.output = result.get("output").map(json::string).transpose()?;
+                }
+                _ => {}
+            }
+        }
+        Ok(this)
+    }
+
     fn kind(&self) -> PartKind {
-        if self.thought == Some(true) {
+        if self.thought {
             PartKind::Thought
         } else if self.text.is_some() {
             PartKind::Text
@@ -359,10 +384,8 @@ impl Part<'_> {
     }
 
     fn events(&self, index: u32, each: &mut impl FnMut(Event<'_>)) {
-        let signature = self
-            .thought_signature
-            .filter(|signature| !signature.is_empty());
-        if let Some(call) = self.function_call {
+        let signature = self.signature;
+        if let Some(call) = self.call {
             // One part is one thing, but what else is there is not lost.
             let beside = Self {
                 text: self.text,
@@ -377,7 +400,7 @@ impl Part<'_> {
             });
             return;
         }
-        if self.thought == Some(true) {
+        if self.thought {
             if self.text.is_some() || signature.is_some() {
                 each(Event::Thought {
                     index,
@@ -387,35 +410,27 @@ impl Part<'_> {
             }
             return;
         }
-        if let Some(blob) = &self.inline_data
-            && let (Some(mime), Some(data)) = (blob.mime_type, blob.data)
-        {
+        if let (Some(mime), Some(data)) = (self.inline_data.mime, self.inline_data.data) {
             each(Event::Media {
                 index,
                 mime,
                 data,
                 signature,
             });
-        } else if let Some(program) = &self.executable_code
-            && let Some(code) = program.code
-        {
+        } else if let Some(code) = self.program.code {
             each(Event::Code {
                 index,
-                language: program.language.and_then(|raw| json::string(raw).ok()),
+                language: self.program.language,
                 code,
                 signature,
             });
-        } else if let Some(result) = &self.code_execution_result
-            && let Some(output) = result.told()
-        {
+        } else if let Some(output) = self.result.told() {
             each(Event::CodeOutput {
                 index,
                 output,
                 signature,
             });
-        } else if let Some(file) = &self.file_data
-            && let Some(uri) = file.file_uri
-        {
+        } else if let Some(uri) = self.file_uri {
             each(Event::File {
                 index,
                 uri,
@@ -441,10 +456,13 @@ impl Part<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::json::Document;
 
     fn told(document: &str, wrapped: bool) -> Result<Vec<String>, NotAnAnswer> {
         let mut events = Vec::new();
-        Response::parse(document, wrapped)?.events(|event| {
+        let document =
+            Document::read(document).map_err(|error| NotAnAnswer::Unreadable(error.to_string()))?;
+        super::events(document.root(), wrapped, |event| {
             events.push(match event {
                 Event::Text { text, .. } => format!("text {}", text.text()),
                 Event::Call { call, .. } => {
@@ -455,7 +473,7 @@ mod tests {
                 Event::Part { .. } => return,
                 other => format!("{other:?}").chars().take(8).collect(),
             });
-        });
+        })?;
         Ok(events)
     }
 

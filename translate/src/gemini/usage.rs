@@ -1,6 +1,6 @@
 //! Token counts as Google tells them (`usageMetadata`).
 
-use serde::{Deserialize, Deserializer};
+use crate::json::{self, Kind, Raw, WrongType};
 
 /// The counts of one answer. Google repeats them on many chunks of a stream,
 /// cumulated.
@@ -70,53 +70,62 @@ impl std::ops::AddAssign for Usage {
 }
 
 /// `usageMetadata` as one chunk has it: any field may be missing.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Clone, Debug, Default)]
 pub struct UsageMetadata {
-    #[serde(deserialize_with = "count")]
-    prompt_token_count: Option<u64>,
-    #[serde(deserialize_with = "count")]
-    candidates_token_count: Option<u64>,
-    #[serde(deserialize_with = "count")]
-    thoughts_token_count: Option<u64>,
-    #[serde(deserialize_with = "count")]
-    cached_content_token_count: Option<u64>,
-    #[serde(deserialize_with = "count")]
-    tool_use_prompt_token_count: Option<u64>,
-    #[serde(deserialize_with = "count")]
-    total_token_count: Option<u64>,
-    prompt_tokens_details: Option<Vec<ModalityCount>>,
-    candidates_tokens_details: Option<Vec<ModalityCount>>,
+    prompt: Option<u64>,
+    candidates: Option<u64>,
+    thoughts: Option<u64>,
+    cached: Option<u64>,
+    tool_use_prompt: Option<u64>,
+    total: Option<u64>,
+    prompt_audio: Option<u64>,
+    candidates_audio: Option<u64>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct ModalityCount {
-    modality: Option<serde_json::Value>,
-    #[serde(alias = "token_count", deserialize_with = "count")]
-    token_count: Option<u64>,
+impl UsageMetadata {
+    pub(super) fn read(raw: Raw<'_>) -> Result<Self, WrongType> {
+        let mut this = Self::default();
+        for (name, raw) in json::object(raw)?.iter() {
+            match &*name {
+                "promptTokenCount" => this.prompt = count(raw),
+                "candidatesTokenCount" => this.candidates = count(raw),
+                "thoughtsTokenCount" => this.thoughts = count(raw),
+                "cachedContentTokenCount" => this.cached = count(raw),
+                "toolUsePromptTokenCount" => this.tool_use_prompt = count(raw),
+                "totalTokenCount" => this.total = count(raw),
+                "promptTokensDetails" => this.prompt_audio = Some(audio(raw)?),
+                "candidatesTokensDetails" => this.candidates_audio = Some(audio(raw)?),
+                _ => {}
+            }
+        }
+        Ok(this)
+    }
 }
 
 /// A count as a number, or as the text that proto3's JSON writes 64-bit numbers as.
-fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    let value = Option::<serde_json::Value>::deserialize(deserializer)?;
-    Ok(value.and_then(|value| match value {
-        serde_json::Value::Number(number) => number.as_u64(),
-        serde_json::Value::String(text) => text.parse().ok(),
-        _ => None,
-    }))
+fn count(raw: Raw<'_>) -> Option<u64> {
+    match raw.kind() {
+        Kind::Number => raw.get().parse().ok(),
+        _ => raw.as_string()?.text().parse().ok(),
+    }
 }
 
-fn audio(details: Option<&Vec<ModalityCount>>) -> Option<u64> {
+/// The sum of what `ModalityCount`s count of audio.
+fn audio(details: Raw<'_>) -> Result<u64, WrongType> {
     // 8 is AUDIO where enums come as numbers.
-    let is_audio = |modality: &serde_json::Value| modality == "AUDIO" || modality == 8;
-    details.map(|details| {
-        details
-            .iter()
-            .filter(|detail| detail.modality.as_ref().is_some_and(is_audio))
-            .filter_map(|detail| detail.token_count)
-            .fold(0, u64::saturating_add)
-    })
+    let is_audio = |modality: Raw<'_>| match modality.as_string() {
+        Some(name) => name.says("AUDIO"),
+        None => modality.get() == "8",
+    };
+    let mut sum = 0_u64;
+    for detail in json::array(details)? {
+        let detail = json::object(detail)?;
+        if detail.get("modality").is_some_and(is_audio) {
+            let told = detail.get("tokenCount").or(detail.get("token_count"));
+            sum = sum.saturating_add(told.and_then(count).unwrap_or(0));
+        }
+    }
+    Ok(sum)
 }
 
 /// Gathers the counts of a stream's chunks.
@@ -127,29 +136,24 @@ impl UsageTally {
     /// Takes one chunk's counts. One with a total stands for itself, since fields of
     /// several chunks need not add up; one without completes what was there.
     pub fn add(&mut self, chunk: &UsageMetadata) {
-        let counted = chunk.prompt_token_count.is_some()
-            || chunk.candidates_token_count.is_some()
-            || chunk.total_token_count.is_some();
+        let counted = chunk.prompt.is_some() || chunk.candidates.is_some() || chunk.total.is_some();
         if !counted && self.0.is_none() {
             // Some chunks carry a trafficType and no count.
             return;
         }
-        let base = match chunk.total_token_count {
+        let base = match chunk.total {
             Some(_) => Usage::default(),
             None => self.0.unwrap_or_default(),
         };
         self.0 = Some(Usage {
-            prompt: chunk.prompt_token_count.unwrap_or(base.prompt),
-            candidates: chunk.candidates_token_count.unwrap_or(base.candidates),
-            thoughts: chunk.thoughts_token_count.unwrap_or(base.thoughts),
-            cached: chunk.cached_content_token_count.unwrap_or(base.cached),
-            tool_use_prompt: chunk
-                .tool_use_prompt_token_count
-                .unwrap_or(base.tool_use_prompt),
-            total: chunk.total_token_count.unwrap_or(base.total),
-            prompt_audio: audio(chunk.prompt_tokens_details.as_ref()).unwrap_or(base.prompt_audio),
-            candidates_audio: audio(chunk.candidates_tokens_details.as_ref())
-                .unwrap_or(base.candidates_audio),
+            prompt: chunk.prompt.unwrap_or(base.prompt),
+            candidates: chunk.candidates.unwrap_or(base.candidates),
+            thoughts: chunk.thoughts.unwrap_or(base.thoughts),
+            cached: chunk.cached.unwrap_or(base.cached),
+            tool_use_prompt: chunk.tool_use_prompt.unwrap_or(base.tool_use_prompt),
+            total: chunk.total.unwrap_or(base.total),
+            prompt_audio: chunk.prompt_audio.unwrap_or(base.prompt_audio),
+            candidates_audio: chunk.candidates_audio.unwrap_or(base.candidates_audio),
         });
     }
 
@@ -167,7 +171,8 @@ mod tests {
     fn tally(chunks: &[&str]) -> Option<Usage> {
         let mut tally = UsageTally::default();
         for chunk in chunks {
-            tally.add(&serde_json::from_str(chunk).expect("usage"));
+            let chunk = json::Document::read(chunk).expect("JSON");
+            tally.add(&UsageMetadata::read(chunk.root()).expect("usage"));
         }
         tally.usage()
     }

@@ -1,31 +1,34 @@
 //! Schemas that say one thing or another.
 
-use std::collections::{HashMap, HashSet};
-
-use serde_json::{Map, Value, json};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+};
 
 use super::{
     convert::{Converter, without},
+    tree::{Map, Value},
     words::{describe, kind_of_value},
 };
 
-impl Converter<'_> {
+impl<'a> Converter<'a> {
     /// Alternatives, each with what the schema around them says: `anyOf` stands alone.
     pub(super) fn alternatives(
         &self,
-        schema: &Map<String, Value>,
+        schema: &Map<'a>,
         key: &str,
-        alternatives: &[Value],
+        alternatives: &[Value<'a>],
         depth: usize,
-    ) -> Value {
+    ) -> Value<'a> {
         let mut around = without(schema, key);
-        let is_null = |one: &&Value| {
-            one["type"] == "null" || one["const"] == Value::Null && one.get("const").is_some()
+        let is_null = |one: &&Value<'_>| {
+            one.get("type").is_some_and(|kind| kind.says("null"))
+                || one.get("const").is_some_and(Value::is_null)
         };
         let nullable = schema.get("nullable") == Some(&Value::Bool(true))
             || alternatives.iter().any(|one| is_null(&one));
-        let real: Vec<&Value> = alternatives.iter().filter(|one| !is_null(one)).collect();
-        let mut told = Map::new();
+        let real: Vec<&Value<'a>> = alternatives.iter().filter(|one| !is_null(one)).collect();
+        let mut told = Map::default();
         for shared in [
             "title",
             "description",
@@ -35,18 +38,17 @@ impl Converter<'_> {
             "discriminator",
         ] {
             if let Some(value) = around.remove(shared) {
-                told.insert(shared.to_owned(), value);
+                told.insert(shared.into(), value);
             }
         }
-        around
-            .retain(|key, _| !matches!(key.as_str(), "$defs" | "definitions" | "$schema" | "$id"));
-        let mut each: Vec<Value> = Vec::with_capacity(real.len());
+        around.retain(|key| !matches!(key, "$defs" | "definitions" | "$schema" | "$id"));
+        let mut each: Vec<Value<'a>> = Vec::with_capacity(real.len());
         for one in &real {
             let own = match one {
                 _ if around.is_empty() => None,
                 Value::Object(own) => Some(own.clone()),
                 // Anything that holds what is said around it.
-                Value::Bool(true) => Some(Map::new()),
+                Value::Bool(true) => Some(Map::default()),
                 _ => None,
             };
             let one = match own {
@@ -63,15 +65,15 @@ impl Converter<'_> {
         }
         if let [Value::Object(only)] = &mut each[..] {
             // What is said around it is said of it.
-            for (key, value) in told {
-                only.insert(key, value);
+            for (key, value) in told.iter() {
+                only.insert(key.clone(), value.clone());
             }
             if nullable {
                 only.insert("nullable".into(), true.into());
             }
             return self.convert(&each[0], depth + 1);
         }
-        let mut about = Map::new();
+        let mut about = Map::default();
         self.tell(&told, Vec::new(), &mut about);
         let mut all = flat(each.iter().map(|one| self.convert(one, depth + 1)));
         for (at, one) in all.iter_mut().filter_map(Value::as_object_mut).enumerate() {
@@ -92,15 +94,15 @@ impl Converter<'_> {
 
 /// Any of these: the alternatives of an alternative are alternatives themselves, and Vertex AI
 /// takes nothing beside `anyOf`.
-pub(super) fn one_of(all: Vec<Value>) -> Value {
+pub(super) fn one_of(all: Vec<Value<'_>>) -> Value<'_> {
     let mut all = flat(all.into_iter());
     if all.len() == 1 {
         return all.remove(0);
     }
-    json!({ "anyOf": all })
+    Map::with([("anyOf", all.into())]).into()
 }
 
-fn flat(all: impl Iterator<Item = Value>) -> Vec<Value> {
+fn flat<'v>(all: impl Iterator<Item = Value<'v>>) -> Vec<Value<'v>> {
     let mut out = Vec::with_capacity(all.size_hint().0);
     for one in all {
         match one {
@@ -116,9 +118,9 @@ fn flat(all: impl Iterator<Item = Value>) -> Vec<Value> {
 }
 
 /// Says of a schema what is said of a choice that it belongs to.
-fn said_of(one: &mut Map<String, Value>, about: &Map<String, Value>) {
+fn said_of<'v>(one: &mut Map<'v>, about: &Map<'v>) {
     if let Some(title) = about.get("title") {
-        one.entry("title").or_insert_with(|| title.clone());
+        one.or_insert_with("title".into(), || title.clone());
     }
     if about.contains_key("description") {
         let own = one.remove("description");
@@ -130,26 +132,26 @@ fn said_of(one: &mut Map<String, Value>, about: &Map<String, Value>) {
 
 /// Alternatives of objects as one object that holds any of them: a function's arguments
 /// are one object. `None`: they are none.
-pub(super) fn united(alternatives: &Value) -> Option<Value> {
+pub(super) fn united<'v>(alternatives: &Value<'v>) -> Option<Value<'v>> {
     let all = alternatives.get("anyOf")?.as_array()?;
-    let objects: Vec<&Map<String, Value>> = all
+    let objects: Vec<&Map<'v>> = all
         .iter()
         .filter_map(|one| one.as_object().filter(|one| one.contains_key("properties")))
         .collect();
     if objects.is_empty() {
         return None;
     }
-    let mut properties: Map<String, Value> = Map::new();
+    let mut properties = Map::default();
     // Of each name the schemas that differ; those of the first alternative that has it, first.
-    let mut kinds: HashMap<&str, Vec<&Value>> = HashMap::new();
-    let mut known: HashSet<(&str, &Value)> = HashSet::new();
+    let mut kinds: HashMap<&str, Vec<&Value<'v>>> = HashMap::new();
+    let mut known: HashSet<(&str, &Value<'v>)> = HashSet::new();
     let mut forms = Vec::new();
     for object in &objects {
         let mut names = Vec::new();
-        for (name, schema) in object["properties"].as_object()? {
-            names.push(name.as_str());
+        for (name, schema) in object.get("properties")?.as_object()?.iter() {
+            names.push(&**name);
             if known.insert((name, schema)) {
-                properties.entry(name.as_str()).or_insert(Value::Null);
+                properties.or_insert_with(name.clone(), || Value::Null);
                 kinds.entry(name).or_default().push(schema);
             }
         }
@@ -160,8 +162,8 @@ pub(super) fn united(alternatives: &Value) -> Option<Value> {
             |told| format!("{{{names}}} ({told})"),
         ));
     }
-    for (name, schema) in &mut properties {
-        let several = kinds.remove(name.as_str()).unwrap_or_default();
+    for (name, schema) in properties.iter_mut() {
+        let several = kinds.remove(name).unwrap_or_default();
         *schema = one_of(several.into_iter().cloned().collect());
     }
     let required: Vec<HashSet<&str>> = objects
@@ -175,16 +177,14 @@ pub(super) fn united(alternatives: &Value) -> Option<Value> {
                 .collect()
         })
         .collect();
-    let is_required = |name: &&String| required.iter().all(|those| those.contains(name.as_str()));
-    let required: Vec<Value> = properties
-        .keys()
+    let is_required = |name: &&Cow<'v, str>| required.iter().all(|those| those.contains(&***name));
+    let required: Vec<Value<'v>> = properties
+        .names()
         .filter(is_required)
-        .map(|name| name.as_str().into())
+        .map(|name| name.clone().into())
         .collect();
     let note = format!("One of: {}.", forms.join(" or "));
-    let mut out = Map::new();
-    out.insert("type".into(), "OBJECT".into());
-    out.insert("properties".into(), properties.into());
+    let mut out = Map::with([("type", "OBJECT".into()), ("properties", properties.into())]);
     if !required.is_empty() {
         out.insert("required".into(), required.into());
     }
@@ -194,15 +194,16 @@ pub(super) fn united(alternatives: &Value) -> Option<Value> {
 
 /// The alternatives that a schema of several types is: by the types that it names, or by
 /// those of its values.
-pub(super) fn several_kinds(schema: &Map<String, Value>) -> Option<Vec<Value>> {
+pub(super) fn several_kinds<'v>(schema: &Map<'v>) -> Option<Vec<Value<'v>>> {
     if let Some(Value::Array(names)) = schema.get("type") {
-        let real = names.iter().filter(|name| *name != "null").count();
-        return (real > 1).then(|| names.iter().map(|name| json!({ "type": name })).collect());
+        let real = names.iter().filter(|name| !name.says("null")).count();
+        let alternative = |name: &Value<'v>| Map::with([("type", name.clone())]).into();
+        return (real > 1).then(|| names.iter().map(alternative).collect());
     }
     if schema.contains_key("type") {
         return None;
     }
-    let mut by_kind: Vec<(&str, Vec<Value>)> = Vec::new();
+    let mut by_kind: Vec<(&'static str, Vec<Value<'v>>)> = Vec::new();
     for value in schema.get("enum")?.as_array()? {
         let kind = kind_of_value(value);
         match by_kind.iter_mut().find(|(other, _)| *other == kind) {
@@ -211,6 +212,8 @@ pub(super) fn several_kinds(schema: &Map<String, Value>) -> Option<Vec<Value>> {
         }
     }
     let real = by_kind.iter().filter(|(kind, _)| *kind != "null").count();
-    let alternative = |(kind, values)| json!({"type": kind, "enum": Value::Array(values)});
+    let alternative = |(kind, values): (&'static str, Vec<Value<'v>>)| {
+        Map::with([("type", kind.into()), ("enum", values.into())]).into()
+    };
     (real > 1).then(|| by_kind.into_iter().map(alternative).collect())
 }

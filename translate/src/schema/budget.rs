@@ -1,9 +1,9 @@
 //! How much of a schema is written: references and merges may make any number of bytes of a
 //! few.
 
-use std::cell::Cell;
+use std::{borrow::Cow, cell::Cell};
 
-use serde_json::Value;
+use super::tree::Value;
 
 /// How many nodes all schemas of a request write beyond their own. References may multiply a
 /// few bytes into any number of them; what lies beyond is left open.
@@ -44,7 +44,7 @@ impl Budget {
     /// Whether a schema may be written again.
     pub(super) fn repeat<'v>(
         &self,
-        members: impl Iterator<Item = (&'v String, &'v Value)>,
+        members: impl Iterator<Item = (&'v Cow<'v, str>, &'v Value<'v>)>,
     ) -> bool {
         let mut left = self.repeated.get();
         let may = members
@@ -68,7 +68,7 @@ fn take(left: &mut usize, bytes: usize) -> bool {
 }
 
 /// Takes about as many bytes as a value is long.
-fn weigh(value: &Value, left: &mut usize) -> bool {
+fn weigh(value: &Value<'_>, left: &mut usize) -> bool {
     const NODE: usize = 8;
     take(left, NODE)
         && match value {

@@ -1,20 +1,14 @@
-//! Whether a JSON Schema is one, said before anybody is asked upstream. One pass over
-//! the text, without a tree of it.
+//! Whether a JSON Schema is one, said before anybody is asked upstream.
 
-use std::{borrow::Cow, fmt};
-
-use serde::{
-    Deserialize,
-    de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor},
-};
-use serde_json::{Value, value::RawValue};
+use std::fmt;
 
 use super::{
     Schema, loops,
     reference::{self, Named},
+    tree::Value,
     words::type_name,
 };
-use crate::json::{self, MAX_DEPTH};
+use crate::json::{self, MAX_DEPTH, Raw};
 
 /// What is wrong with a schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +19,32 @@ pub struct Fault {
     pub why: String,
 }
 
+impl Fault {
+    fn at(place: &Place<'_>, why: impl Into<String>) -> Self {
+        Self {
+            path: place.to_string(),
+            why: why.into(),
+        }
+    }
+}
+
+/// Where in a schema the walk is.
+enum Place<'p> {
+    Root,
+    Member(&'p Place<'p>, &'p str),
+    Element(&'p Place<'p>, usize),
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => Ok(()),
+            Self::Member(around, name) => write!(f, "{around}.{name}"),
+            Self::Element(around, at) => write!(f, "{around}[{at}]"),
+        }
+    }
+}
+
 /// Deeper ones go out as `Schema`, which is cut: as JSON each level is two or three messages
 /// of protobuf.
 const MAX_STANDARD_DEPTH: usize = 32;
@@ -33,34 +53,36 @@ const MAX_STANDARD_DEPTH: usize = 32;
 ///
 /// # Errors
 /// What is wrong with it, and where.
-pub fn checked(raw: &RawValue) -> Result<Schema<'_>, Fault> {
-    let fault = |why: String| Fault {
-        path: String::new(),
-        why,
-    };
-    let depth = json::depth(raw.get());
+pub fn checked(raw: Raw<'_>) -> Result<Schema<'_>, Fault> {
+    let depth = raw.depth();
     if depth > MAX_DEPTH {
-        return Err(fault(format!(
-            "it is nested more than {MAX_DEPTH} levels deep."
-        )));
+        return Err(Fault::at(
+            &Place::Root,
+            format!("it is nested more than {MAX_DEPTH} levels deep."),
+        ));
+    }
+    if raw.has_lone_surrogate() {
+        return Err(unreadable(raw));
     }
     let mut checker = Checker {
+        root: raw,
         is_standard: depth <= MAX_STANDARD_DEPTH,
-        ..Checker::default()
+        refers: false,
+        document: None,
     };
-    checker.walk(raw)?;
+    checker.value(raw, Kind::Node, &Place::Root)?;
     if checker.refers {
-        let root: Value =
-            serde_json::from_str(raw.get()).map_err(|error| fault(format!("{error}.")))?;
+        let root = Value::of(raw).ok_or_else(|| unreadable(raw))?;
         let named = reference::named(&root);
         // Once more, now that there is something to look references up in: to remember
         // where each of them stands could take far more room than the schema does.
         let mut second = Checker {
+            root: raw,
             is_standard: checker.is_standard,
+            refers: false,
             document: Some((&root, &named)),
-            ..Checker::default()
         };
-        second.walk(raw)?;
+        second.value(raw, Kind::Node, &Place::Root)?;
         checker.is_standard = second.is_standard && !loops::is_endless(&root, &named);
     }
     Ok(Schema {
@@ -69,55 +91,24 @@ pub fn checked(raw: &RawValue) -> Result<Schema<'_>, Fault> {
     })
 }
 
-#[derive(Default)]
+/// Half of a surrogate pair in a text, or a number that no computer holds, which JSON's grammar
+/// does not see.
+#[cold]
+fn unreadable(raw: Raw<'_>) -> Fault {
+    let why = match serde_json::from_str::<serde_json::Value>(raw.get()) {
+        Ok(_) => "it cannot be read.".to_owned(),
+        Err(error) => format!("it cannot be read: {error}."),
+    };
+    Fault::at(&Place::Root, why)
+}
+
 struct Checker<'v> {
-    /// The names of where the walk is.
-    path: Vec<String>,
-    fault: Option<Fault>,
+    root: Raw<'v>,
     is_standard: bool,
     /// Whether there are references.
     refers: bool,
     /// What they are looked up in.
-    document: Option<(&'v Value, &'v Named<'v>)>,
-}
-
-impl Checker<'_> {
-    fn walk(&mut self, raw: &RawValue) -> Result<(), Fault> {
-        let mut deserializer = serde_json::Deserializer::from_str(raw.get());
-        let walked = Expect(self, Kind::Node).deserialize(&mut deserializer);
-        if let Some(found) = self.fault.take() {
-            return Err(found);
-        }
-        // Half of a surrogate pair in a name, or a number that no computer holds, which
-        // JSON's grammar does not see.
-        walked.map_err(|error| Fault {
-            path: String::new(),
-            why: format!("it cannot be read: {error}."),
-        })
-    }
-
-    fn reference<E: serde::de::Error>(&mut self, target: &str) -> Result<(), E> {
-        self.refers = true;
-        let Some((root, named)) = &self.document else {
-            return Ok(());
-        };
-        if reference::resolve(root, named, target).is_none() {
-            return Err(self.fault(format!("'{target}' refers to nothing in this schema.")));
-        }
-        self.is_standard &= target == "#" || target.starts_with("#/");
-        Ok(())
-    }
-
-    fn here(&self) -> String {
-        self.path.concat()
-    }
-
-    fn fault<E: serde::de::Error>(&mut self, why: impl Into<String>) -> E {
-        let path = self.here();
-        let why = why.into();
-        self.fault.get_or_insert(Fault { path, why });
-        E::custom("a fault")
-    }
+    document: Option<(&'v Value<'v>, &'v Named<'v>)>,
 }
 
 /// What a value in a schema has to be.
@@ -180,183 +171,126 @@ impl Kind {
             Self::Reference => "expected a string",
         }
     }
-}
 
-/// Any value that a tree can hold: `1e400` is JSON, and no number.
-struct Whatever;
-
-impl<'de> Deserialize<'de> for Whatever {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Self)
+    /// Something else stands there.
+    fn not(self, found: &str, place: &Place<'_>) -> Fault {
+        let expected = self.expected();
+        Fault::at(place, format!("{expected}, but got {found}."))
     }
 }
 
-impl<'de> Visitor<'de> for Whatever {
-    type Value = Self;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_unit<E>(self) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self, A::Error> {
-        while list.next_element::<Self>()?.is_some() {}
-        Ok(self)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
-        while map.next_entry::<IgnoredAny, Self>()?.is_some() {}
-        Ok(self)
-    }
-}
-
-struct Expect<'c, 'v>(&'c mut Checker<'v>, Kind);
-
-impl Expect<'_, '_> {
-    fn wrong<E: serde::de::Error>(self, found: &str) -> E {
-        let expected = self.1.expected();
-        self.0.fault(format!("{expected}, but got {found}."))
-    }
-
-    fn text<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
-        match self.1 {
-            // Not said after all.
-            Kind::Type if text.is_empty() => {
-                self.0.is_standard = false;
-                Ok(())
-            }
-            Kind::Type => match type_name(text) {
-                Some(name) => {
-                    self.0.is_standard &= text == name.to_ascii_lowercase();
+impl Checker<'_> {
+    fn value(&mut self, raw: Raw<'_>, kind: Kind, place: &Place<'_>) -> Result<(), Fault> {
+        match raw.kind() {
+            json::Kind::Object => self.object(raw, kind, place),
+            json::Kind::Array => self.list(raw, kind, place),
+            json::Kind::String => self.text(raw, kind, place),
+            json::Kind::Boolean => match kind {
+                Kind::Node | Kind::Items => Ok(()),
+                // As drafts before the fourth have it, on the property itself.
+                Kind::Names => {
+                    self.is_standard = false;
                     Ok(())
                 }
-                None => Err(self.0.fault(format!(
-                    "'{text}' is not a type; types are 'object', 'array', 'string', 'integer', \
-                     'number', 'boolean' and 'null'."
-                ))),
+                _ => Err(kind.not("a boolean", place)),
             },
-            Kind::Reference => self.0.reference(text),
-            Kind::Names => Ok(()),
-            _ => Err(self.wrong("a string")),
-        }
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Expect<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Expect<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.1.expected())
-    }
-
-    fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<(), E> {
-        match self.1 {
-            Kind::Node | Kind::Items => Ok(()),
-            // As drafts before the fourth have it, on the property itself.
-            Kind::Names => {
-                self.0.is_standard = false;
+            json::Kind::Null => {
+                // Some writers spell an absent keyword out.
+                self.is_standard = false;
                 Ok(())
             }
-            _ => Err(self.wrong("a boolean")),
+            json::Kind::Number => {
+                self.whatever(raw)?;
+                Err(kind.not("a number", place))
+            }
         }
     }
 
-    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
-        // Some writers spell an absent keyword out.
-        self.0.is_standard = false;
+    /// Any value that a tree can hold: `1e400` is JSON, and no number.
+    fn whatever(&self, raw: Raw<'_>) -> Result<(), Fault> {
+        let mut numbers = raw
+            .values()
+            .filter(|value| value.kind() == json::Kind::Number);
+        if numbers.all(|number| json::number(number).is_ok()) {
+            Ok(())
+        } else {
+            Err(unreadable(self.root))
+        }
+    }
+
+    fn text(&mut self, raw: Raw<'_>, kind: Kind, place: &Place<'_>) -> Result<(), Fault> {
+        let text = raw.as_string().unwrap_or(json::JsonStr::EMPTY).text();
+        match kind {
+            // Not said after all.
+            Kind::Type if text.is_empty() => {
+                self.is_standard = false;
+                Ok(())
+            }
+            Kind::Type => match type_name(&text) {
+                Some(name) => {
+                    let is_lower = !text.bytes().any(|byte| byte.is_ascii_uppercase());
+                    self.is_standard &= is_lower && text.eq_ignore_ascii_case(name);
+                    Ok(())
+                }
+                None => Err(Fault::at(
+                    place,
+                    format!(
+                        "'{text}' is not a type; types are 'object', 'array', 'string', \
+                         'integer', 'number', 'boolean' and 'null'."
+                    ),
+                )),
+            },
+            Kind::Reference => self.reference(&text, place),
+            Kind::Names => Ok(()),
+            _ => Err(kind.not("a string", place)),
+        }
+    }
+
+    fn reference(&mut self, target: &str, place: &Place<'_>) -> Result<(), Fault> {
+        self.refers = true;
+        let Some((root, named)) = &self.document else {
+            return Ok(());
+        };
+        if reference::resolve(root, named, target).is_none() {
+            let why = format!("'{target}' refers to nothing in this schema.");
+            return Err(Fault::at(place, why));
+        }
+        self.is_standard &= target == "#" || target.starts_with("#/");
         Ok(())
     }
 
-    fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<(), E> {
-        Err(self.wrong("a number"))
-    }
-
-    fn visit_u64<E: serde::de::Error>(self, _: u64) -> Result<(), E> {
-        Err(self.wrong("a number"))
-    }
-
-    fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<(), E> {
-        Err(self.wrong("a number"))
-    }
-
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
-        self.text(text)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        let Self(checker, kind) = self;
+    fn list(&mut self, raw: Raw<'_>, kind: Kind, place: &Place<'_>) -> Result<(), Fault> {
         let element = match kind {
             Kind::List | Kind::Items => Some(Kind::Node),
             Kind::Type => Some(Kind::Type),
-            Kind::Names => None,
-            Kind::Values => None,
-            _ => return Err(Expect(checker, kind).wrong("an array")),
+            Kind::Names | Kind::Values => None,
+            _ => return Err(kind.not("an array", place)),
         };
         let mut length = 0;
-        loop {
-            checker.path.push(format!("[{length}]"));
-            let more = match element {
-                Some(kind) => list.next_element_seed(Expect(checker, kind))?.is_some(),
-                None if kind == Kind::Names => match list.next_element::<&RawValue>()? {
-                    Some(raw) if raw.get().starts_with('"') => true,
-                    Some(raw) => {
-                        return Err(checker
-                            .fault(format!("expected a string, but got {}.", json::kind(raw))));
-                    }
-                    None => false,
-                },
-                None => list.next_element::<Whatever>()?.is_some(),
-            };
-            checker.path.pop();
-            if !more {
-                break;
+        for raw in raw.as_array().into_iter().flatten() {
+            match element {
+                Some(kind) => self.value(raw, kind, &Place::Element(place, length))?,
+                None if kind == Kind::Values => self.whatever(raw)?,
+                None if raw.kind() == json::Kind::String => {}
+                None => {
+                    let why = format!("expected a string, but got {}.", raw.kind().name());
+                    return Err(Fault::at(&Place::Element(place, length), why));
+                }
             }
             length += 1;
         }
         if length == 0 && matches!(kind, Kind::List | Kind::Values | Kind::Type) {
-            return Err(Expect(checker, kind).wrong("an empty list"));
+            return Err(kind.not("an empty list", place));
         }
         Ok(())
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Self(checker, kind) = self;
+    fn object(&mut self, raw: Raw<'_>, kind: Kind, place: &Place<'_>) -> Result<(), Fault> {
         if !matches!(kind, Kind::Node | Kind::Nodes | Kind::Items) {
-            return Err(Expect(checker, kind).wrong("an object"));
+            return Err(kind.not("an object", place));
         }
         let (mut refers, mut says_more) = (false, false);
-        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+        for (key, raw) in raw.as_object().iter().flat_map(json::Object::members) {
             // "If a schema node has $ref set, then only description and default can be set
             // alongside it", says Google.
             match &*key {
@@ -365,7 +299,7 @@ impl<'de> Visitor<'de> for Expect<'_, '_> {
                 // OpenAPI's word, which `Schema` knows.
                 "nullable" => {
                     says_more = true;
-                    checker.is_standard &= kind == Kind::Nodes;
+                    self.is_standard &= kind == Kind::Nodes;
                 }
                 key => says_more |= !key.starts_with('$'),
             }
@@ -375,17 +309,11 @@ impl<'de> Visitor<'de> for Expect<'_, '_> {
                 Kind::under(&key)
             };
             match inner {
-                Some(inner) => {
-                    checker.path.push(format!(".{key}"));
-                    map.next_value_seed(Expect(checker, inner))?;
-                    checker.path.pop();
-                }
-                None => {
-                    map.next_value::<Whatever>()?;
-                }
+                Some(inner) => self.value(raw, inner, &Place::Member(place, &key))?,
+                None => self.whatever(raw)?,
             }
         }
-        checker.is_standard &= kind == Kind::Nodes || !refers || !says_more;
+        self.is_standard &= kind == Kind::Nodes || !refers || !says_more;
         Ok(())
     }
 }
@@ -395,8 +323,8 @@ mod tests {
     use super::*;
 
     fn fault(schema: &str) -> (String, String) {
-        let raw: &RawValue = serde_json::from_str(schema).expect("JSON");
-        let fault = checked(raw).expect_err(schema);
+        let document = json::Document::read(schema).expect("JSON");
+        let fault = checked(document.root()).expect_err(schema);
         (fault.path, fault.why)
     }
 
@@ -453,9 +381,9 @@ mod tests {
                 false,
             ),
         ] {
-            let raw: &RawValue = serde_json::from_str(schema).expect("JSON");
+            let document = json::Document::read(schema).expect("JSON");
             assert_eq!(
-                checked(raw).expect(schema).is_standard,
+                checked(document.root()).expect(schema).is_standard,
                 is_standard,
                 "{schema}"
             );

@@ -3,15 +3,15 @@
 //! `Schema` is a subset: what it cannot say is said in the description, where the model
 //! reads it. This is the one place that builds a tree of a request.
 
-use serde_json::{Map, Value, json, value::RawValue};
-
 use super::{
     PLACEHOLDER, Subset,
     alternatives::{several_kinds, united},
     budget::Budget,
     reference::{self, Named},
+    tree::{Map, Value},
     words::{any, describe, inferred, type_name},
 };
+use crate::json::Raw;
 
 /// How deep references and nestings are followed; Gemini refuses schemas that are deeper.
 const MAX_DEPTH: usize = 32;
@@ -21,13 +21,13 @@ const REFERENCE_DEPTH: usize = MAX_DEPTH / 4;
 /// The schema of the arguments of one of so many functions, an object; `None` when it says
 /// nothing: Gemini refuses an object without properties at the root.
 #[must_use]
-pub fn arguments(schema: &RawValue, subset: Subset, functions: usize) -> Option<String> {
+pub fn arguments(schema: Raw<'_>, subset: Subset, functions: usize) -> Option<String> {
     converted(schema, subset, Some(functions))
 }
 
 /// The schema of an answer, of any type; `None` when it says nothing.
 #[must_use]
-pub fn answer(schema: &RawValue, subset: Subset) -> Option<String> {
+pub fn answer(schema: Raw<'_>, subset: Subset) -> Option<String> {
     converted(schema, subset, None)
 }
 
@@ -35,16 +35,15 @@ pub fn answer(schema: &RawValue, subset: Subset) -> Option<String> {
 #[must_use]
 pub fn nothing(subset: Subset) -> Option<String> {
     (subset == Subset::Claude).then(|| {
-        let mut object = Map::new();
-        object.insert("type".into(), "OBJECT".into());
+        let mut object = Map::with([("type", "OBJECT".into())]);
         require_something(&mut object);
-        Value::Object(object).to_string()
+        Value::Object(object).text()
     })
 }
 
-fn converted(schema: &RawValue, subset: Subset, functions: Option<usize>) -> Option<String> {
+fn converted(schema: Raw<'_>, subset: Subset, functions: Option<usize>) -> Option<String> {
     // It was looked over before: it is JSON that a parser takes.
-    let root: Value = serde_json::from_str(schema.get()).ok()?;
+    let root = Value::of(schema)?;
     let converter = Converter {
         named: reference::named(&root),
         root: &root,
@@ -57,27 +56,31 @@ fn converted(schema: &RawValue, subset: Subset, functions: Option<usize>) -> Opt
         converter.convert(&root, 0)
     };
     let says_something = converted.as_object().is_some_and(|object| {
-        object.contains_key("properties") || object.get("type").is_none_or(|t| t != "OBJECT")
+        object.contains_key("properties")
+            || object.get("type").is_none_or(|kind| !kind.says("OBJECT"))
     });
-    says_something.then(|| converted.to_string())
+    says_something.then(|| converted.text())
 }
 
 /// Gives an object without a required property one for Claude.
-pub(super) fn require_something(object: &mut Map<String, Value>) {
+pub(super) fn require_something(object: &mut Map<'_>) {
     if object.contains_key("required") {
         return;
     }
-    let placeholder = json!({"type": "BOOLEAN", "description": "Always true."});
-    let properties = object.entry("properties").or_insert_with(|| json!({}));
+    let placeholder = Map::with([
+        ("type", "BOOLEAN".into()),
+        ("description", "Always true.".into()),
+    ]);
+    let properties = object.or_insert_with("properties".into(), || Map::default().into());
     if let Value::Object(properties) = properties {
-        properties.insert(PLACEHOLDER.to_owned(), placeholder);
+        properties.insert(PLACEHOLDER.into(), placeholder.into());
     }
-    object.insert("required".into(), json!([PLACEHOLDER]));
+    object.insert("required".into(), vec![PLACEHOLDER.into()].into());
     object.remove("propertyOrdering");
 }
 
 /// A schema without one of its keywords.
-pub(super) fn without(schema: &Map<String, Value>, keyword: &str) -> Map<String, Value> {
+pub(super) fn without<'v>(schema: &Map<'v>, keyword: &str) -> Map<'v> {
     let others = schema.iter().filter(|(key, _)| *key != keyword);
     others
         .map(|(key, value)| (key.clone(), value.clone()))
@@ -85,7 +88,7 @@ pub(super) fn without(schema: &Map<String, Value>, keyword: &str) -> Map<String,
 }
 
 pub(super) struct Converter<'a> {
-    root: &'a Value,
+    root: &'a Value<'a>,
     named: Named<'a>,
     pub(super) budget: Budget,
     pub(super) subset: Subset,
@@ -93,12 +96,12 @@ pub(super) struct Converter<'a> {
 
 impl<'a> Converter<'a> {
     /// What a schema refers to.
-    pub(super) fn resolve(&self, schema: &Map<String, Value>) -> Option<&'a Map<String, Value>> {
+    pub(super) fn resolve(&self, schema: &Map<'_>) -> Option<&'a Map<'a>> {
         let target = schema.get("$ref")?.as_str()?;
         reference::resolve(self.root, &self.named, target)?.as_object()
     }
 
-    pub(super) fn convert(&self, schema: &Value, depth: usize) -> Value {
+    pub(super) fn convert(&self, schema: &Value<'a>, depth: usize) -> Value<'a> {
         let Value::Object(schema) = schema else {
             // `true`: anything goes. `false` stands where nothing may, and nothing does.
             return any();
@@ -112,10 +115,10 @@ impl<'a> Converter<'a> {
         if schema.contains_key("$ref") {
             let mut resolved = without(schema, "$ref");
             let target = self.resolve(schema);
-            if !self.budget.repeat(target.into_iter().flatten()) {
+            if !self.budget.repeat(target.into_iter().flat_map(Map::iter)) {
                 return any();
             }
-            self.unite(&mut resolved, target.into_iter().flatten());
+            self.unite(&mut resolved, target.into_iter().flat_map(Map::iter));
             return self.convert(&Value::Object(resolved), depth + REFERENCE_DEPTH);
         }
         if let Some(Value::Array(all)) = schema.get("allOf") {
@@ -138,34 +141,45 @@ impl<'a> Converter<'a> {
     }
 
     /// The root as one object; `None`: it is none.
-    fn object_alone(&self, root: &Value) -> Option<Value> {
-        let root = root.as_object()?;
-        // Said at the end: alternatives would each have it, and they become one.
-        let mut converted = self.convert(&Value::Object(without(root, "description")), 0);
-        if converted.get("type").is_none_or(|kind| kind != "OBJECT") {
+    fn object_alone(&self, root: &Value<'a>) -> Option<Value<'a>> {
+        let members = root.as_object()?;
+        let branches = ["$ref", "allOf", "anyOf", "oneOf"];
+        let is_plain = !branches.iter().any(|key| members.contains_key(key))
+            && several_kinds(members).is_none();
+        let mut converted = if is_plain {
+            self.convert(root, 0)
+        } else {
+            // Said at the end: alternatives would each have it, and they become one.
+            self.convert(&without(members, "description").into(), 0)
+        };
+        if converted
+            .get("type")
+            .is_none_or(|kind| !kind.says("OBJECT"))
+        {
             converted = united(&converted)?;
         }
         let object = converted.as_object_mut()?;
         if self.subset == Subset::Claude {
             require_something(object);
         }
-        let notes = object.remove("description");
-        let notes = notes.as_ref().and_then(Value::as_str).unwrap_or_default();
-        let description = describe(root, &[notes.to_owned()]);
-        if !description.is_empty() {
-            object.insert("description".into(), description.into());
+        if !is_plain {
+            let notes = object.remove("description");
+            let notes = notes.as_ref().and_then(Value::as_str).unwrap_or_default();
+            let description = describe(members, &[notes.to_owned()]);
+            if !description.is_empty() {
+                object.insert("description".into(), description.into());
+            }
         }
         Some(converted)
     }
 
     /// What is left of a schema that is nested too deep.
-    fn cut(&self, schema: &Map<String, Value>) -> Value {
+    fn cut(&self, schema: &Map<'a>) -> Value<'a> {
         let kind = schema.get("type").and_then(Value::as_str);
         let kind = kind.and_then(type_name).unwrap_or_else(|| inferred(schema));
         // Vertex AI has no such type.
         let kind = if kind == "NULL" { "STRING" } else { kind };
-        let mut out = Map::new();
-        out.insert("type".into(), kind.into());
+        let mut out = Map::with([("type", kind.into())]);
         if kind == "ARRAY" {
             out.insert("items".into(), any());
         }

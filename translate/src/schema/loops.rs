@@ -4,12 +4,13 @@
 
 use std::collections::HashMap;
 
-use serde_json::{Map, Value};
-
-use super::reference::{self, Named};
+use super::{
+    reference::{self, Named},
+    tree::{Map, Value},
+};
 
 /// Whether references lead back to where they stand by nothing but what a value has to have.
-pub(super) fn is_endless(root: &Value, named: &Named<'_>) -> bool {
+pub(super) fn is_endless<'v>(root: &'v Value<'v>, named: &Named<'v>) -> bool {
     let mut graph = Graph {
         root,
         named,
@@ -37,23 +38,23 @@ pub(super) fn is_endless(root: &Value, named: &Named<'_>) -> bool {
 }
 
 /// What is referred to, and what of it each of them needs.
-struct Graph<'v> {
-    root: &'v Value,
-    named: &'v Named<'v>,
+struct Graph<'n, 'v> {
+    root: &'v Value<'v>,
+    named: &'n Named<'v>,
     /// By their addresses, since the same schema has many names.
     nodes: HashMap<usize, usize>,
     /// Those that were not looked into.
-    open: Vec<&'v Value>,
+    open: Vec<&'v Value<'v>>,
     edges: Vec<(usize, Vec<usize>)>,
 }
 
-fn address(value: &Value) -> usize {
+fn address(value: &Value<'_>) -> usize {
     std::ptr::from_ref(value).addr()
 }
 
-impl<'v> Graph<'v> {
+impl<'v> Graph<'_, 'v> {
     /// What the reference of a schema leads to.
-    fn node(&mut self, schema: &'v Map<String, Value>) -> Option<usize> {
+    fn node(&mut self, schema: &'v Map<'v>) -> Option<usize> {
         let reference = schema.get("$ref")?.as_str()?;
         let target = reference::resolve(self.root, self.named, reference)?;
         let next = self.nodes.len();
@@ -65,7 +66,7 @@ impl<'v> Graph<'v> {
     }
 
     /// Gathers the references that every value of a schema has to follow.
-    fn needs(&mut self, schema: &'v Value, needed: &mut Vec<usize>) {
+    fn needs(&mut self, schema: &'v Value<'v>, needed: &mut Vec<usize>) {
         let Value::Object(schema) = schema else {
             return;
         };
@@ -118,15 +119,15 @@ impl<'v> Graph<'v> {
     }
 }
 
-fn elements(value: Option<&Value>) -> impl Iterator<Item = &Value> {
+fn elements<'v>(value: Option<&'v Value<'v>>) -> impl Iterator<Item = &'v Value<'v>> {
     value.and_then(Value::as_array).into_iter().flatten()
 }
 
 /// Whether a value may be null instead.
-fn is_nullable(schema: &Value) -> bool {
-    let is_null = |schema: &Value| schema.get("type").is_some_and(|kind| kind == "null");
+fn is_nullable(schema: &Value<'_>) -> bool {
+    let is_null = |schema: &Value<'_>| schema.get("type").is_some_and(|kind| kind.says("null"));
     let unions = ["anyOf", "oneOf"].into_iter();
-    elements(schema.get("type")).any(|kind| kind == "null")
+    elements(schema.get("type")).any(|kind| kind.says("null"))
         || unions
             .flat_map(|keyword| elements(schema.get(keyword)))
             .any(is_null)

@@ -1,13 +1,16 @@
 //! Schemas that hold together: `allOf`, what is said beside a reference, and what is said
 //! around alternatives.
 
-use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 
-use super::convert::Converter;
+use super::{
+    convert::Converter,
+    tree::{Map, Value},
+};
 
-impl Converter<'_> {
+impl<'a> Converter<'a> {
     /// Adds another schema that holds as well.
-    pub(super) fn merge(&self, merged: &mut Map<String, Value>, part: &Value) {
+    pub(super) fn merge(&self, merged: &mut Map<'a>, part: &Value<'a>) {
         let Value::Object(part) = part else { return };
         self.unite(merged, part.iter().filter(|(key, _)| *key != "$ref"));
         if let Some(target) = self.resolve(part)
@@ -21,22 +24,24 @@ impl Converter<'_> {
     /// the first that says it.
     pub(super) fn unite<'v>(
         &self,
-        merged: &mut Map<String, Value>,
-        keywords: impl Iterator<Item = (&'v String, &'v Value)>,
-    ) {
+        merged: &mut Map<'a>,
+        keywords: impl Iterator<Item = (&'v Cow<'a, str>, &'v Value<'a>)>,
+    ) where
+        'a: 'v,
+    {
         for (key, value) in keywords {
             let members =
                 value.as_array().map_or(1, Vec::len) + value.as_object().map_or(1, Map::len);
             if !self.budget.spend(members) {
                 continue;
             }
-            match (key.as_str(), merged.get_mut(key), value) {
+            match (&**key, merged.get_mut(key), value) {
                 (_, None, _) => {
                     merged.insert(key.clone(), value.clone());
                 }
                 ("properties", Some(Value::Object(mine)), Value::Object(theirs)) => {
-                    for (name, schema) in theirs {
-                        mine.entry(name.clone()).or_insert_with(|| schema.clone());
+                    for (name, schema) in theirs.iter() {
+                        mine.or_insert_with(name.clone(), || schema.clone());
                     }
                 }
                 // Names that stand there twice are told once in the end.
@@ -44,17 +49,18 @@ impl Converter<'_> {
                     mine.extend(theirs.iter().cloned());
                 }
                 ("$ref", Some(_), _) => {
-                    let another = json!({ "$ref": value });
-                    if let Value::Array(all) = merged.entry("allOf").or_insert_with(|| json!([])) {
-                        all.push(another);
+                    let another = Map::with([("$ref", value.clone())]);
+                    let all = merged.or_insert_with("allOf".into(), || Vec::new().into());
+                    if let Value::Array(all) = all {
+                        all.push(another.into());
                     }
                 }
                 // Both choices have to be made, and the two keywords are read alike.
                 ("anyOf", Some(_), Value::Array(_)) => {
-                    merged.entry("oneOf").or_insert_with(|| value.clone());
+                    merged.or_insert_with("oneOf".into(), || value.clone());
                 }
                 ("oneOf", Some(_), Value::Array(_)) => {
-                    merged.entry("anyOf").or_insert_with(|| value.clone());
+                    merged.or_insert_with("anyOf".into(), || value.clone());
                 }
                 _ => {}
             }

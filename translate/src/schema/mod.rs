@@ -3,9 +3,10 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
-use crate::{gemini::model::Generation, json};
+use crate::{
+    gemini::model::Generation,
+    json::{self, Document, Raw},
+};
 
 mod alternatives;
 mod budget;
@@ -15,6 +16,7 @@ mod loops;
 mod merge;
 mod reference;
 mod single;
+mod tree;
 mod words;
 
 pub use check::{Fault, checked};
@@ -24,7 +26,7 @@ pub use convert::{answer, arguments, nothing};
 #[derive(Clone, Copy, Debug)]
 pub struct Schema<'a> {
     /// As it came.
-    pub raw: &'a RawValue,
+    pub raw: Raw<'a>,
     /// Whether it can go out as it came where JSON Schema is taken: it is of a usual depth,
     /// all of it is JSON Schema (Python's names of types, for one, are not), and its references
     /// are such as Google follows.
@@ -60,7 +62,7 @@ pub fn is_object(kind: &str) -> bool {
 
 /// Whether a schema has no properties at its root, as functions without arguments have.
 #[must_use]
-pub fn is_empty(schema: &RawValue) -> bool {
+pub fn is_empty(schema: Raw<'_>) -> bool {
     let Ok(object) = json::object(schema) else {
         return false;
     };
@@ -85,17 +87,16 @@ pub fn without_placeholder(args: &str) -> Cow<'_, str> {
     if !args.contains(PLACEHOLDER) {
         return args.into();
     }
-    let raw: Result<&RawValue, _> = serde_json::from_str(args);
     let mut out = Vec::with_capacity(args.len());
-    match raw {
-        Ok(raw) if json::depth(args) <= 100 => copy_without(raw, &mut out),
+    match Document::read(args) {
+        Ok(args) if args.root().depth() <= 100 => copy_without(args.root(), &mut out),
         _ => return args.into(),
     }
     // What was copied from a text is one.
     String::from_utf8(out).map_or(args.into(), Cow::Owned)
 }
 
-fn copy_without(raw: &RawValue, out: &mut Vec<u8>) {
+fn copy_without(raw: Raw<'_>, out: &mut Vec<u8>) {
     if let Ok(object) = json::object(raw) {
         out.push(b'{');
         let kept = object.members().filter(|(key, _)| *key != PLACEHOLDER);
@@ -103,7 +104,7 @@ fn copy_without(raw: &RawValue, out: &mut Vec<u8>) {
             if at > 0 {
                 out.push(b',');
             }
-            json::write_string(out, key);
+            json::write_string(out, &key);
             out.push(b':');
             copy_without(value, out);
         }
@@ -145,8 +146,8 @@ mod tests {
             (r#"{"type":"object","additionalProperties":true}"#, false),
             (r##"{"$ref":"#/$defs/A"}"##, false),
         ] {
-            let raw: &RawValue = serde_json::from_str(schema).expect("JSON");
-            assert_eq!(is_empty(raw), empty, "{schema}");
+            let document = Document::read(schema).expect("JSON");
+            assert_eq!(is_empty(document.root()), empty, "{schema}");
         }
     }
 }

@@ -2,13 +2,13 @@
 
 use std::{borrow::Cow, collections::HashMap};
 
-use serde_json::Value;
+use super::tree::Value;
 
 /// Schemas that have a name of their own, by `$id` and `$anchor`.
-pub(super) type Named<'v> = HashMap<Cow<'v, str>, &'v Value>;
+pub(super) type Named<'v> = HashMap<Cow<'v, str>, &'v Value<'v>>;
 
 /// Gathers what has a name of its own.
-pub(super) fn named(root: &Value) -> Named<'_> {
+pub(super) fn named<'v>(root: &'v Value<'v>) -> Named<'v> {
     let mut found = HashMap::new();
     let mut open = vec![root];
     while let Some(value) = open.pop() {
@@ -31,10 +31,10 @@ pub(super) fn named(root: &Value) -> Named<'_> {
 
 /// What `reference` means; `None`: nothing in this schema.
 pub(super) fn resolve<'v>(
-    root: &'v Value,
+    root: &'v Value<'v>,
     named: &Named<'v>,
     reference: &str,
-) -> Option<&'v Value> {
+) -> Option<&'v Value<'v>> {
     if let Some(known) = named.get(reference) {
         return Some(known);
     }

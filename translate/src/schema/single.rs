@@ -2,24 +2,40 @@
 
 use std::collections::HashSet;
 
-use serde_json::{Map, Value};
-
 use super::{
     Subset,
     alternatives::one_of,
     convert::{Converter, require_something},
+    tree::{Map, Value},
     words::{any, describe, inferred, is_of, short, type_name},
 };
 
-impl Converter<'_> {
+/// Keywords that `Schema` has no place for, and how the model is told of them.
+const TOLD: [(&str, &str); 13] = [
+    ("default", "Default"),
+    ("example", "Example"),
+    ("examples", "Examples"),
+    ("not", "Not"),
+    ("if", "If"),
+    ("then", "Then"),
+    ("else", "Else"),
+    ("contains", "Contains"),
+    ("propertyNames", "Names"),
+    ("dependentRequired", "Required together"),
+    ("dependentSchemas", "Where these are"),
+    ("contentEncoding", "Encoding"),
+    ("contentMediaType", "Media type"),
+];
+
+impl<'a> Converter<'a> {
     /// A schema of one type.
-    pub(super) fn single(&self, schema: &Map<String, Value>, depth: usize) -> Value {
-        let mut out = Map::new();
+    pub(super) fn single(&self, schema: &Map<'a>, depth: usize) -> Value<'a> {
+        let mut out = Map::default();
         let mut notes: Vec<String> = Vec::new();
         let mut nullable = schema.get("nullable") == Some(&Value::Bool(true));
         let named = match schema.get("type") {
             Some(Value::Array(names)) => {
-                nullable |= names.iter().any(|name| name == "null");
+                nullable |= names.iter().any(|name| name.says("null"));
                 let real = names
                     .iter()
                     .filter_map(Value::as_str)
@@ -62,15 +78,15 @@ impl Converter<'_> {
             }
             "INTEGER" | "NUMBER" => {
                 self.range(schema, &mut out, &mut notes);
-                match (kind, schema.get("format").and_then(Value::as_str)) {
-                    (_, None) => {}
-                    ("INTEGER", Some(format @ ("int32" | "int64")))
-                    | ("NUMBER", Some(format @ ("float" | "double")))
-                        if self.subset == Subset::Gemini =>
-                    {
-                        out.insert("format".into(), format.into());
+                if let Some(format @ Value::String(name)) = schema.get("format") {
+                    match (kind, &**name) {
+                        ("INTEGER", "int32" | "int64") | ("NUMBER", "float" | "double")
+                            if self.subset == Subset::Gemini =>
+                        {
+                            out.insert("format".into(), format.clone());
+                        }
+                        (_, other) => notes.push(format!("Format: {other}.")),
                     }
-                    (_, Some(other)) => notes.push(format!("Format: {other}.")),
                 }
             }
             _ => {}
@@ -83,30 +99,16 @@ impl Converter<'_> {
     }
 
     /// Title and description, and in it what has no place of its own.
-    pub(super) fn tell(
-        &self,
-        schema: &Map<String, Value>,
-        mut notes: Vec<String>,
-        out: &mut Map<String, Value>,
-    ) {
+    pub(super) fn tell(&self, schema: &Map<'a>, mut notes: Vec<String>, out: &mut Map<'a>) {
         if let Some(title @ Value::String(_)) = schema.get("title") {
             out.insert("title".into(), title.clone());
         }
-        for (key, words) in [
-            ("default", "Default"),
-            ("example", "Example"),
-            ("examples", "Examples"),
-            ("not", "Not"),
-            ("if", "If"),
-            ("then", "Then"),
-            ("else", "Else"),
-            ("contains", "Contains"),
-            ("propertyNames", "Names"),
-            ("dependentRequired", "Required together"),
-            ("dependentSchemas", "Where these are"),
-            ("contentEncoding", "Encoding"),
-            ("contentMediaType", "Media type"),
-        ] {
+        // Hardly any schema has one of them.
+        let any = schema.names().any(|name| {
+            let mut told = TOLD.iter();
+            told.any(|(key, _)| *key == name)
+        });
+        for (key, words) in TOLD.iter().filter(|_| any) {
             match schema.get(key) {
                 None | Some(Value::Null) => {}
                 Some(value) => notes.push(format!("{words}: {}.", short(value))),
@@ -122,10 +124,10 @@ impl Converter<'_> {
     /// what else there may be in the description.
     fn values(
         &self,
-        schema: &Map<String, Value>,
+        schema: &Map<'a>,
         kind: &str,
         nullable: &mut bool,
-        out: &mut Map<String, Value>,
+        out: &mut Map<'a>,
         notes: &mut Vec<String>,
     ) {
         let constant = schema.get("const").map(std::slice::from_ref);
@@ -166,12 +168,7 @@ impl Converter<'_> {
         notes.push(format!("One of: {}.", all.join(", ")));
     }
 
-    fn range(
-        &self,
-        schema: &Map<String, Value>,
-        out: &mut Map<String, Value>,
-        notes: &mut Vec<String>,
-    ) {
+    fn range(&self, schema: &Map<'a>, out: &mut Map<'a>, notes: &mut Vec<String>) {
         for name in ["minimum", "maximum"] {
             match schema.get(name) {
                 Some(value) if value.is_number() && self.subset == Subset::Gemini => {
@@ -192,13 +189,13 @@ impl Converter<'_> {
     /// Limits that are whole numbers in `Schema`.
     fn limits(
         &self,
-        schema: &Map<String, Value>,
-        names: &[&str],
-        out: &mut Map<String, Value>,
+        schema: &Map<'a>,
+        names: &[&'static str],
+        out: &mut Map<'a>,
         notes: &mut Vec<String>,
     ) {
         for name in names {
-            let Some(value) = schema.get(*name) else {
+            let Some(value) = schema.get(name) else {
                 continue;
             };
             #[expect(
@@ -220,13 +217,7 @@ impl Converter<'_> {
         }
     }
 
-    fn array(
-        &self,
-        schema: &Map<String, Value>,
-        out: &mut Map<String, Value>,
-        notes: &mut Vec<String>,
-        depth: usize,
-    ) {
+    fn array(&self, schema: &Map<'a>, out: &mut Map<'a>, notes: &mut Vec<String>, depth: usize) {
         let items = schema.get("items");
         let places = schema
             .get("prefixItems")
@@ -260,13 +251,7 @@ impl Converter<'_> {
         }
     }
 
-    fn object(
-        &self,
-        schema: &Map<String, Value>,
-        out: &mut Map<String, Value>,
-        notes: &mut Vec<String>,
-        depth: usize,
-    ) {
+    fn object(&self, schema: &Map<'a>, out: &mut Map<'a>, notes: &mut Vec<String>, depth: usize) {
         match schema.get("additionalProperties") {
             Some(values @ Value::Object(members)) if !members.is_empty() => {
                 // Converted, since what it refers to is not sent.
@@ -291,24 +276,27 @@ impl Converter<'_> {
         if let Some(Value::Object(properties)) = schema.get("properties")
             && !properties.is_empty()
         {
-            let converted: Map<String, Value> = properties
+            let converted: Map<'a> = properties
                 .iter()
                 .map(|(name, schema)| (name.clone(), self.convert(schema, depth + 1)))
                 .collect();
-            let order: Vec<Value> = converted.keys().map(|name| name.as_str().into()).collect();
-            out.insert("properties".into(), Value::Object(converted));
+            let order: Vec<Value<'a>> = converted.names().cloned().map(Value::String).collect();
+            out.insert("properties".into(), converted.into());
             let listed = schema.get("required").and_then(Value::as_array);
-            let mut required: Vec<Value> = Vec::new();
-            let mut known: HashSet<&str> = HashSet::new();
-            for name in listed.into_iter().flatten().filter_map(Value::as_str) {
-                if properties.contains_key(name) && known.insert(name) {
-                    required.push(name.into());
+            let mut required: Vec<Value<'a>> = Vec::new();
+            let mut known = vec![false; properties.len()];
+            for value in listed.into_iter().flatten() {
+                if let Value::String(name) = value
+                    && let Some(at) = properties.place(name)
+                    && !std::mem::replace(&mut known[at], true)
+                {
+                    required.push(value.clone());
                 }
             }
             // As drafts before the fourth have it, on the property itself.
-            for (name, schema) in properties {
-                if schema.get("required") == Some(&Value::Bool(true)) && known.insert(name) {
-                    required.push(name.as_str().into());
+            for (at, (name, schema)) in properties.iter().enumerate() {
+                if schema.get("required") == Some(&Value::Bool(true)) && !known[at] {
+                    required.push(name.clone().into());
                 }
             }
             if !required.is_empty() {

@@ -219,7 +219,8 @@ fn read(body: &Value, strict_params: bool) -> Result<Vec<String>, InvalidRequest
         strict_params,
         ..Options::default()
     };
-    request::parse(&body.to_string(), &options).map(|request| request.ignored)
+    request::parse(&request::document(&body.to_string()).unwrap(), &options)
+        .map(|request| request.ignored)
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use serde_json::{Value, json};
 use translate::{
     chat::request::{self, Options},
+    error::InvalidRequest,
     gemini::{
         model::Dialect,
         request::{Fetched, Target},
@@ -18,12 +19,18 @@ fn outcome(body: &str) -> BTreeMap<&'static str, Value> {
         fetch_remote_media: true,
         ..Options::default()
     };
-    let mut request = match request::parse(body, &options) {
+    let refused = |error: InvalidRequest| {
+        let told =
+            json!({"message": error.message, "param": error.param, "code": error.code.as_str()});
+        BTreeMap::from([("refused.json", told)])
+    };
+    let document = match request::document(body) {
+        Ok(document) => document,
+        Err(error) => return refused(error),
+    };
+    let mut request = match request::parse(&document, &options) {
         Ok(request) => request,
-        Err(error) => {
-            let told = json!({"message": error.message, "param": error.param, "code": error.code.as_str()});
-            return BTreeMap::from([("refused.json", told)]);
-        }
+        Err(error) => return refused(error),
     };
     let fetched: Vec<Fetched> = request
         .wanted

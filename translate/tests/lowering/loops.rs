@@ -13,7 +13,8 @@ use translate::{
 /// The message that a client is told for an answer of these parts to its request.
 fn told(body: &Value, parts: &Value) -> (Value, String) {
     let body = body.to_string();
-    let request = request::parse(&body, &Options::default()).unwrap();
+    let document = request::document(&body).unwrap();
+    let request = request::parse(&document, &Options::default()).unwrap();
     let mut reply = Reply::new(Settings {
         id: "chatcmpl-1".to_owned(),
         created: 1,
@@ -42,7 +43,8 @@ fn told(body: &Value, parts: &Value) -> (Value, String) {
 /// What Google is sent as the model's turn.
 fn sent(body: &Value, dialect: Dialect) -> Value {
     let body = body.to_string();
-    let request = request::parse(&body, &Options::default()).unwrap();
+    let document = request::document(&body).unwrap();
+    let request = request::parse(&document, &Options::default()).unwrap();
     let mut out = Vec::new();
     let model = request.upstream_model();
     request.gemini.write(Target { dialect, model }, &mut out);
@@ -88,7 +90,8 @@ fn names_and_signatures_come_back_to_google_as_they_were() {
     let body = body("gemini-3-flash", "größe/messen");
     let upstream = {
         let text = body.to_string();
-        let request = request::parse(&text, &Options::default()).unwrap();
+        let document = request::document(&text).unwrap();
+        let request = request::parse(&document, &Options::default()).unwrap();
         request.gemini.functions[0].name.clone().into_owned()
     };
     assert!(upstream.is_ascii());

@@ -24,12 +24,14 @@ fn ignored(part: Value) -> Vec<String> {
         ..Options::default()
     };
     let body = said(part).to_string();
-    request::parse(&body, &options).unwrap().ignored
+    request::parse(&request::document(&body).unwrap(), &options)
+        .unwrap()
+        .ignored
 }
 
 fn refused(part: Value) -> InvalidRequest {
     let body = said(part).to_string();
-    request::parse(&body, &Options::default()).unwrap_err()
+    request::parse(&request::document(&body).unwrap(), &Options::default()).unwrap_err()
 }
 
 #[test]
@@ -61,7 +63,8 @@ fn an_address_counts_as_often_as_it_is_named() {
         fetch_remote_media: true,
         ..Options::default()
     };
-    let request = request::parse(&body, &options).unwrap();
+    let document = request::document(&body).unwrap();
+    let request = request::parse(&document, &options).unwrap();
     let times: Vec<usize> = request.wanted.iter().map(|wanted| wanted.times).collect();
     assert_eq!(times, [2, 1]);
 }

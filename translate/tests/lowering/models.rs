@@ -19,11 +19,17 @@ fn with(model: &str, more: Value) -> Value {
 
 fn ignored(body: &Value) -> Vec<String> {
     let body = body.to_string();
-    request::parse(&body, &Options::default()).unwrap().ignored
+    request::parse(&request::document(&body).unwrap(), &Options::default())
+        .unwrap()
+        .ignored
 }
 
 fn refused(body: &Value) -> InvalidRequest {
-    request::parse(&body.to_string(), &Options::default()).unwrap_err()
+    request::parse(
+        &request::document(&body.to_string()).unwrap(),
+        &Options::default(),
+    )
+    .unwrap_err()
 }
 
 fn tools() -> Value {
@@ -94,7 +100,8 @@ fn claude_is_not_asked_to_think_on_without_its_thoughts_and_that_is_named() {
         strict_params: true,
         ..Options::default()
     };
-    let error = request::parse(&body.to_string(), &options).unwrap_err();
+    let error =
+        request::parse(&request::document(&body.to_string()).unwrap(), &options).unwrap_err();
     assert_eq!(error.param.as_deref(), Some("reasoning_effort"));
 }
 

@@ -2,9 +2,12 @@
 //! that none of them makes much of little.
 
 use serde_json::{Map, Value, json};
-use translate::schema::{self, Subset};
+use translate::{
+    json::Document,
+    schema::{self, Subset},
+};
 
-use crate::schemas::{arguments, converted, raw};
+use crate::schemas::{arguments, converted, is_standard};
 
 #[test]
 fn recursion_ends() {
@@ -26,7 +29,7 @@ fn types_that_hold_themselves_go_out_as_they_came_where_google_follows_them() {
         let node =
             json!({"type": "object", "properties": {"next": property}, "required": required});
         let schema = json!({"type": "object", "properties": {"a": {"$ref": "#/$defs/N"}}, "required": ["a"], "$defs": {"N": node}});
-        schema::checked(&raw(&schema)).unwrap().is_standard
+        is_standard(&schema)
     };
     let own = json!({"$ref": "#/$defs/N"});
     for (property, is_followed) in [
@@ -48,7 +51,7 @@ fn types_that_hold_themselves_go_out_as_they_came_where_google_follows_them() {
     let through = |required: Value| {
         let holds = |other: &str| json!({"type": "object", "properties": {"x": {"$ref": other}}, "required": required});
         let schema = json!({"$ref": "#/$defs/A", "$defs": {"A": holds("#/$defs/B"), "B": holds("#/$defs/A")}});
-        schema::checked(&raw(&schema)).unwrap().is_standard
+        is_standard(&schema)
     };
     assert!(through(json!([])) && !through(json!(["x"])));
     // A long way without a loop.
@@ -62,7 +65,7 @@ fn types_that_hold_themselves_go_out_as_they_came_where_google_follows_them() {
         .chain([("d20000".to_owned(), json!({"type": "string"}))])
         .collect();
     let schema = json!({"$ref": "#/$defs/d0", "$defs": chain});
-    assert!(schema::checked(&raw(&schema)).unwrap().is_standard);
+    assert!(is_standard(&schema));
 }
 
 #[test]
@@ -153,14 +156,11 @@ fn a_long_text_is_not_repeated_without_end() {
         "properties": all,
         "$defs": {"long": {"type": "string", "description": long}},
     });
-    let raw = raw(&schema);
-    schema::checked(&raw).unwrap();
-    let out = schema::arguments(&raw, Subset::Gemini, 1).unwrap();
-    assert!(
-        out.len() < 10 * raw.get().len() + (512 << 10),
-        "{}",
-        out.len()
-    );
+    let text = schema.to_string();
+    let document = Document::read(&text).unwrap();
+    schema::checked(document.root()).unwrap();
+    let out = schema::arguments(document.root(), Subset::Gemini, 1).unwrap();
+    assert!(out.len() < 10 * text.len() + (512 << 10), "{}", out.len());
     let out: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(out["properties"]["p0"]["description"], long.as_str());
     assert_eq!(out["properties"].as_object().unwrap().len(), 2_000);
@@ -173,7 +173,7 @@ fn where_references_stand_takes_no_more_room_than_the_schema() {
         .map(|nth| (format!("p{nth}"), json!({"$ref": "#"})))
         .collect();
     let schema = json!({"properties": {"n".repeat(1 << 20): {"properties": refer}}});
-    assert!(schema::checked(&raw(&schema)).unwrap().is_standard);
+    assert!(is_standard(&schema));
 }
 
 #[test]
@@ -217,20 +217,22 @@ fn many_functions_share_what_references_may_make() {
         .map(|name| (name.to_owned(), json!({"$ref": "#"})))
         .into_iter()
         .collect();
-    let schema = raw(&json!({"type": "object", "properties": own, "required": ["a"]}));
-    schema::checked(&schema).unwrap();
-    let alone = schema::arguments(&schema, Subset::Gemini, 1).unwrap().len();
-    let all = 512
-        * schema::arguments(&schema, Subset::Gemini, 512)
-            .unwrap()
-            .len();
+    let schema = json!({"type": "object", "properties": own, "required": ["a"]}).to_string();
+    let schema = Document::read(&schema).unwrap();
+    schema::checked(schema.root()).unwrap();
+    let length = |functions: usize| {
+        let out = schema::arguments(schema.root(), Subset::Gemini, functions);
+        out.unwrap().len()
+    };
+    let (alone, all) = (length(1), 512 * length(512));
     assert!(all < 100 * alone, "{alone} alone, {all} together");
     // What a schema says itself is said whole.
     let wide: Map<String, Value> = (0..2_000)
         .map(|nth| (format!("p{nth}"), json!({"type": "integer"})))
         .collect();
-    let wide = raw(&json!({"type": "object", "properties": wide}));
-    let out = schema::arguments(&wide, Subset::Gemini, 512).unwrap();
+    let wide = json!({"type": "object", "properties": wide}).to_string();
+    let wide = Document::read(&wide).unwrap();
+    let out = schema::arguments(wide.root(), Subset::Gemini, 512).unwrap();
     assert_eq!(out.matches("INTEGER").count(), 2_000);
 }
 

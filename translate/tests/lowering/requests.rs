@@ -9,7 +9,8 @@ use translate::{
 
 pub(super) fn lowered(body: &Value, dialect: Dialect) -> Value {
     let body = body.to_string();
-    let request = request::parse(&body, &Options::default()).unwrap();
+    let document = request::document(&body).unwrap();
+    let request = request::parse(&document, &Options::default()).unwrap();
     let mut out = Vec::new();
     let model = request.upstream_model().to_owned();
     request.gemini.write(
@@ -132,9 +133,10 @@ fn of_calls_with_one_id_the_last_open_one_is_answered() {
     messages.extend(std::iter::repeat_n(call.clone(), 20_000));
     messages.extend(std::iter::repeat_n(result("x"), 20_000));
     let body = chat(messages.into()).to_string();
-    assert!(request::parse(&body, &Options::default()).is_ok());
+    assert!(request::parse(&request::document(&body).unwrap(), &Options::default()).is_ok());
     let again = chat(json!([call, result("1"), result("2")])).to_string();
-    let refused = request::parse(&again, &Options::default()).unwrap_err();
+    let refused =
+        request::parse(&request::document(&again).unwrap(), &Options::default()).unwrap_err();
     assert!(refused.message.contains("already"), "{refused}");
 }
 
@@ -152,7 +154,8 @@ fn what_has_no_effect_beside_another_is_named() {
     let body = body
         .to_string()
         .replace("\"functions\":[]", "\"functions\": [ ]");
-    let request = request::parse(&body, &Options::default()).unwrap();
+    let document = request::document(&body).unwrap();
+    let request = request::parse(&document, &Options::default()).unwrap();
     assert_eq!(
         request.ignored,
         ["function_call", "messages[].content[].file.file_id"]
@@ -199,7 +202,11 @@ fn what_google_takes_one_of_is_not_given_twice() {
             .as_object_mut()
             .unwrap()
             .extend(body.as_object().unwrap().clone());
-        let refused = request::parse(&whole.to_string(), &Options::default()).unwrap_err();
+        let refused = request::parse(
+            &request::document(&whole.to_string()).unwrap(),
+            &Options::default(),
+        )
+        .unwrap_err();
         assert_eq!(refused.param.as_deref(), Some(param), "{refused}");
         assert!(refused.message.contains("twice"), "{refused}");
     }
@@ -226,7 +233,9 @@ fn what_goes_nowhere_in_calls_and_images_is_named() {
     ]));
     let named = |body: &Value| {
         let body = body.to_string();
-        request::parse(&body, &Options::default()).unwrap().ignored
+        request::parse(&request::document(&body).unwrap(), &Options::default())
+            .unwrap()
+            .ignored
     };
     assert_eq!(
         named(&body),
@@ -265,7 +274,8 @@ fn what_goes_on_as_it_came_is_nested_as_deep_as_google_takes_it() {
             Some("messages[1].tool_calls[0].function.arguments"),
         ),
     ] {
-        match request::parse(&body, &Options::default()) {
+        let document = request::document(&body).unwrap();
+        match request::parse(&document, &Options::default()) {
             Ok(request) => {
                 assert_eq!(param, None);
                 let mut out = Vec::new();
@@ -289,7 +299,8 @@ fn of_millions_of_unknown_names_a_few_are_told() {
         body["messages"][0][format!("x{nth}")] = 1.into();
     }
     let body = body.to_string();
-    let request = request::parse(&body, &Options::default()).unwrap();
+    let document = request::document(&body).unwrap();
+    let request = request::parse(&document, &Options::default()).unwrap();
     assert_eq!(request.ignored.len(), 512);
 }
 
@@ -302,11 +313,21 @@ fn a_cached_content_stands_alone() {
     ] {
         let mut body = chat(json!([{"role": "user", "content": "x"}]));
         body["extra_body"] = json!({"google": {"cached_content": "cachedContents/a"}});
-        assert!(request::parse(&body.to_string(), &Options::default()).is_ok());
+        assert!(
+            request::parse(
+                &request::document(&body.to_string()).unwrap(),
+                &Options::default()
+            )
+            .is_ok()
+        );
         body.as_object_mut()
             .unwrap()
             .extend(more.as_object().unwrap().clone());
-        let refused = request::parse(&body.to_string(), &Options::default()).unwrap_err();
+        let refused = request::parse(
+            &request::document(&body.to_string()).unwrap(),
+            &Options::default(),
+        )
+        .unwrap_err();
         assert_eq!(
             refused.param.as_deref(),
             Some("extra_body.google.cached_content")
@@ -320,7 +341,8 @@ fn a_number_beyond_all_bounds_is_named_as_one() {
         let body = format!(
             r#"{{"model":"gemini-3-flash","messages":[{{"role":"user","content":"x"}}],"{name}":1e400}}"#
         );
-        let refused = request::parse(&body, &Options::default()).unwrap_err();
+        let refused =
+            request::parse(&request::document(&body).unwrap(), &Options::default()).unwrap_err();
         assert_eq!(refused.param.as_deref(), Some(name));
         assert!(!refused.message.contains("surrogate"), "{refused}");
     }
@@ -413,7 +435,9 @@ fn the_last_of_repeated_members_counts() {
     let body =
         r#"{"model":"x","model":"gemini-3-flash","messages":[{"role":"user","content":"a"}]}"#;
     assert_eq!(
-        request::parse(body, &Options::default()).unwrap().model,
+        request::parse(&request::document(body).unwrap(), &Options::default())
+            .unwrap()
+            .model,
         "gemini-3-flash"
     );
 }
@@ -432,7 +456,8 @@ proptest! {
                 c.encode_utf16(&mut units).iter().flat_map(|unit| format!("\\u{unit:04x}").chars().collect::<Vec<_>>()).collect()
             }).collect();
         }
-        let request = request::parse(&body, &Options::default()).unwrap();
+        let document = request::document(&body).unwrap();
+        let request = request::parse(&document, &Options::default()).unwrap();
         let mut out = Vec::new();
         request.gemini.write(Target { dialect: Dialect::Vertex, model: "gemini-3-flash" }, &mut out);
         let sent: Value = serde_json::from_slice(&out).unwrap();
@@ -442,8 +467,12 @@ proptest! {
 
     #[test]
     fn any_bytes_are_refused_or_read_and_never_panic(body in "[\\[\\]{}\":,a-z0-9\\\\ud8]{0,60}") {
-        let _ = request::parse(&body, &Options::default());
+        if let Ok(document) = request::document(&body) {
+            let _ = request::parse(&document, &Options::default());
+        }
         let framed = format!(r#"{{"model":"m","messages":[{{"role":"user","content":{body}}}],"tools":{body}}}"#);
-        let _ = request::parse(&framed, &Options::default());
+        if let Ok(document) = request::document(&framed) {
+            let _ = request::parse(&document, &Options::default());
+        }
     }
 }

@@ -2,11 +2,16 @@
 //! it is refused there.
 
 use proptest::prelude::*;
-use serde_json::{Map, Value, json, value::RawValue};
-use translate::schema::{self, Subset};
+use serde_json::{Map, Value, json};
+use translate::{
+    json::Document,
+    schema::{self, Subset},
+};
 
-pub(super) fn raw(schema: &Value) -> Box<RawValue> {
-    serde_json::value::to_raw_value(schema).unwrap()
+pub(super) fn is_standard(schema: &Value) -> bool {
+    let text = schema.to_string();
+    let document = Document::read(&text).unwrap();
+    schema::checked(document.root()).unwrap().is_standard
 }
 
 pub(super) fn converted(schema: &Value) -> Value {
@@ -14,15 +19,18 @@ pub(super) fn converted(schema: &Value) -> Value {
 }
 
 fn in_subset(schema: &Value, subset: Subset) -> Value {
-    let raw = raw(schema);
-    schema::checked(&raw).unwrap();
-    schema::answer(&raw, subset).map_or(Value::Null, |text| serde_json::from_str(&text).unwrap())
+    let text = schema.to_string();
+    let document = Document::read(&text).unwrap();
+    schema::checked(document.root()).unwrap();
+    schema::answer(document.root(), subset)
+        .map_or(Value::Null, |text| serde_json::from_str(&text).unwrap())
 }
 
 pub(super) fn arguments(schema: &Value, subset: Subset) -> Value {
-    let raw = raw(schema);
-    schema::checked(&raw).unwrap();
-    schema::arguments(&raw, subset, 1)
+    let text = schema.to_string();
+    let document = Document::read(&text).unwrap();
+    schema::checked(document.root()).unwrap();
+    schema::arguments(document.root(), subset, 1)
         .map_or(Value::Null, |text| serde_json::from_str(&text).unwrap())
 }
 
@@ -68,8 +76,8 @@ fn a_number_that_nobody_holds_is_refused_and_not_a_schema_lost() {
         r#"{"enum":[1e400]}"#,
         r#"{"default":{"a":[1e400]}}"#,
     ] {
-        let raw: Box<RawValue> = serde_json::from_str(schema).unwrap();
-        let fault = schema::checked(&raw).unwrap_err();
+        let document = Document::read(schema).unwrap();
+        let fault = schema::checked(document.root()).unwrap_err();
         assert!(fault.why.contains("out of range"), "{}", fault.why);
     }
 }
@@ -387,8 +395,8 @@ proptest! {
 
     #[test]
     fn whatever_is_json_is_looked_over_without_a_panic(text in "[\\[\\]{}\",:a-z0-9$ ]{0,80}") {
-        if let Ok(raw) = serde_json::from_str::<&RawValue>(&text) {
-            let _ = schema::checked(raw);
+        if let Ok(document) = Document::read(&text) {
+            let _ = schema::checked(document.root());
         }
     }
 }
