@@ -65,7 +65,7 @@ pub struct Relay {
 struct Upstream {
     body: reqwest::Body,
     /// Held until the answer is over.
-    _place: Place,
+    place: Place,
 }
 
 /// What came of a step.
@@ -107,7 +107,7 @@ impl Relay {
         Self {
             upstream: Upstream {
                 body: http::Response::from(response).into_body(),
-                _place: place,
+                place,
             },
             input: EventBuffer::new(framing),
             output: Vec::new(),
@@ -193,6 +193,7 @@ impl Relay {
         self.in_burst = now.duration_since(self.heard) < BURST;
         self.looked_again = false;
         self.heard = now;
+        self.upstream.place.heard();
         self.input.push(bytes);
         if self.input.waiting() > MAX_EVENT_BYTES {
             let message = "Google sent an event without an end.".to_owned();
