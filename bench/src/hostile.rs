@@ -134,7 +134,6 @@ impl Hostile {
     fn remark(self, connections: usize) -> String {
         match self {
             Self::IdleConnections => format!("{connections} connections"),
-            Self::OneByteAnswers => "the others share its connections to Google".to_owned(),
             _ => String::new(),
         }
     }
