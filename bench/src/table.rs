@@ -15,6 +15,9 @@ use crate::{
 const IDLE_TARGET: f64 = 15.0;
 const STREAM_TARGET: f64 = 40.0;
 const LEFT_TARGET: f64 = 0.2;
+/// Milliseconds over the pass-through, and what two gateways are to carry.
+const SILENCE_TARGET: f64 = 1.0;
+const TWO_TARGET: f64 = 1.8;
 
 /// Processor time and throughput.
 pub(crate) fn processor(all: &[Figures]) -> String {
@@ -137,6 +140,83 @@ pub(crate) fn streams(all: &[Figures]) -> Option<String> {
     (rows > 0).then(|| {
         titled(
             "Slow streams, ms: each with all its events, unmerged and in order",
+            &table,
+        )
+    })
+}
+
+/// One event that nothing follows for a while.
+pub(crate) fn silence(all: &[Figures]) -> Option<String> {
+    let mut table = new(&[
+        "workload",
+        "p50 direct",
+        "pass-through",
+        "gateway",
+        "p99 direct",
+        "pass-through",
+        "gateway",
+        "p99 over pass-through",
+        "target",
+        "",
+    ]);
+    let silent = |one: &&Figures| matches!(one.workload.load, Load::Silent { .. });
+    for one in all.iter().filter(silent) {
+        let over = one.added(Target::Ours, Target::PassThrough, first_p99);
+        table.add_row([
+            one.workload.name.to_owned(),
+            median(one.of(Target::Direct, first_p50), 2),
+            median(one.of(Target::PassThrough, first_p50), 2),
+            median(one.of(Target::Ours, first_p50), 2),
+            median(one.of(Target::Direct, first_p99), 2),
+            median(one.of(Target::PassThrough, first_p99), 2),
+            median(one.of(Target::Ours, first_p99), 2),
+            spread(over),
+            format!("≤ {SILENCE_TARGET}"),
+            verdict(over.map(|over| over.median), Some(SILENCE_TARGET)),
+        ]);
+    }
+    (table.row_count() > 0).then(|| {
+        titled(
+            "Milliseconds to an event that is followed by 200 ms of silence",
+            &table,
+        )
+    })
+}
+
+/// Two gateways beside one.
+pub(crate) fn scale(all: &[Figures]) -> Option<String> {
+    let mut table = new(&[
+        "workload",
+        "CPU, one",
+        "two",
+        "two carry ×",
+        "target",
+        "",
+        "req/s, one",
+        "two",
+        "total p50, one",
+        "two",
+    ]);
+    for one in all.iter().filter(|one| one.workload.two) {
+        let carried = one.carried_by_two();
+        let met = carried.is_some_and(|carried| carried.median >= TWO_TARGET);
+        table.add_row([
+            one.workload.name.to_owned(),
+            median(one.of(Target::Ours, cpu), 4),
+            median(one.of(Target::Two, cpu), 4),
+            spread(carried),
+            format!("≥ {TWO_TARGET}"),
+            if met { "met" } else { "missed" }.to_owned(),
+            median(one.of(Target::Ours, per_second), 0),
+            median(one.of(Target::Two, per_second), 0),
+            median(one.of(Target::Ours, total_p50), 2),
+            median(one.of(Target::Two, total_p50), 2),
+        ]);
+    }
+    (table.row_count() > 0).then(|| {
+        titled(
+            "Two gateways that share the load: CPU seconds for 1,000 requests, with the \
+             token-service; what they carry with a core each, as a multiple of what one does",
             &table,
         )
     })
@@ -390,6 +470,44 @@ mod tests {
         // Direct takes 5, 7.5 and 11.25 ms, the gateway five times that.
         assert!(row.contains("30.00 (20.00–45.00)"), "{row}");
         assert!(row.contains("4.0") && row.contains("missed"), "{row}");
+    }
+
+    #[test]
+    fn silence_is_held_against_the_pass_through() {
+        assert!(silence(&[figures("slow-500", 1.0)]).is_none());
+        // The 99th percentile is 20 ms here for each second of the pass-through's 1, 1.5, 2.25.
+        let table = silence(&[figures("one-event-40", 1.02)]).unwrap();
+        let of = row(&table, "one-event-40");
+        assert!(
+            of.contains("0.60 (0.40–0.90)") && of.contains("met"),
+            "{of}"
+        );
+        let table = silence(&[figures("one-event-40", 1.1)]).unwrap();
+        assert!(row(&table, "one-event-40").contains("missed"), "{table}");
+    }
+
+    #[test]
+    fn two_gateways_carry_what_their_requests_leave_room_for() {
+        assert!(scale(&[figures("slow-500", 1.0)]).is_none());
+        let two = |cpu: f64| {
+            let mut figures = figures("two-gateways-unary-32", 1.0);
+            for (repetition, slower) in figures.told.iter_mut().zip([1.0, 1.5, 2.25]) {
+                repetition.insert(Target::Two, told(cpu * slower));
+            }
+            scale(&[figures]).unwrap()
+        };
+        let table = two(1.0);
+        let of = row(&table, "two-gateways");
+        assert!(
+            of.contains("2.00 (2.00–2.00)") && of.contains("met"),
+            "{of}"
+        );
+        let table = two(1.25);
+        let of = row(&table, "two-gateways");
+        assert!(
+            of.contains("1.60 (1.60–1.60)") && of.contains("missed"),
+            "{of}"
+        );
     }
 
     #[test]
