@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use antigravity_runtime::{config::Environment, shutdown::Shutdown, telemetry};
+use antigravity_runtime::{config::Environment, open_files, shutdown::Shutdown, telemetry};
 use gateway::config::Logging;
 use secrecy::ExposeSecret as _;
 
@@ -22,6 +22,7 @@ pub(crate) async fn run(environment: &Environment) -> Result<(), Failure> {
         configs.gateway.shutdown_delay = Duration::ZERO;
     }
     let _lines = telemetry::init(logging.format, &logging.level);
+    open_files::raise_limit();
     let known = [gateway::config::VARS, token_service::config::VARS];
     for (name, origin) in environment.unknown(&known) {
         tracing::warn!(name, %origin, "this variable is not known here and has no effect");

@@ -108,6 +108,14 @@ impl Figures {
         self.pairs(target, base, |one, other| figure(one) - figure(other))
     }
 
+    /// What two gateways carry with a core each, as a multiple of what one carries with one: a
+    /// core has room for as many requests as its seconds have in them.
+    pub(crate) fn carried_by_two(&self) -> Option<Spread> {
+        self.pairs(Target::Ours, Target::Two, |one, two| {
+            2.0 * one.cpu / two.cpu
+        })
+    }
+
     fn pairs(
         &self,
         target: Target,

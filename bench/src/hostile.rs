@@ -16,10 +16,10 @@ use tokio::{
 };
 
 use crate::{
-    client::{Call, Door, headers},
+    client::{Call, headers},
     figures::Life,
     load::{self, Lengths, Told},
-    rig::{Answers, Google, Programs, Rig, Target},
+    rig::{Answers, Programs, Rig, Setting, Target},
     workload::{Load, MODEL, Requests},
 };
 
@@ -134,7 +134,6 @@ impl Hostile {
     fn remark(self, connections: usize) -> String {
         match self {
             Self::IdleConnections => format!("{connections} connections"),
-            Self::OneByteAnswers => "the others share its connections to Google".to_owned(),
             _ => String::new(),
         }
     }
@@ -149,23 +148,28 @@ pub(crate) async fn measure(
     connections: usize,
 ) -> anyhow::Result<Effect> {
     eprintln!("{}", hostile.name());
-    let google = Google {
+    let setting = Setting {
         https: false,
         projects: 3,
+        two: false,
         answers: Answers::Told,
     };
-    let rig = Rig::start(programs, google).await?;
+    let rig = Rig::start(programs, setting).await?;
     if let Some(action) = hostile.answer() {
         let fault = json!({"matcher": {"model": OTHER_MODEL}, "action": action});
         script(&rig, &fault).await?;
     }
-    let other = Arc::new(rig.call(Target::Ours, &requests(MODEL, false), false)?);
-    let bad = Arc::new(rig.call(Target::Ours, &requests(OTHER_MODEL, true), true)?);
+    let call = |model, stream| -> anyhow::Result<Arc<Call>> {
+        let calls = rig.calls(Target::Ours, &requests(model, stream), stream)?;
+        calls.into_iter().next().context("the gateway has no door")
+    };
+    let (other, bad) = (call(MODEL, false)?, call(OTHER_MODEL, true)?);
+    let others = std::slice::from_ref(&other);
     let load = Load::Closed {
         connections: OTHERS,
     };
     let meter = rig.gateway();
-    let alone = load::measure(load, &other, lengths, &meter).await?;
+    let alone = load::measure(load, others, lengths, &meter).await?;
     let before = meter.memory()?;
     let clients = hostile.start(&bad, connections).await?;
     tokio::time::sleep(LEAD).await;
@@ -173,7 +177,7 @@ pub(crate) async fn measure(
     let began = Instant::now();
     let newcomer = other.door.connect().await?.call(&other, false).await;
     let waited = began.elapsed().as_secs_f64() * 1000.0;
-    let others = load::measure(load, &other, lengths, &meter).await?;
+    let others = load::measure(load, others, lengths, &meter).await?;
     let seconds = meter.seconds()? - used;
     drop(clients);
     tokio::time::sleep(settle).await;
@@ -218,17 +222,16 @@ fn raw(texts: &[&str]) -> Value {
 
 /// Tells the fake Google what to do.
 async fn script(rig: &Rig, fault: &Value) -> anyhow::Result<()> {
-    let door: Door = rig
-        .call(Target::Direct, &requests(MODEL, false), false)?
-        .door;
+    let direct = rig.calls(Target::Direct, &requests(MODEL, false), false)?;
+    let direct = direct.first().context("Google has no door")?;
     let call = Call {
-        door: door.clone(),
+        door: direct.door.clone(),
         path: "/__fake/faults".to_owned(),
         headers: headers(None)?,
         body: fault.to_string().into(),
         end_mark: "{}",
     };
-    door.connect().await?.call(&call, false).await?;
+    call.door.connect().await?.call(&call, false).await?;
     Ok(())
 }
 

@@ -17,6 +17,9 @@ use crate::{
 
 /// Connections that are being made at once.
 const OPENING: usize = 64;
+/// Between the first requests of two connections that are not to meet: all of them together
+/// begin within the 200 ms for which each is silent.
+const APART: Duration = Duration::from_millis(5);
 /// How long to measure.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lengths {
@@ -105,27 +108,33 @@ enum Until {
 
 /// Puts the load on and measures `meter`'s processes between the end of the warm-up and the
 /// end of the last answer that counts.
+///
+/// `calls` are one for each door, which the connections share evenly.
 pub(crate) async fn measure(
     load: Load,
-    call: &Arc<Call>,
+    calls: &[Arc<Call>],
     lengths: Lengths,
     meter: &Meter,
 ) -> anyhow::Result<Told> {
-    let connections = connect(call, load.connections()).await?;
+    let clients = connect(calls, load.connections()).await?;
     let slow = matches!(load, Load::Slow { .. });
-    let connections = if slow {
-        connections
+    let apart = match load {
+        Load::Silent { .. } => APART,
+        Load::Closed { .. } | Load::Slow { .. } => Duration::ZERO,
+    };
+    let clients = if slow {
+        clients
     } else {
         let warm = Until::Time(Instant::now() + lengths.warm_up);
-        round(connections, call, warm, false).await?.0
+        round(clients, warm, apart, false).await?.0
     };
     let cpu = meter.seconds()?;
     let began = Instant::now();
     let until = match load {
-        Load::Closed { .. } => Until::Time(began + lengths.measured),
+        Load::Closed { .. } | Load::Silent { .. } => Until::Time(began + lengths.measured),
         Load::Slow { .. } => Until::Requests(lengths.waves),
     };
-    let (_connections, mut tally) = round(connections, call, until, slow).await?;
+    let (_clients, mut tally) = round(clients, until, apart, slow).await?;
     let took = began.elapsed().as_secs_f64();
     let cpu = meter.seconds()? - cpu;
     if slow {
@@ -167,32 +176,48 @@ fn check_events(tally: &mut Tally) {
     tally.failure = tally.failure.take().or(broken);
 }
 
-async fn connect(call: &Arc<Call>, count: usize) -> anyhow::Result<Vec<Connection>> {
-    let mut connections = Vec::with_capacity(count);
-    while connections.len() < count {
-        let mut opening = JoinSet::new();
-        for _ in 0..OPENING.min(count - connections.len()) {
-            let call = Arc::clone(call);
-            opening.spawn(async move { call.door.connect().await });
-        }
-        for opened in opening.join_all().await {
-            connections.push(opened?);
-        }
-    }
-    Ok(connections)
+/// A connection, and what is asked on it.
+struct Client {
+    connection: Connection,
+    call: Arc<Call>,
 }
 
-/// Every connection sends request after request until it is to stop.
+impl Client {
+    async fn new(call: Arc<Call>) -> anyhow::Result<Self> {
+        let connection = call.door.connect().await?;
+        Ok(Self { connection, call })
+    }
+}
+
+async fn connect(calls: &[Arc<Call>], count: usize) -> anyhow::Result<Vec<Client>> {
+    let mut clients = Vec::with_capacity(count);
+    let mut all = calls.iter().cycle();
+    while clients.len() < count {
+        let mut opening = JoinSet::new();
+        for call in all.by_ref().take(OPENING.min(count - clients.len())) {
+            opening.spawn(Client::new(Arc::clone(call)));
+        }
+        for opened in opening.join_all().await {
+            clients.push(opened?);
+        }
+    }
+    Ok(clients)
+}
+
+/// Every client sends request after request until it is to stop; each begins `apart` from the
+/// one before it.
 async fn round(
-    connections: Vec<Connection>,
-    call: &Arc<Call>,
+    clients: Vec<Client>,
     until: Until,
+    apart: Duration,
     keep: bool,
-) -> anyhow::Result<(Vec<Connection>, Tally)> {
-    let mut clients = JoinSet::new();
-    for mut connection in connections {
-        let call = Arc::clone(call);
-        clients.spawn(async move {
+) -> anyhow::Result<(Vec<Client>, Tally)> {
+    let mut running = JoinSet::new();
+    for (mut client, nth) in clients.into_iter().zip(0..) {
+        running.spawn(async move {
+            if !apart.is_zero() {
+                tokio::time::sleep(apart * nth).await;
+            }
             let mut tally = Tally::default();
             let mut left = match until {
                 Until::Requests(requests) => requests,
@@ -200,14 +225,14 @@ async fn round(
             };
             while left > 0 && !matches!(until, Until::Time(end) if Instant::now() >= end) {
                 left -= 1;
-                let answer = connection.call(&call, keep).await;
+                let answer = client.connection.call(&client.call, keep).await;
                 let broken = answer.is_err();
                 tally.add(answer);
                 if broken {
                     // Its state is not known. A target that fails is not to be flooded either.
                     tokio::time::sleep(Duration::from_millis(50)).await;
-                    match call.door.connect().await {
-                        Ok(new) => connection = new,
+                    match Client::new(Arc::clone(&client.call)).await {
+                        Ok(new) => client = new,
                         Err(error) => {
                             tally.add(Err(error));
                             return (None, tally);
@@ -215,17 +240,17 @@ async fn round(
                     }
                 }
             }
-            (Some(connection), tally)
+            (Some(client), tally)
         });
     }
     let mut all = Tally::default();
-    let mut connections = Vec::new();
-    while let Some(done) = clients.join_next().await {
-        let (connection, tally) = done.context("a client broke off")?;
-        connections.extend(connection);
+    let mut clients = Vec::new();
+    while let Some(done) = running.join_next().await {
+        let (client, tally) = done.context("a client broke off")?;
+        clients.extend(client);
         all.merge(tally);
     }
-    Ok((connections, all))
+    Ok((clients, all))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, ensure};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 
 mod client;
 mod events;
@@ -90,6 +90,9 @@ struct Measure {
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    if let Err(wrong) = options.measure.check() {
+        wrong.exit();
+    }
     let passes = matches!(options.command, Some(Command::PassThrough(_)));
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     // The load comes from one core, so that what is measured has the others.
@@ -130,6 +133,22 @@ impl Measure {
     fn chosen(&self, name: &str) -> bool {
         let only = &self.only;
         only.is_empty() || only.iter().any(|start| name.starts_with(start))
+    }
+
+    /// Whether each name of `--only` begins one that is measured.
+    fn check(&self) -> Result<(), clap::Error> {
+        let all = || {
+            let workloads = self.workloads().into_iter().map(|workload| workload.name);
+            workloads.chain(self.hostile().into_iter().map(Hostile::name))
+        };
+        for start in &self.only {
+            if !all().any(|name| name.starts_with(start.as_str())) {
+                let message =
+                    format!("--only: no workload's name begins with '{start}'; --list names them");
+                return Err(Options::command().error(ErrorKind::InvalidValue, message));
+            }
+        }
+        Ok(())
     }
 
     fn workloads(&self) -> Vec<&'static Workload> {
@@ -176,10 +195,6 @@ impl Measure {
 
     async fn run(self, files: u64) -> anyhow::Result<()> {
         let (workloads, hostile) = (self.workloads(), self.hostile());
-        ensure!(
-            !workloads.is_empty() || !hostile.is_empty(),
-            "no workload is named so; --list names them"
-        );
         let effort = self.effort();
         let programs: Programs = find(self.bin_dir.as_deref(), self.beside)?;
         let mut all = Vec::new();
@@ -198,7 +213,12 @@ impl Measure {
         }
         if !all.is_empty() {
             println!("{}", table::processor(&all));
-            let more = [table::latency(&all), table::streams(&all)];
+            let more = [
+                table::latency(&all),
+                table::silence(&all),
+                table::streams(&all),
+                table::scale(&all),
+            ];
             for one in more.into_iter().flatten() {
                 println!("{one}");
             }

@@ -24,6 +24,9 @@ const GATEWAY_TOKEN: &str = "gateway-token-of-the-benchmark";
 const EVENTS: usize = 20;
 const SLOW_EVENTS: usize = 50;
 const SLOW_DELAY_MS: usize = 20;
+/// Silence after the first of two events. Longer than the 40 ms for which a system may hold an
+/// acknowledgement, and so a small segment, back.
+const SILENCE_MS: u64 = 200;
 /// For the services to have refreshed every token and be at rest.
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(300);
@@ -39,6 +42,8 @@ pub(crate) enum Target {
     Beside,
     /// The gateway, with the token-service.
     Ours,
+    /// Two gateways that share the load, with the token-service.
+    Two,
 }
 
 /// The programs that are started.
@@ -53,11 +58,13 @@ pub(crate) struct Programs {
     pub(crate) beside: Option<String>,
 }
 
-/// How the fake Google is to be.
+/// What is started, and how the fake Google is to be.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Google {
+pub(crate) struct Setting {
     pub(crate) https: bool,
     pub(crate) projects: usize,
+    /// Whether there is a second gateway.
+    pub(crate) two: bool,
     pub(crate) answers: Answers,
 }
 
@@ -68,6 +75,8 @@ pub(crate) enum Answers {
     Prepared,
     /// 50 events, 20 ms apart.
     Slow,
+    /// Two events, 200 ms apart.
+    Silent,
     /// What it is told to, with all its checks.
     Told,
 }
@@ -80,6 +89,7 @@ pub(crate) struct Rig {
     beside: Option<Process>,
     token_service: Process,
     gateway: Process,
+    second: Option<Process>,
     doors: Doors,
     /// Last, so that it outlives them.
     _folder: TempDir,
@@ -91,17 +101,20 @@ struct Doors {
     pass_through: SocketAddr,
     beside: Option<SocketAddr>,
     gateway: SocketAddr,
+    second: Option<SocketAddr>,
 }
 
-impl Google {
+impl Setting {
     pub(crate) fn of(workload: &Workload) -> Self {
         let answers = match workload.load {
             Load::Closed { .. } => Answers::Prepared,
             Load::Slow { .. } => Answers::Slow,
+            Load::Silent { .. } => Answers::Silent,
         };
         Self {
             https: workload.https,
             projects: workload.projects,
+            two: workload.two,
             answers,
         }
     }
@@ -125,6 +138,10 @@ impl Google {
                 add(&[&"--prepared", &"--text-chunks", &SLOW_EVENTS]);
                 add(&[&"--event-delay", &SLOW_DELAY_MS]);
             }
+            Answers::Silent => {
+                add(&[&"--prepared", &"--text-chunks", &2]);
+                add(&[&"--event-delay", &SILENCE_MS]);
+            }
             Answers::Told => {}
         }
         arguments
@@ -133,36 +150,44 @@ impl Google {
 
 impl Rig {
     /// Starts everything, and waits until it answers and is at rest.
-    pub(crate) async fn start(programs: &Programs, google: Google) -> anyhow::Result<Self> {
+    pub(crate) async fn start(programs: &Programs, setting: Setting) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("cannot make a folder for the services")?;
         let at = folder.path();
         let start = |name, program: &Path, arguments: &[String], environment: &[_]| {
             Process::start(name, program, arguments, environment, at)
         };
-        let arguments = google.arguments(at);
+        let arguments = setting.arguments(at);
         let mut fake = start("fake-google", &programs.fake_google, &arguments, &[])?;
         let url = fake.first_line()?;
-        let ca = google.https.then(|| at.join("ca.pem"));
+        let ca = setting.https.then(|| at.join("ca.pem"));
 
         let mut arguments = vec!["pass-through".to_owned(), "--to".to_owned(), url.clone()];
-        if google.https {
+        if setting.https {
             arguments.extend(["--ca".to_owned(), path(at, "ca.pem")]);
         }
         let mut pass_through = start("pass-through", &programs.bench, &arguments, &[])?;
         let pass_through_url = pass_through.first_line()?;
 
-        let environment = environment(at, &url, google.https);
+        let environment = environment(at, &url, setting.https);
         let mut token_service = start("token-service", &programs.token_service, &[], &environment)?;
         let address = token_service.address_in_log("listening")?;
         let mut environment = environment;
         environment.push(("TOKEN_SERVICE_URL", format!("http://{address}")));
         let mut gateway = start("gateway", &programs.gateway, &[], &environment)?;
         let gateway_address = gateway.address_in_log("the gateway listens")?;
+        let mut second = match setting.two {
+            true => Some(start("gateway-2", &programs.gateway, &[], &environment)?),
+            false => None,
+        };
+        let second_address = match &mut second {
+            Some(second) => Some(second.address_in_log("the gateway listens")?.parse()?),
+            None => None,
+        };
 
         let (_, authority) = url.split_once("://").context("fake-google names no URL")?;
         let beside = match &programs.beside {
             // Others are not told of the certificate authority.
-            Some(command) if !google.https => Some(start_beside(command, authority, at).await?),
+            Some(command) if !setting.https => Some(start_beside(command, authority, at).await?),
             _ => None,
         };
         let port = authority.rsplit(':').next().unwrap_or_default();
@@ -170,7 +195,7 @@ impl Rig {
         let doors = Doors {
             google: Door {
                 address: format!("127.0.0.1:{port}").parse()?,
-                tls: match google.https {
+                tls: match setting.https {
                     true => Some(Arc::new(tls::trusting(ca.as_deref())?)),
                     false => None,
                 },
@@ -178,6 +203,7 @@ impl Rig {
             pass_through: pass_through_url.trim_start_matches("http://").parse()?,
             beside: beside_address,
             gateway: gateway_address.parse()?,
+            second: second_address,
         };
         let rig = Self {
             google: fake,
@@ -185,6 +211,7 @@ impl Rig {
             beside,
             token_service,
             gateway,
+            second,
             doors,
             _folder: folder,
         };
@@ -197,54 +224,66 @@ impl Rig {
         let mut targets = vec![Target::Direct, Target::PassThrough];
         targets.extend(self.beside.as_ref().map(|_| Target::Beside));
         targets.push(Target::Ours);
+        targets.extend(self.second.as_ref().map(|_| Target::Two));
         targets
     }
 
-    /// The request that `target` understands.
-    pub(crate) fn call(
+    /// The request that `target` understands, for each of its doors.
+    pub(crate) fn calls(
         &self,
         target: Target,
         requests: &Requests,
         stream: bool,
-    ) -> anyhow::Result<Call> {
+    ) -> anyhow::Result<Vec<Arc<Call>>> {
         let plain = |address| Door { address, tls: None };
-        let door = match target {
-            Target::Direct => self.doors.google.clone(),
-            Target::PassThrough => plain(self.doors.pass_through),
-            Target::Beside => plain(self.doors.beside.context("nobody is beside")?),
-            Target::Ours => plain(self.doors.gateway),
+        let doors = match target {
+            Target::Direct => vec![self.doors.google.clone()],
+            Target::PassThrough => vec![plain(self.doors.pass_through)],
+            Target::Beside => vec![plain(self.doors.beside.context("nobody is beside")?)],
+            Target::Ours => vec![plain(self.doors.gateway)],
+            Target::Two => {
+                let second = self.doors.second.context("there is one gateway")?;
+                vec![plain(self.doors.gateway), plain(second)]
+            }
         };
-        Ok(if target == Target::Ours {
-            Call {
-                door,
-                path: "/v1/chat/completions".to_owned(),
-                headers: headers(Some(API_KEY))?,
-                body: requests.openai.clone(),
-                end_mark: if stream {
-                    "data: [DONE]\n\n"
-                } else {
-                    "\"usage\""
-                },
-            }
-        } else {
-            Call {
-                door,
-                path: requests.google_path.clone(),
-                headers: headers(None)?,
-                body: requests.google.clone(),
-                end_mark: "\"finishReason\"",
-            }
-        })
+        let ours = matches!(target, Target::Ours | Target::Two);
+        let call = |door| -> anyhow::Result<Arc<Call>> {
+            Ok(Arc::new(if ours {
+                Call {
+                    door,
+                    path: "/v1/chat/completions".to_owned(),
+                    headers: headers(Some(API_KEY))?,
+                    body: requests.openai.clone(),
+                    end_mark: if stream {
+                        "data: [DONE]\n\n"
+                    } else {
+                        "\"usage\""
+                    },
+                }
+            } else {
+                Call {
+                    door,
+                    path: requests.google_path.clone(),
+                    headers: headers(None)?,
+                    body: requests.google.clone(),
+                    end_mark: "\"finishReason\"",
+                }
+            }))
+        };
+        doors.into_iter().map(call).collect()
     }
 
     /// Whose processor time counts.
     pub(crate) fn meter(&self, target: Target) -> Meter {
-        match (target, &self.beside) {
-            (Target::Direct, _) => Meter::of(&[&self.google]),
-            (Target::Beside, Some(beside)) => Meter::of(&[beside]),
-            (Target::PassThrough | Target::Beside, _) => Meter::of(&[&self.pass_through]),
-            (Target::Ours, _) => Meter::of(&[&self.gateway, &self.token_service]),
-        }
+        let services = [&self.gateway, &self.token_service];
+        let of: Vec<&Process> = match target {
+            Target::Direct => vec![&self.google],
+            Target::PassThrough => vec![&self.pass_through],
+            Target::Beside => self.beside.iter().collect(),
+            Target::Ours => services.into(),
+            Target::Two => services.into_iter().chain(&self.second).collect(),
+        };
+        Meter::of(&of)
     }
 
     pub(crate) fn gateway(&self) -> Meter {

@@ -3,7 +3,6 @@
 
 use std::{
     collections::HashMap,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -11,7 +10,7 @@ use crate::{
     figures::{Figures, Life, Memories},
     load::{self, Lengths},
     process::Meter,
-    rig::{Google, Programs, Rig, Target},
+    rig::{Programs, Rig, Setting, Target},
     workload::{Load, Workload},
 };
 
@@ -32,14 +31,16 @@ pub(crate) async fn workload(
     programs: &Programs,
     effort: Effort,
 ) -> anyhow::Result<Figures> {
-    let rig = Rig::start(programs, Google::of(workload)).await?;
+    let rig = Rig::start(programs, Setting::of(workload)).await?;
     let requests = workload.requests();
     let mut calls = Vec::new();
     for target in rig.targets() {
-        let call = Arc::new(rig.call(target, &requests, workload.stream)?);
-        // Says at once what is wrong, and makes what is made with the first request.
-        call.door.connect().await?.call(&call, false).await?;
-        calls.push((target, call));
+        let doors = rig.calls(target, &requests, workload.stream)?;
+        for call in &doors {
+            // Says at once what is wrong, and makes what is made with the first request.
+            call.door.connect().await?.call(call, false).await?;
+        }
+        calls.push((target, doors));
     }
     let (load, repetitions) = match workload.load {
         Load::Slow { streams } => {
@@ -47,16 +48,16 @@ pub(crate) async fn workload(
             // They take seconds each, most of which pass in waiting.
             (Load::Slow { streams }, effort.repetitions.div_ceil(2))
         }
-        closed => (closed, effort.repetitions),
+        other => (other, effort.repetitions),
     };
     let before = Watched::of(&rig)?;
     let mut told = Vec::new();
     for repetition in 1..=repetitions {
         let began = Instant::now();
         let mut of_this = HashMap::new();
-        for (target, call) in &calls {
+        for (target, doors) in &calls {
             let meter = rig.meter(*target);
-            let one = load::measure(load, call, effort.lengths, &meter).await?;
+            let one = load::measure(load, doors, effort.lengths, &meter).await?;
             of_this.insert(*target, one);
         }
         eprintln!(
@@ -79,7 +80,7 @@ pub(crate) async fn workload(
         },
         streams: match load {
             Load::Slow { streams } => Some(streams),
-            Load::Closed { .. } => None,
+            Load::Closed { .. } | Load::Silent { .. } => None,
         },
     })
 }

@@ -140,7 +140,7 @@ async fn every_target_answers_the_load() {
             assert_eq!(events::check(&answer.body), Ok(20), "https: {https}");
             let load = Load::Closed { connections: 3 };
             let meter = Meter::of_this_process();
-            let told = load::measure(load, &call, LENGTHS, &meter).await.unwrap();
+            let told = load::measure(load, &[call], LENGTHS, &meter).await.unwrap();
             assert_eq!((told.failures, told.failure), (0, None));
             assert!(told.answers >= 3);
         }
@@ -155,7 +155,7 @@ async fn what_goes_wrong_is_counted_and_told() {
     let load = Load::Closed { connections: 2 };
     let meter = Meter::of_this_process();
     // Google wants a token.
-    let told = load::measure(load, &call, LENGTHS, &meter).await.unwrap();
+    let told = load::measure(load, &[call], LENGTHS, &meter).await.unwrap();
     assert_eq!(told.answers, 0);
     assert!(told.failures >= 2);
     assert!(told.failure.unwrap().contains("401"));
@@ -174,7 +174,7 @@ async fn slow_streams_are_looked_at_event_by_event() {
     let meter = Meter::of_this_process();
     let google = Running::start(config(true), false).await.unwrap();
     let call = Arc::new(direct(&google, &requests));
-    let told = load::measure(load, &call, LENGTHS, &meter).await.unwrap();
+    let told = load::measure(load, &[call], LENGTHS, &meter).await.unwrap();
     assert_eq!((told.answers, told.failure), (8, None));
     assert!(told.longest_gap >= 5.0);
 }

@@ -19,6 +19,8 @@ pub(crate) struct Workload {
     /// Whether the upstream is reached over HTTPS, and so over HTTP/2.
     pub(crate) https: bool,
     pub(crate) projects: usize,
+    /// Whether two gateways are measured too.
+    pub(crate) two: bool,
     /// Processor time at most, as a multiple of the pass-through's.
     pub(crate) cpu_target: Option<f64>,
     /// Milliseconds at most that the median answer may take longer than direct.
@@ -45,12 +47,15 @@ pub(crate) enum Load {
     Closed { connections: usize },
     /// So many streams at once, of 50 events at 20 ms each.
     Slow { streams: usize },
+    /// On each of so many connections, evenly apart, streams of one event, 200 ms of nothing and
+    /// an end.
+    Silent { connections: usize },
 }
 
 impl Load {
     pub(crate) fn connections(self) -> usize {
         match self {
-            Self::Closed { connections } => connections,
+            Self::Closed { connections } | Self::Silent { connections } => connections,
             Self::Slow { streams } => streams,
         }
     }
@@ -64,6 +69,7 @@ const fn closed(name: &'static str, stream: bool, size: Size, connections: usize
         load: Load::Closed { connections },
         https: false,
         projects: 3,
+        two: false,
         cpu_target: None,
         added_target: None,
         full_only: false,
@@ -116,6 +122,18 @@ pub(crate) const WORKLOADS: &[Workload] = &[
     Workload {
         projects: 1000,
         ..closed("projects-1000-unary-32", false, Size::Small, 32)
+    },
+    Workload {
+        two: true,
+        ..closed("two-gateways-unary-32", false, Size::Small, 32)
+    },
+    Workload {
+        two: true,
+        ..closed("two-gateways-stream-32", true, Size::Small, 32)
+    },
+    Workload {
+        load: Load::Silent { connections: 40 },
+        ..closed("one-event-40", true, Size::Small, 40)
     },
     Workload {
         cpu_target: Some(1.3),

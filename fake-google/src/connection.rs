@@ -133,9 +133,9 @@ impl Connection {
         self.cut.is_cancelled()
     }
 
-    /// From now on every write is of one byte.
-    pub(crate) fn trickle(&self) {
-        self.trickle.store(true, Ordering::Relaxed);
+    /// From now on every write is of one byte, or no longer.
+    pub(crate) fn trickle(&self, on: bool) {
+        self.trickle.store(on, Ordering::Relaxed);
     }
 
     /// Sends GOAWAY (HTTP/2) or `connection: close` (HTTP/1.1) and ends when the running requests are answered.

@@ -267,7 +267,7 @@ pub enum Action {
     },
     /// 200 with no body at all.
     EmptyBody,
-    /// Every write to the socket is of one byte.
+    /// Every write to the socket is of one byte: of this answer, or over HTTP/2 from now on of all.
     OneByteWrites,
     /// An error inside the stream, after status 200. Unary requests get the error as their answer.
     StreamError {

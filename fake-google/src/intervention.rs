@@ -32,7 +32,7 @@ pub(crate) async fn intervene(
         exchange.fake.gates().pass(gate).await;
     }
     if plan.one_byte_writes {
-        exchange.connection.trickle();
+        exchange.connection.trickle(true);
     }
     if plan.go_away {
         exchange.connection.go_away();

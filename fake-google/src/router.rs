@@ -88,7 +88,12 @@ pub(crate) async fn answer(
             .unwrap_or_default();
         return Ok(control::answer(&fake, &parts.method, command, &body).map(Watched::unwatched));
     }
-    let mut watch = fake.begin(&connection, endpoint, parts.version == Version::HTTP_2);
+    let http2 = parts.version == Version::HTTP_2;
+    if !http2 {
+        // The answer before, which may have been trickled, is over.
+        connection.trickle(false);
+    }
+    let mut watch = fake.begin(&connection, endpoint, http2);
     let answered = respond(Arc::clone(&fake), connection, route, parts, body).await;
     let response = match answered {
         Ok(response) => response,

@@ -274,6 +274,11 @@ pub struct Timeouts {
     pub body: Duration,
     /// Silence after which a stream gets a comment.
     pub keepalive: Duration,
+    /// Silence on an HTTP/2 connection to Google after which Google is asked whether it is
+    /// still there.
+    pub ping: Duration,
+    /// For its answer; then the connection is given up, with all its streams.
+    pub pong: Duration,
 }
 
 impl Default for Timeouts {
@@ -285,6 +290,8 @@ impl Default for Timeouts {
             request: Duration::from_secs(600),
             body: Duration::from_secs(30),
             keepalive: Duration::from_secs(15),
+            ping: Duration::from_secs(15),
+            pong: Duration::from_secs(10),
         }
     }
 }
@@ -438,6 +445,7 @@ impl Config {
                 request: limit(&REQUEST_TIMEOUT)?,
                 body: limit(&BODY_TIMEOUT)?,
                 keepalive: limit(&KEEPALIVE_INTERVAL)?,
+                ..Timeouts::default()
             },
             max_attempts: environment.required(&MAX_ATTEMPTS, attempts)?,
             max_body_bytes: environment.required(&MAX_BODY_BYTES, body_limit)?,

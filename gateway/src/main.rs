@@ -7,6 +7,7 @@ use std::{
 
 use antigravity_runtime::{
     config::{self, Environment},
+    open_files,
     shutdown::Shutdown,
     telemetry,
 };
@@ -76,6 +77,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             .with_context(|| format!("the gateway on {} does not live", config.listen));
     }
     let _lines = telemetry::init(logging.format, &logging.level);
+    open_files::raise_limit();
     for (name, origin) in environment.unknown(&[VARS]) {
         tracing::warn!(name, %origin, "this variable is not known here and has no effect");
     }

@@ -232,10 +232,10 @@ impl Models {
         struct Answer {
             models: HashMap<String, serde::de::IgnoredAny>,
         }
-        let place = self.client.place();
         for host in 0..envelope::hosts(&self.config, Kind::Antigravity) {
             let host = envelope::antigravity_host(&self.config, host);
             let url = format!("{host}/v1internal:fetchAvailableModels");
+            let place = self.client.place(&url);
             let mut project = Vec::from(*b"{\"project\":");
             translate::json::write_string(&mut project, &token.google_project_id);
             project.push(b'}');
@@ -322,7 +322,7 @@ impl Models {
         token: &Token,
         read: impl Fn(P) -> (Vec<String>, Option<String>),
     ) -> Option<Vec<String>> {
-        let place = self.client.place();
+        let place = self.client.place(base);
         let mut ids = Vec::new();
         let mut next = String::new();
         for _ in 0..MAX_PAGES {

@@ -1,10 +1,11 @@
 //! What both services stand on: configuration, clock, secrets, listener,
-//! shutdown, logging. Nothing here knows OpenAI, Google or the token contract.
+//! open files, shutdown, logging. Nothing here knows OpenAI, Google or the token contract.
 
 pub mod clock;
 pub mod config;
 pub mod dotenv;
 pub mod listener;
+pub mod open_files;
 pub mod secret;
 pub mod shutdown;
 pub mod telemetry;

@@ -3,6 +3,9 @@
 use bytes::{Bytes, BytesMut};
 use memchr::memchr2;
 
+/// An event, and so a buffer, that is not usual.
+const LARGE: usize = 1 << 20;
+
 /// How an upstream frames its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
@@ -59,6 +62,10 @@ impl EventBuffer {
             let (end, next) = self.blank_line()?;
             self.searched = 0;
             let mut event = self.bytes.split_to(next).freeze();
+            if event.len() >= LARGE {
+                // Else what follows would keep all of its room.
+                self.bytes = BytesMut::from(&self.bytes[..]);
+            }
             event.truncate(end);
             if !event.trim_ascii().is_empty() {
                 return Some(event);
@@ -196,6 +203,18 @@ mod tests {
         }
         told.extend(buffer.last_event().iter().flat_map(documents));
         told
+    }
+
+    #[test]
+    fn a_large_event_takes_its_room_along() {
+        let mut buffer = EventBuffer::new(Framing::Sse);
+        for piece in [b"data: ", &[b'x'; 2 * LARGE][..], b"\n\ndata: y\n"] {
+            buffer.push(piece);
+        }
+        assert!(buffer.next_event().is_some_and(|event| event.len() > LARGE));
+        buffer.push(b"\n");
+        assert_eq!(buffer.next_event().as_deref(), Some(&b"data: y"[..]));
+        assert!(buffer.bytes.capacity() < LARGE);
     }
 
     #[test]

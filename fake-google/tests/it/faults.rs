@@ -6,6 +6,10 @@ use fake_google::{
     Action, Config, Endpoint, ErrorForm, ErrorName, Fault, HoldPoint, StreamErrorForm, Upstream,
 };
 use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use crate::support::{Google, parts, say, text, until};
 
@@ -381,4 +385,29 @@ async fn one_byte_writes_change_no_byte() {
     let google = google_with(Fault::once(Action::OneByteWrites)).await;
     let slow = google.raw(STREAM, MODEL, say("Hi")).await.unwrap();
     assert!(slow.contains("\"finishReason\": \"STOP\"") && slow.ends_with("0\r\n\r\n"));
+}
+
+#[tokio::test]
+async fn one_byte_writes_are_over_with_their_answer() {
+    let google = google_with(Fault::once(Action::OneByteWrites)).await;
+    let token = google.token(1).await;
+    let body =
+        json!({"project": "fake-project-1", "model": MODEL, "request": say("Hi")}).to_string();
+    let request = format!(
+        "POST /v1internal:generateContent HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut socket = TcpStream::connect(google.running.address()).await.unwrap();
+    let mut bytes = [0; 4096];
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut slow = String::new();
+    while !slow.ends_with("\n}\n") {
+        let count = socket.read(&mut bytes).await.unwrap();
+        slow.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
+    }
+    assert!(slow.starts_with("HTTP/1.1 200"), "{slow}");
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let count = socket.read(&mut bytes).await.unwrap();
+    assert!(count > 50, "{count}");
 }

@@ -295,8 +295,8 @@ impl Upstream {
             .or_insert_with(|| (call.render)(dialect))
             .clone();
         let streams = about.stream || envelope::streams_only(token.upstream, &about.model);
-        let place = self.client.place();
         let url = envelope::url(&self.config, token, &about.model, streams, course.host);
+        let place = self.client.place(&url);
         let Some(url) = self.urls.parsed(url) else {
             return failed(Failure::of_transport(false), attempt);
         };
@@ -322,6 +322,7 @@ impl Upstream {
             }
             Err(_) => return failed(Failure::of_silence(), attempt),
         };
+        place.heard();
         if response.status() != http::StatusCode::OK {
             return self.error_answer(response, attempt, &about.model).await;
         }

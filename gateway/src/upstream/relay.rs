@@ -31,6 +31,8 @@ use super::{
 
 /// The largest event that is waited for. Images make events of some megabytes.
 const MAX_EVENT_BYTES: usize = 128 << 20;
+/// An event that is worth a look at the memory it takes.
+const LARGE_EVENT_BYTES: usize = 1 << 20;
 /// A piece of so many bytes is told without looking for more.
 const ENOUGH: usize = 16 << 10;
 /// Two reads that are no further apart are of one burst.
@@ -65,7 +67,7 @@ pub struct Relay {
 struct Upstream {
     body: reqwest::Body,
     /// Held until the answer is over.
-    _place: Place,
+    place: Place,
 }
 
 /// What came of a step.
@@ -107,7 +109,7 @@ impl Relay {
         Self {
             upstream: Upstream {
                 body: http::Response::from(response).into_body(),
-                _place: place,
+                place,
             },
             input: EventBuffer::new(framing),
             output: Vec::new(),
@@ -193,6 +195,7 @@ impl Relay {
         self.in_burst = now.duration_since(self.heard) < BURST;
         self.looked_again = false;
         self.heard = now;
+        self.upstream.place.heard();
         self.input.push(bytes);
         if self.input.waiting() > MAX_EVENT_BYTES {
             let message = "Google sent an event without an end.".to_owned();
@@ -215,6 +218,10 @@ impl Relay {
     }
 
     fn event(&mut self, event: &Bytes) -> Result<(), Box<Failure>> {
+        if event.len() >= LARGE_EVENT_BYTES {
+            // In OpenAI's words it is about as long; to grow to that would take twice the room.
+            self.output.reserve(event.len() + event.len() / 8);
+        }
         for document in documents(event) {
             self.document(&document)?;
         }

@@ -8,6 +8,7 @@ mod answers;
 mod bad_input;
 mod broken_answers;
 mod choices;
+mod connections;
 mod evenness;
 mod failover;
 mod outputs;

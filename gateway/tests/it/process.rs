@@ -8,7 +8,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader},
     path::Path,
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
 };
 
 fn gateway(folder: &Path) -> Command {
@@ -26,6 +26,18 @@ fn refusal(folder: &Path) -> String {
     let said = String::from_utf8(stderr).unwrap();
     assert_eq!(status.code(), Some(2), "{said}");
     said
+}
+
+/// What it says until it listens.
+fn until_it_listens(running: &mut Child) -> String {
+    let mut said = String::new();
+    for line in BufReader::new(running.stderr.take().unwrap()).lines() {
+        said.push_str(&line.unwrap());
+        if said.contains("listens") {
+            return said;
+        }
+    }
+    panic!("it ended: {said}");
 }
 
 #[test]
@@ -46,17 +58,42 @@ fn it_finds_the_secrets_that_a_first_start_has_left() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut said = String::new();
-    for line in BufReader::new(running.stderr.take().unwrap()).lines() {
-        said.push_str(&line.unwrap());
-        if said.contains("listens") {
-            break;
-        }
-    }
+    let said = until_it_listens(&mut running);
     running.kill().unwrap();
     running.wait().unwrap();
-    assert!(said.contains("listens"), "{said}");
     assert!(!said.contains("planted"), "{said}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn it_may_open_as_many_files_as_the_system_allows() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = |pid: &str| {
+        let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let line = limits
+            .lines()
+            .find(|line| line.starts_with("Max open files"));
+        let mut numbers = line.unwrap().split_whitespace().skip(3);
+        let mut next = move || numbers.next().unwrap().to_owned();
+        (next(), next())
+    };
+    let mut running = Command::new("/bin/sh")
+        .args(["-c", "ulimit -Sn 256 && exec \"$0\""])
+        .arg(env!("CARGO_BIN_EXE_gateway"))
+        .env_clear()
+        .env("PORT", "0")
+        .env("API_KEYS", "sk-planted-0123456789")
+        .env("GATEWAY_TOKEN", "planted-gateway-token")
+        .current_dir(folder.path())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until_it_listens(&mut running);
+    let (soft, hard) = limits(&running.id().to_string());
+    running.kill().unwrap();
+    running.wait().unwrap();
+    assert_eq!(hard, limits("self").1);
+    assert_eq!(soft, hard);
 }
 
 #[test]

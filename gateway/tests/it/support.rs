@@ -161,12 +161,18 @@ impl World {
     }
 
     pub(crate) async fn add_gateway(&mut self) {
+        self.add_gateway_with(|_| {}).await;
+    }
+
+    /// Adds a gateway in whose configuration something is what nobody can set.
+    pub(crate) async fn add_gateway_with(&mut self, change: impl FnOnce(&mut Config)) {
         let mut config =
             Config::from_environment(&self.environment(), Defaults::default()).unwrap();
         config.clock = self.clock.clone();
         if let Some(guard) = self.media_guard {
             config.media_guard = guard;
         }
+        change(&mut config);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = Shutdown::new();

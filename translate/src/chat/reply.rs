@@ -288,7 +288,11 @@ impl Reply {
     fn text(&mut self, index: u32, text: &str, out: &mut Vec<u8>) {
         let wrapped = self.settings.wrapped;
         let choice = self.choice(index);
-        if !wrapped || (choice.beginning.is_empty() && !choice.has_told_nothing()) {
+        // Nearly always it is seen at once, and nothing is kept.
+        let is_models =
+            || !UNSUPPORTED_CLIENT.starts_with(text) && !text.starts_with(UNSUPPORTED_CLIENT);
+        let begins = choice.beginning.is_empty();
+        if !wrapped || (begins && (!choice.has_told_nothing() || is_models())) {
             return self.delta(index, &Delta::Text(text), out);
         }
         if choice.beginning.is_empty()
