@@ -59,8 +59,9 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("gateway: {error:#}");
+            let served = error.downcast_ref::<gateway::ServeError>();
             let configured_wrong = error.is::<config::ConfigError>();
-            ExitCode::from(if configured_wrong { 2 } else { 1 })
+            ExitCode::from(served.map_or(if configured_wrong { 2 } else { 1 }, |e| e.exit_code()))
         }
     }
 }
@@ -71,7 +72,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let kept = Defaults::from_folder(&environment, Path::new(FOLDER))?;
     let config = Config::from_environment(&environment, kept)?;
     if let Some(Command::Healthcheck) = arguments.command {
-        return gateway::health::check(config.listen)
+        return gateway::health::check(config.listen, config.tls.is_some())
             .await
             .with_context(|| format!("the gateway on {} does not live", config.listen));
     }

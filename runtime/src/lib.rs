@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod descriptors;
 pub mod dotenv;
 pub mod listener;
 pub mod secret;
