@@ -12,6 +12,7 @@ pub(crate) async fn run(environment: &Environment) -> Result<(), Failure> {
     gateway::health::check(address, configs.gateway.tls.is_some())
         .await
         .map_err(|source| Failure::GatewayHealth { address, source })?;
-    token_service::healthcheck(configs.token_service.listen).await?;
+    let service = &configs.token_service;
+    token_service::healthcheck(service.listen, service.tls.as_ref()).await?;
     Ok(())
 }

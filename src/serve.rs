@@ -38,7 +38,8 @@ pub(crate) async fn run(environment: &Environment) -> Result<(), Failure> {
 }
 
 async fn announce(stack: &Stack) {
-    let base = format!("http://{}/v1", stack::reachable(stack.gateway_address));
+    let scheme = if stack.gateway_tls { "https" } else { "http" };
+    let base = format!("{scheme}://{}/v1", stack::reachable(stack.gateway_address));
     if let Some(key) = &stack.api_key {
         tracing::info!(
             file = %key.path.display(),
@@ -46,7 +47,13 @@ async fn announce(stack: &Stack) {
             "clients need the API key in this file, as API_KEYS is not set"
         );
     }
-    let client = Client::to(stack.token_service.address, &stack.admin_token, "its own");
+    let service = &stack.token_service;
+    let client = Client::to(
+        service.address,
+        service.tls.as_ref(),
+        &stack.admin_token,
+        "its own",
+    );
     let projects = match client {
         Ok(mut client) => client.count_projects().await,
         Err(error) => Err(error),

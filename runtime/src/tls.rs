@@ -14,7 +14,7 @@ use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 
 pub use self::{
     acceptor::{Acceptor, ServerFiles},
-    connector::{ClientFiles, Connector, connection_failure},
+    connector::{ClientFiles, Connector, connection_failure, demands_certificate},
 };
 
 /// Makes ring the process's crypto provider. Called by each `serve`; only the first

@@ -12,7 +12,7 @@ use rustls::{
 };
 use sha2::{Digest as _, Sha256};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, mpsc},
     time::timeout,
@@ -30,6 +30,8 @@ use crate::config::{ConfigError, Environment, NamedFile, Var};
 const LOOK: Duration = Duration::from_secs(2);
 /// Failed handshakes are told at most this often.
 const TELL: Duration = Duration::from_secs(5);
+/// How long a client is listened to whose handshake failed.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Handshakes at once of [`Acceptor::incoming`].
 const HANDSHAKES: usize = 256;
 
@@ -179,9 +181,14 @@ impl Acceptor {
         I: AsyncRead + AsyncWrite + Unpin,
     {
         let accepting = TlsAcceptor::from(self.current().config).accept(io);
-        match timeout(self.handshake_timeout, accepting).await {
+        match timeout(self.handshake_timeout, accepting.into_fallible()).await {
             Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(error)) => Err(explain(&error)),
+            Ok(Err((error, io))) => {
+                // Closed with bytes unread, the connection would be reset, and with it the
+                // alert that says why.
+                let _ = timeout(LAST_WORDS, hang_up(io)).await;
+                Err(explain(&error))
+            }
             Err(_) => Err("it was not done in time".to_owned()),
         }
     }
@@ -346,6 +353,13 @@ impl Contents {
         }
         digest.finalize().into()
     }
+}
+
+async fn hang_up(mut io: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
+    io.shutdown().await?;
+    let mut discarded = [0; 1024];
+    while io.read(&mut discarded).await? > 0 {}
+    Ok(())
 }
 
 /// SIGHUP, where there is such a thing.

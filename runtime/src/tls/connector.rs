@@ -68,10 +68,11 @@ impl ClientFiles {
 }
 
 /// Whom a client believes to be the server.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 enum Trust {
     /// Who has a certificate for the name, of the authorities of the files or else of the
     /// system's.
+    #[default]
     Authorities,
     /// Who has exactly this certificate, whatever its names: the server is this machine's own.
     Exactly(NamedFile),
@@ -80,7 +81,7 @@ enum Trust {
 }
 
 /// Does the client's part of handshakes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Connector {
     files: ClientFiles,
     trust: Trust,
@@ -258,15 +259,26 @@ impl ServerCertVerifier for HoldsKey {
 /// refuses a client's certificate says so only after the client's handshake is done.
 #[must_use]
 pub fn connection_failure(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    tls_error(error).map(in_words)
+}
+
+/// Whether a connection failed because the server demands a client certificate.
+#[must_use]
+pub fn demands_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(
+        tls_error(error),
+        Some(Error::AlertReceived(AlertDescription::CertificateRequired))
+    )
+}
+
+fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Error> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(tls) = error.downcast_ref::<Error>() {
-            return Some(in_words(tls));
+            return Some(tls);
         }
-        let inner = error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref);
-        next = match inner {
+        let wrapped = error.downcast_ref::<io::Error>();
+        next = match wrapped.and_then(io::Error::get_ref) {
             Some(inner) => Some(inner),
             None => error.source(),
         };

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod certificates;
 mod idle;
 mod lengths;
 mod slow;
 mod support;
+mod tls;
