@@ -259,7 +259,7 @@ impl ServerCertVerifier for HoldsKey {
 /// refuses a client's certificate says so only after the client's handshake is done.
 #[must_use]
 pub fn connection_failure(error: &(dyn std::error::Error + 'static)) -> Option<String> {
-    tls_error(error).map(in_words)
+    tls_error(error).map(|error| in_words(&error))
 }
 
 /// Whether a connection failed because the server demands a client certificate.
@@ -271,13 +271,22 @@ pub fn demands_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
     )
 }
 
-fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Error> {
+fn tls_error(error: &(dyn std::error::Error + 'static)) -> Option<Error> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(tls) = error.downcast_ref::<Error>() {
-            return Some(tls);
+            return Some(tls.clone());
         }
         let wrapped = error.downcast_ref::<io::Error>();
+        // h2 keeps no more of an error than its text.
+        if wrapped.is_some_and(|error| error.kind() == io::ErrorKind::InvalidData) {
+            let text = error.to_string();
+            let alerts = ALERTS.iter().map(|alert| Error::AlertReceived(*alert));
+            let told = alerts.into_iter().find(|alert| alert.to_string() == text);
+            if told.is_some() {
+                return told;
+            }
+        }
         next = match wrapped.and_then(io::Error::get_ref) {
             Some(inner) => Some(inner),
             None => error.source(),
@@ -285,6 +294,18 @@ fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Err
     }
     None
 }
+
+/// The alerts that are about our certificate.
+const ALERTS: &[AlertDescription] = &[
+    AlertDescription::CertificateRequired,
+    AlertDescription::BadCertificate,
+    AlertDescription::CertificateExpired,
+    AlertDescription::CertificateRevoked,
+    AlertDescription::CertificateUnknown,
+    AlertDescription::DecryptError,
+    AlertDescription::UnknownCA,
+    AlertDescription::UnsupportedCertificate,
+];
 
 /// What went wrong in a handshake.
 pub(super) fn explain(error: &io::Error) -> String {
@@ -327,15 +348,9 @@ fn in_words(error: &Error) -> String {
         Error::AlertReceived(AlertDescription::CertificateRequired) => {
             "the server demands a client certificate".to_owned()
         }
-        Error::AlertReceived(
-            alert @ (AlertDescription::BadCertificate
-            | AlertDescription::CertificateExpired
-            | AlertDescription::CertificateRevoked
-            | AlertDescription::CertificateUnknown
-            | AlertDescription::DecryptError
-            | AlertDescription::UnknownCA
-            | AlertDescription::UnsupportedCertificate),
-        ) => format!("the other side refuses our certificate ({alert:?})"),
+        Error::AlertReceived(alert) if ALERTS.contains(alert) => {
+            format!("the other side refuses our certificate ({alert:?})")
+        }
         Error::InvalidMessage(_) => "the other side does not speak TLS".to_owned(),
         other => other.to_string(),
     }
