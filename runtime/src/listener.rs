@@ -14,7 +14,6 @@ use std::{convert::Infallible, future::poll_fn, io, sync::Arc, task::Poll, time:
 
 use bytes::Bytes;
 use http::{Request, Response};
-use hyper::body::Incoming;
 use tokio::{
     net::{TcpListener, TcpStream},
     time::{MissedTickBehavior, interval, sleep, timeout},
@@ -22,6 +21,7 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
+pub use self::answer::RequestBody;
 use self::{
     protocols::Protocols,
     seats::{Order, Seats, Taken},
@@ -81,7 +81,7 @@ pub async fn serve<S, B>(
     shutdown: Shutdown,
 ) -> io::Result<()>
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
         + Clone
         + Send
         + Unpin
@@ -107,7 +107,7 @@ where
         let stream = tokio::select! {
             () = &mut closing => break,
             _ = looks.tick() => {
-                seats.expire(limits.idle_timeout);
+                seats.look(limits.idle_timeout);
                 continue;
             }
             accepted = listener.accept() => match accepted {
@@ -163,7 +163,7 @@ const LOOK_FOR_IDLE: Duration = Duration::from_secs(1);
 /// Serves one connection, and hears what the listener orders.
 async fn attend<S, B>(protocols: Arc<Protocols>, stream: TcpStream, service: S, taken: Taken)
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
         + Clone
         + Send
         + Unpin

@@ -1,18 +1,22 @@
-//! An answer on its way: its request runs until the last of it is handed over, and a stream
+//! What a client asks and its answer on its way: the request runs until the last of it is handed over, and a stream
 //! of HTTP/2 whose client opens no window ends.
 
 use std::{
     cell::Cell,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::rt::Executor;
+use hyper::{body::Incoming, rt::Executor};
 
-use super::{seats::Running, socket::Stall};
+use super::{
+    seats::{Running, Seat},
+    socket::Stall,
+};
 
 /// What of a body is handed over at once over HTTP/2, where the next piece is asked for only
 /// when the client has opened a window for this one: so it shows that the client reads.
@@ -29,6 +33,44 @@ enum Asked {
     Handed,
     /// It has nothing to hand over yet.
     Waits,
+}
+
+/// The body of a request. While somebody holds it, the request runs, answered or not: its
+/// connection cannot turn to the next one.
+#[derive(Debug)]
+pub struct RequestBody {
+    body: Incoming,
+    _running: Option<Running>,
+}
+
+impl RequestBody {
+    pub(super) fn new(body: Incoming, seat: &Arc<Seat>) -> Self {
+        let running = (!body.is_end_stream()).then(|| seat.run());
+        Self {
+            body,
+            _running: running,
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// The body of an answer.

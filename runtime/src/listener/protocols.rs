@@ -19,9 +19,9 @@ use tower::{Service, ServiceExt as _};
 
 use super::{
     LAST_WORDS, Limits,
-    answer::{Answer, Streams},
-    seats::{Order, Phase, Seat},
-    socket::Socket,
+    answer::{Answer, RequestBody, Streams},
+    seats::{Order, Parking, Phase, Seat},
+    socket::{Readable, Reread, Socket},
 };
 use crate::tls;
 
@@ -80,7 +80,7 @@ impl Protocols {
     /// Serves a connection until it ends, or is ordered to.
     pub(super) async fn serve<S, B>(&self, tcp: TcpStream, service: S, seat: Arc<Seat>)
     where
-        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
             + Clone
             + Send
             + Unpin
@@ -127,7 +127,7 @@ impl Protocols {
     async fn http2<I, S, B>(&self, io: I, service: S, seat: &Arc<Seat>)
     where
         I: AsyncRead + AsyncWrite + Unpin,
-        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
             + Clone
             + Send
             + Unpin
@@ -138,8 +138,9 @@ impl Protocols {
     {
         seat.enter(Phase::Idle);
         let of_requests = Arc::clone(seat);
-        let service = service_fn(move |request| {
+        let service = service_fn(move |request: Request<Incoming>| {
             let (running, service) = (of_requests.run(), service.clone());
+            let request = request.map(|body| RequestBody::new(body, &of_requests));
             async move {
                 let answer = service.oneshot(request).await?;
                 Ok::<_, Infallible>(answer.map(|body| Answer::new(body, true, running)))
@@ -162,10 +163,47 @@ impl Protocols {
         log_end(ended.await);
     }
 
+    /// Serves requests as long as they come; in between it keeps nothing but the connection.
     async fn http1<I, S, B>(&self, io: I, service: S, seat: &Arc<Seat>)
     where
+        I: AsyncRead + AsyncWrite + Readable + Unpin,
+        S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
+            + Clone
+            + Send
+            + Unpin
+            + 'static,
+        S::Future: Send,
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let mut io = Reread {
+            unread: Bytes::new(),
+            io,
+        };
+        loop {
+            // Boxed, so that nothing is left of it while the connection is idle.
+            let Some(idle) = Box::pin(self.requests(io, service.clone(), seat)).await else {
+                return;
+            };
+            io = idle;
+            let readable = poll_fn(|context| io.io.poll_readable(context));
+            if io.unread.is_empty() && unless_ordered(seat, readable).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Serves requests until the connection ends, or (then it is returned) has been idle for
+    /// a while.
+    async fn requests<I, S, B>(
+        &self,
+        io: Reread<I>,
+        service: S,
+        seat: &Arc<Seat>,
+    ) -> Option<Reread<I>>
+    where
         I: AsyncRead + AsyncWrite + Unpin,
-        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
             + Clone
             + Send
             + Unpin
@@ -176,43 +214,65 @@ impl Protocols {
     {
         let of_requests = Arc::clone(seat);
         // Nothing in it is pinned, so that it can be taken apart when a head does not end.
-        let service = service_fn(move |request| {
+        let service = service_fn(move |request: Request<Incoming>| {
             let (running, service) = (of_requests.run(), service.clone());
+            let request = request.map(|body| RequestBody::new(body, &of_requests));
             Box::pin(async move {
                 let answer = service.oneshot(request).await?;
                 Ok::<_, Infallible>(answer.map(|body| Answer::new(body, false, running)))
             })
         });
         let mut connection = self.http1.serve_connection(TokioIo::new(io), service);
+        seat.set_parking(Parking::Possible);
         let (mut asked, mut was_idle) = (false, false);
         let ended = poll_fn(|context| {
+            // Nobody holds a request's body then: what is polled next sees its end.
+            let park = !asked && seat.is_to_park();
             if let Poll::Ready(ended) = connection.poll_without_shutdown(context) {
-                return Poll::Ready(Some(ended));
+                return Poll::Ready(Ended::By(ended));
             }
             let order = seat.ordered();
             let head = seat.phase() == Phase::Head && !seat.is_running();
             if head && order >= Order::GiveUp {
-                return Poll::Ready(None);
+                return Poll::Ready(Ended::SlowHead);
             }
             // What has begun to arrive is served.
             if !asked && !head && order >= Order::Leave {
                 asked = true;
                 was_idle = !seat.is_running();
                 Pin::new(&mut connection).graceful_shutdown();
-                return connection.poll_without_shutdown(context).map(Some);
+                return connection.poll_without_shutdown(context).map(Ended::By);
+            }
+            if park && seat.is_to_park() {
+                // hyper ends at once when it is between two requests, and only then.
+                asked = true;
+                Pin::new(&mut connection).graceful_shutdown();
+                return match connection.poll_without_shutdown(context) {
+                    Poll::Ready(Ok(())) => Poll::Ready(Ended::Idle),
+                    ended => ended.map(Ended::By),
+                };
             }
             Poll::Pending
         })
         .await;
-        let head_timed_out = match &ended {
-            Some(ended) => ended.as_ref().is_err_and(hyper::Error::is_timeout),
-            None => true,
-        };
-        if let Some(ended) = ended {
-            log_end(ended);
+        seat.set_parking(Parking::No);
+        let mut head_timed_out = false;
+        match ended {
+            Ended::Idle => {
+                let parts = connection.into_parts();
+                let Reread { io, .. } = parts.io.into_inner();
+                let unread = parts.read_buf;
+                return Some(Reread { unread, io });
+            }
+            Ended::SlowHead => head_timed_out = true,
+            Ended::By(Err(error)) => {
+                head_timed_out = error.is_timeout();
+                log_end(Err(error));
+            }
+            Ended::By(Ok(())) => {}
         }
         if was_idle {
-            return;
+            return None;
         }
         let parts = connection.into_parts();
         let last = if head_timed_out && !parts.read_buf.is_empty() {
@@ -223,7 +283,18 @@ impl Protocols {
         seat.enter(Phase::Silent);
         // The client may be gone, or not read: either way this was the last.
         let _ = refuse(parts.io.into_inner(), last).await;
+        None
     }
+}
+
+/// Why requests are no longer served on a connection of HTTP/1.1.
+enum Ended {
+    /// hyper is done with it.
+    By(hyper::Result<()>),
+    /// There have been none for a while.
+    Idle,
+    /// A head did not end, and others want in.
+    SlowHead,
 }
 
 /// Goes on with `doing` until it is done, or until the connection is ordered to end.

@@ -6,7 +6,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     task::Waker,
     time::{Duration, Instant},
@@ -19,6 +19,8 @@ use tokio::sync::Notify;
 const SILENT: Duration = Duration::from_secs(1);
 /// A head that has been arriving for so long gives way to others.
 const SLOW_HEAD: Duration = Duration::from_secs(5);
+/// Who has been idle for so long is asked to keep nothing but the connection.
+const PARK: Duration = Duration::from_secs(1);
 /// Who was asked to go and is idle goes within this.
 const GOING: Duration = Duration::from_secs(1);
 
@@ -79,7 +81,22 @@ pub(super) struct Seat {
     /// Milliseconds from `opened` to the phase's begin, and the phase in the lowest two bits.
     phase: AtomicU64,
     order: AtomicU8,
+    /// Whether a write waits for the client.
+    blocked: AtomicBool,
+    parking: AtomicU8,
     waker: AtomicWaker,
+}
+
+/// Whether a connection is to keep nothing but itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Parking {
+    /// It cannot, or does already.
+    No,
+    /// It could.
+    Possible,
+    /// It was asked to.
+    Asked,
 }
 
 impl Seat {
@@ -90,6 +107,8 @@ impl Seat {
             running: AtomicU32::new(0),
             phase: AtomicU64::new(Phase::Silent as u64),
             order: AtomicU8::new(Order::Stay as u8),
+            blocked: AtomicBool::new(false),
+            parking: AtomicU8::new(Parking::No as u8),
             waker: AtomicWaker::new(),
         }
     }
@@ -121,6 +140,22 @@ impl Seat {
         let since = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX >> 2);
         self.phase
             .store((since << 2) | phase as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_blocked(&self, blocked: bool) {
+        self.blocked.store(blocked, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_parking(&self, parking: Parking) {
+        self.parking.store(parking as u8, Ordering::Relaxed);
+    }
+
+    /// Whether it was asked to keep nothing but the connection, and has nothing else to do.
+    pub(super) fn is_to_park(&self) -> bool {
+        self.parking.load(Ordering::Relaxed) == Parking::Asked as u8
+            && self.phase() == Phase::Idle
+            && !self.is_running()
+            && !self.blocked.load(Ordering::Relaxed)
     }
 
     /// Bytes came that may be a head's.
@@ -234,12 +269,21 @@ impl Seats {
         }
     }
 
-    /// Asks those to go that have been idle for longer than `limit`.
-    pub(super) fn expire(&self, limit: Duration) {
+    /// Asks those to go that have been idle for longer than `limit`, and those that have been
+    /// for a while to keep nothing but the connection.
+    pub(super) fn look(&self, limit: Duration) {
         for seat in self.taken().iter() {
-            let idle = !seat.is_running() && seat.phase() == Phase::Idle;
-            if idle && seat.in_phase_for() > limit {
+            if seat.is_running() || seat.phase() != Phase::Idle {
+                continue;
+            }
+            let lasted = seat.in_phase_for();
+            if lasted > limit {
                 seat.order(Order::Leave);
+            } else if lasted > PARK
+                && seat.parking.load(Ordering::Relaxed) == Parking::Possible as u8
+            {
+                seat.set_parking(Parking::Asked);
+                seat.waker.wake();
             }
         }
     }

@@ -8,11 +8,14 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     time::{Instant, Sleep, sleep_until},
 };
+
+use tokio_rustls::server::TlsStream;
 
 use super::seats::Seat;
 
@@ -32,6 +35,10 @@ impl Stall {
             since: None,
             timer: None,
         }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.since.is_some()
     }
 
     pub(super) fn progresses(&mut self) {
@@ -79,14 +86,89 @@ impl Socket {
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         if written.is_ready() {
-            self.writes.progresses();
+            if self.writes.is_stopped() {
+                self.writes.progresses();
+                self.seat.set_blocked(false);
+            }
             return written;
         }
+        self.seat.set_blocked(true);
         ready!(self.writes.poll_too_long(context));
         Poll::Ready(Err(io::Error::new(
             io::ErrorKind::TimedOut,
             "the client does not read its answer",
         )))
+    }
+}
+
+/// A connection whose next bytes can be waited for without a buffer for them.
+pub(super) trait Readable {
+    /// Ready when there may be something to read, the end included.
+    fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()>;
+}
+
+impl Readable for Socket {
+    fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
+        // What is wrong the next read tells.
+        self.tcp.poll_read_ready(context).map(|_| ())
+    }
+}
+
+impl Readable for TlsStream<Socket> {
+    fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.get_ref().0.poll_readable(context)
+    }
+}
+
+/// A connection of which something was read already.
+#[derive(Debug)]
+pub(super) struct Reread<I> {
+    pub(super) unread: Bytes,
+    pub(super) io: I,
+}
+
+impl<I: AsyncRead + Unpin> AsyncRead for Reread<I> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.unread.is_empty() {
+            return Pin::new(&mut self.io).poll_read(context, buffer);
+        }
+        let length = self.unread.len().min(buffer.remaining());
+        buffer.put_slice(&self.unread.split_to(length));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<I: AsyncWrite + Unpin> AsyncWrite for Reread<I> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(context)
     }
 }
 

@@ -192,3 +192,57 @@ async fn an_abort_ends_what_does_not_end_by_itself() {
     let ended = tokio::time::timeout(Duration::from_secs(5), server.task).await;
     ended.unwrap().unwrap().unwrap();
 }
+
+/// Longer than a connection is idle before it keeps nothing but itself.
+const A_WHILE: Duration = Duration::from_millis(2500);
+
+#[tokio::test]
+async fn who_was_idle_for_a_while_is_served_as_before() {
+    let server = Server::start(Limits::default()).await;
+    let mut stream = server.connect().await;
+    for round in 0..3 {
+        let request = format!("POST /{round} HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let said = some(&mut stream).await;
+        assert!(said.contains(&format!("POST /{round} body")), "{said}");
+        if round < 2 {
+            sleep(A_WHILE).await;
+        }
+    }
+    // The beginning of the next head came with a request, and its end much later.
+    stream
+        .write_all(b"GET /one HTTP/1.1\r\nHost: x\r\n\r\nGET /two HTTP/1.1\r\nHo")
+        .await
+        .unwrap();
+    let said = some(&mut stream).await;
+    assert!(
+        said.contains("GET /one") && !said.contains("/two"),
+        "{said}"
+    );
+    sleep(A_WHILE).await;
+    stream.write_all(b"st: x\r\n\r\n").await.unwrap();
+    let said = some(&mut stream).await;
+    assert!(said.contains("GET /two"), "{said}");
+    sleep(A_WHILE).await;
+    server.shutdown.drain.cancel();
+    assert_eq!(rest(&mut stream).await, "");
+    server.task.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn the_rest_of_a_body_that_nobody_read_is_no_request() {
+    let server = Server::start(Limits::default()).await;
+    let mut stream = server.connect().await;
+    stream
+        .write_all(b"POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nx")
+        .await
+        .unwrap();
+    let said = some(&mut stream).await;
+    assert!(said.contains("unread"), "{said}");
+    sleep(A_WHILE).await;
+    // It may be closed already, and then this fails.
+    let smuggled = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n";
+    let _ = stream.write_all(smuggled).await;
+    let said = rest(&mut stream).await;
+    assert!(!said.contains("/smuggled"), "{said}");
+}

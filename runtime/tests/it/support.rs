@@ -10,14 +10,14 @@ use std::{
 };
 
 use antigravity_runtime::{
-    listener::{Limits, serve},
+    listener::{Limits, RequestBody, serve},
     shutdown::Shutdown,
     tls::Acceptor,
 };
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
-use hyper::body::{Body, Frame, Incoming};
+use hyper::body::{Body, Frame};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -47,7 +47,7 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let shutdown = Shutdown::new();
         let (tell, dropped) = mpsc::channel(64);
-        let service = tower::service_fn(move |request: Request<Incoming>| {
+        let service = tower::service_fn(move |request: Request<RequestBody>| {
             let tell = tell.clone();
             async move { Ok::<_, Infallible>(answer(request, tell).await) }
         });
@@ -71,15 +71,20 @@ impl Server {
     }
 }
 
-/// `/endless` never stops; `/slow` takes a while; everything else answers the method, the
+/// `/endless` never stops; `/slow` takes a while; `/unread` does not look at the body;
+/// everything else answers the method, the
 /// path and the body.
-async fn answer(request: Request<Incoming>, tell: mpsc::Sender<()>) -> Response<Words> {
+async fn answer(request: Request<RequestBody>, tell: mpsc::Sender<()>) -> Response<Words> {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
     let words = match path.as_str() {
         "/endless" => Words {
             left: None,
             tell: Some(tell),
+        },
+        "/unread" => Words {
+            left: Some("unread\n".into()),
+            tell: None,
         },
         _ => {
             let body = body.collect().await.map(|body| body.to_bytes());

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     certificates::{Authority, EXPIRED, GOOD, put},
-    support::{Server, rest},
+    support::{Server, rest, some},
 };
 
 const fn var(name: &'static str) -> Var {
@@ -88,6 +88,12 @@ async fn both_protocols_by_alpn_and_neither_for_those_who_speak_in_the_clear() {
     let mut http1 = connect(&server, folder, "localhost", b"http/1.1")
         .await
         .unwrap();
+    // Idle for so long that nothing but the connection is kept.
+    let request = b"GET /zero HTTP/1.1\r\nHost: x\r\n\r\n";
+    http1.write_all(request).await.unwrap();
+    let said = some(&mut http1).await;
+    assert!(said.contains("GET /zero"), "{said}");
+    sleep(Duration::from_millis(2500)).await;
     let request = b"GET /one HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     http1.write_all(request).await.unwrap();
     let said = rest(&mut http1).await;
