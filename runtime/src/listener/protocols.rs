@@ -95,24 +95,15 @@ impl Protocols {
             return;
         };
         let mut socket = Socket::new(tcp, Arc::clone(&seat), self.limits.write_timeout);
-        // Boxed, so that a connection that says nothing takes no more room than it needs.
+        // Each boxed, so that a connection takes no more room than what it has come to.
         match (opening, &self.tls) {
             (Opening::Tls, Some(acceptor)) => {
-                let accepting = unless_ordered(&seat, Box::pin(acceptor.accept(socket)));
-                let Some(Some(mut stream)) = accepting.await else {
-                    return;
-                };
-                if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-                    stream.get_mut().0.heads = false;
-                    Box::pin(self.http2(stream, service, &seat)).await;
-                } else {
-                    Box::pin(self.http1(stream, service, &seat)).await;
-                }
+                Box::pin(self.tls(acceptor, socket, service, &seat)).await;
             }
             (_, Some(_)) => {
-                let refusing = unless_ordered(&seat, Box::pin(refuse(socket, USE_HTTPS)));
+                let refusing = Box::pin(refuse(socket, USE_HTTPS));
                 // The client may be gone, or not read: either way this was all.
-                let _ = refusing.await;
+                let _ = unless_ordered(&seat, refusing).await;
             }
             (Opening::Http2, None) => {
                 socket.heads = false;
@@ -121,6 +112,34 @@ impl Protocols {
             (Opening::Http1 | Opening::Tls, None) => {
                 Box::pin(self.http1(socket, service, &seat)).await;
             }
+        }
+    }
+
+    async fn tls<S, B>(
+        &self,
+        acceptor: &tls::Acceptor,
+        socket: Socket,
+        service: S,
+        seat: &Arc<Seat>,
+    ) where
+        S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
+            + Clone
+            + Send
+            + Unpin
+            + 'static,
+        S::Future: Send,
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let accepting = Box::pin(acceptor.accept(socket));
+        let Some(Some(mut stream)) = unless_ordered(seat, accepting).await else {
+            return;
+        };
+        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+            stream.get_mut().0.heads = false;
+            Box::pin(self.http2(stream, service, seat)).await;
+        } else {
+            Box::pin(self.http1(stream, service, seat)).await;
         }
     }
 
@@ -261,7 +280,12 @@ impl Protocols {
             Ended::Idle => {
                 let parts = connection.into_parts();
                 let Reread { io, .. } = parts.io.into_inner();
-                let unread = parts.read_buf;
+                // Even of nothing hyper's buffer is kept with it.
+                let unread = if parts.read_buf.is_empty() {
+                    Bytes::new()
+                } else {
+                    parts.read_buf
+                };
                 return Some(Reread { unread, io });
             }
             Ended::SlowHead => head_timed_out = true,
