@@ -99,6 +99,7 @@ impl Failure {
             // Not an address of this machine, so that waiting would not help.
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrNotAvailable => 2,
             Self::TokenService(error) => error.exit_code(),
+            Self::Gateway(error) => error.exit_code(),
             _ => 1,
         }
     }

@@ -9,9 +9,10 @@ use crate::{failure::Failure, stack::Configs};
 pub(crate) async fn run(environment: &Environment) -> Result<(), Failure> {
     let configs = Configs::from_environment(environment)?;
     let address = configs.gateway.listen;
-    gateway::health::check(address)
+    gateway::health::check(address, configs.gateway.tls.is_some())
         .await
         .map_err(|source| Failure::GatewayHealth { address, source })?;
-    token_service::healthcheck(configs.token_service.listen).await?;
+    let service = &configs.token_service;
+    token_service::healthcheck(service.listen, service.tls.as_ref()).await?;
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use antigravity_runtime::{config::Environment, open_files, shutdown::Shutdown, telemetry};
+use antigravity_runtime::{config::Environment, shutdown::Shutdown, telemetry};
 use gateway::config::Logging;
 use secrecy::ExposeSecret as _;
 
@@ -22,7 +22,6 @@ pub(crate) async fn run(environment: &Environment) -> Result<(), Failure> {
         configs.gateway.shutdown_delay = Duration::ZERO;
     }
     let _lines = telemetry::init(logging.format, &logging.level);
-    open_files::raise_limit();
     let known = [gateway::config::VARS, token_service::config::VARS];
     for (name, origin) in environment.unknown(&known) {
         tracing::warn!(name, %origin, "this variable is not known here and has no effect");
@@ -39,7 +38,8 @@ pub(crate) async fn run(environment: &Environment) -> Result<(), Failure> {
 }
 
 async fn announce(stack: &Stack) {
-    let base = format!("http://{}/v1", stack::reachable(stack.gateway_address));
+    let scheme = if stack.gateway_tls { "https" } else { "http" };
+    let base = format!("{scheme}://{}/v1", stack::reachable(stack.gateway_address));
     if let Some(key) = &stack.api_key {
         tracing::info!(
             file = %key.path.display(),
@@ -47,7 +47,13 @@ async fn announce(stack: &Stack) {
             "clients need the API key in this file, as API_KEYS is not set"
         );
     }
-    let client = Client::to(stack.token_service.address, &stack.admin_token, "its own");
+    let service = &stack.token_service;
+    let client = Client::to(
+        service.address,
+        service.tls.as_ref(),
+        &stack.admin_token,
+        "its own",
+    );
     let projects = match client {
         Ok(mut client) => client.count_projects().await,
         Err(error) => Err(error),

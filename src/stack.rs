@@ -11,6 +11,10 @@ use antigravity_runtime::{
     config::{ConfigError, Environment, Var},
     secret::{self, SecretFile, SecretFileError},
     shutdown::Shutdown,
+    tls::{ClientFiles, Connector, ServerFiles},
+    variables::{
+        TOKEN_SERVICE_CA_FILE, TOKEN_SERVICE_CLIENT_CERT_FILE, TOKEN_SERVICE_CLIENT_KEY_FILE,
+    },
 };
 use gateway::{
     api_keys::ApiKeys,
@@ -38,6 +42,41 @@ pub(crate) fn is_set(environment: &Environment, name: &str) -> Result<bool, Conf
         Some(var) => Ok(environment.raw(var)?.is_some()),
         None => Ok(false),
     }
+}
+
+/// How a token-service is spoken to where it speaks TLS.
+///
+/// # Errors
+/// Variables that do not fit together.
+pub(crate) fn connector(environment: &Environment) -> Result<Connector, ConfigError> {
+    let files = ClientFiles::from_environment(
+        environment,
+        &TOKEN_SERVICE_CA_FILE,
+        &TOKEN_SERVICE_CLIENT_CERT_FILE,
+        &TOKEN_SERVICE_CLIENT_KEY_FILE,
+    )?;
+    Ok(Connector::new(files))
+}
+
+/// The same for the one on this machine, which is known by its certificate itself.
+///
+/// # Errors
+/// When it demands a client certificate, and there is none.
+pub(crate) fn own_connector(
+    connector: Connector,
+    files: &ServerFiles,
+) -> Result<Connector, ConfigError> {
+    if files.demands_client_certificates() && !connector.has_identity() {
+        return Err(ConfigError::Missing {
+            name: TOKEN_SERVICE_CLIENT_CERT_FILE.name.to_owned(),
+            remedy: format!(
+                "TOKEN_SERVICE_CLIENT_CA_FILE makes the token-service demand a client \
+                 certificate, of this program too; set it and {}",
+                TOKEN_SERVICE_CLIENT_KEY_FILE.name
+            ),
+        });
+    }
+    Ok(connector.to_own(files.certificate().clone()))
 }
 
 /// What both services are told.
@@ -94,6 +133,8 @@ pub(crate) fn tokens_in_memory(config: &mut token_service::Config) -> Result<(),
 pub(crate) struct TokenService {
     /// Where this process reaches it.
     pub(crate) address: SocketAddr,
+    /// How it is spoken to when it speaks TLS.
+    pub(crate) tls: Option<Connector>,
     running: JoinHandle<Result<(), token_service::Error>>,
     shutdown: Shutdown,
 }
@@ -105,15 +146,18 @@ impl TokenService {
     /// When it does not start.
     pub(crate) async fn start(
         config: token_service::Config,
+        tls: Option<Connector>,
         listener: TcpListener,
         stop: &Shutdown,
     ) -> Result<Option<Self>, Failure> {
+        let files = config.tls.clone();
         let address = reachable(listener.local_addr()?);
         // One of its own: it has to outlive the gateway that reports to it.
         let shutdown = Shutdown::new();
         let running = tokio::spawn(token_service::serve(config, listener, shutdown.clone()));
         let mut this = Self {
             address,
+            tls,
             running,
             shutdown,
         };
@@ -124,7 +168,7 @@ impl TokenService {
                     this.stop(stop).await?;
                     return Ok(None);
                 }
-                healthy = token_service::healthcheck(address) => {
+                healthy = token_service::healthcheck(address, files.as_ref()) => {
                     if healthy.is_ok() {
                         return Ok(Some(this));
                     }
@@ -176,6 +220,8 @@ fn outcome(
 pub(crate) struct Stack {
     /// Where clients reach the gateway.
     pub(crate) gateway_address: SocketAddr,
+    /// Whether they speak TLS there.
+    pub(crate) gateway_tls: bool,
     /// What the gateway stands on.
     pub(crate) token_service: TokenService,
     /// The API key that is used because none is configured.
@@ -203,11 +249,16 @@ impl Stack {
             token_service: config,
             own_api_key,
         } = configs;
+        let tls = match &config.tls {
+            Some(files) => Some(own_connector(gateway.token_service_tls.clone(), files)?),
+            None => None,
+        };
         // Before anything is made: an address that is taken leaves no trace.
         let clients = bind(gateway.listen, "HOST, PORT").await?;
         let grpc = bind(config.listen, "TOKEN_SERVICE_LISTEN").await?;
         let gateway_address = clients.local_addr()?;
-        let Some(token_service) = TokenService::start(config.clone(), grpc, shutdown).await? else {
+        let Some(token_service) = TokenService::start(config.clone(), tls, grpc, shutdown).await?
+        else {
             return Ok(None);
         };
 
@@ -232,7 +283,15 @@ impl Stack {
             gateway.api_keys = ApiKeys::single("default", key);
         }
         gateway.gateway_token = gateway_token;
-        gateway.token_service_urls = vec![format!("http://{}", token_service.address)];
+        let scheme = match &token_service.tls {
+            Some(tls) => {
+                gateway.token_service_tls = tls.clone();
+                "https"
+            }
+            None => "http",
+        };
+        gateway.token_service_urls = vec![format!("{scheme}://{}", token_service.address)];
+        let gateway_tls = gateway.tls.is_some();
         let gateway_shutdown = Shutdown {
             drain: shutdown.drain.child_token(),
             abort: shutdown.abort.child_token(),
@@ -240,6 +299,7 @@ impl Stack {
         let gateway = tokio::spawn(gateway::serve(gateway, clients, gateway_shutdown.clone()));
         Ok(Some(Self {
             gateway_address,
+            gateway_tls,
             token_service,
             api_key,
             admin_token,

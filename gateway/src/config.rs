@@ -10,9 +10,11 @@ use antigravity_runtime::{
     clock::Clock,
     config::{self, ConfigError, Environment, Var, parsed},
     secret, telemetry,
+    tls::{ClientFiles, Connector, ServerFiles},
     variables::{
         ANTIGRAVITY_BASE_URLS, CONNECT_TIMEOUT, GATEWAY_TOKEN, GATEWAY_TOKEN_FILE, LOG_FORMAT,
-        LOG_LEVEL, UPSTREAM_CA_FILE,
+        LOG_LEVEL, TOKEN_SERVICE_CA_FILE, TOKEN_SERVICE_CLIENT_CERT_FILE,
+        TOKEN_SERVICE_CLIENT_KEY_FILE, UPSTREAM_CA_FILE,
     },
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -40,11 +42,25 @@ const PORT: Var = Var {
     help: "The port to listen on; 0 takes a free one.",
     secret: false,
 };
+const TLS_CERT_FILE: Var = Var {
+    name: "TLS_CERT_FILE",
+    default: "",
+    help: "Certificate (PEM, with its chain): clients' and admin listener speak TLS alone. The \
+           file is read again when it changes, and at SIGHUP.",
+    secret: false,
+};
+const TLS_KEY_FILE: Var = Var {
+    name: "TLS_KEY_FILE",
+    default: "",
+    help: "Private key (PEM) of TLS_CERT_FILE.",
+    secret: false,
+};
 const TOKEN_SERVICE_URL: Var = Var {
     name: "TOKEN_SERVICE_URL",
     default: "http://127.0.0.1:50051",
     help: "Where the token-service is; several addresses, comma-separated, share the calls, and so \
-           do all that a name has. antigravity-gateway serve brings its own.",
+           do all that a name has. https:// for one that speaks TLS. antigravity-gateway serve \
+           brings its own.",
     secret: false,
 };
 const ADMIN_LISTEN: Var = Var {
@@ -130,6 +146,12 @@ const BODY_TIMEOUT: Var = Var {
            the body.",
     secret: false,
 };
+const WRITE_TIMEOUT: Var = Var {
+    name: "WRITE_TIMEOUT",
+    default: "30s",
+    help: "A client that takes nothing of its answer for so long is cut off.",
+    secret: false,
+};
 const KEEPALIVE_INTERVAL: Var = Var {
     name: "KEEPALIVE_INTERVAL",
     default: "15s",
@@ -167,7 +189,12 @@ pub const VARS: &[Var] = &[
     API_KEYS,
     HOST,
     PORT,
+    TLS_CERT_FILE,
+    TLS_KEY_FILE,
     TOKEN_SERVICE_URL,
+    TOKEN_SERVICE_CA_FILE,
+    TOKEN_SERVICE_CLIENT_CERT_FILE,
+    TOKEN_SERVICE_CLIENT_KEY_FILE,
     GATEWAY_TOKEN,
     ADMIN_LISTEN,
     ANTIGRAVITY_BASE_URLS,
@@ -185,6 +212,7 @@ pub const VARS: &[Var] = &[
     IDLE_TIMEOUT,
     REQUEST_TIMEOUT,
     BODY_TIMEOUT,
+    WRITE_TIMEOUT,
     KEEPALIVE_INTERVAL,
     MAX_ATTEMPTS,
     MAX_BODY_BYTES,
@@ -203,8 +231,12 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where `/livez` and `/readyz` are besides.
     pub admin_listen: Option<SocketAddr>,
+    /// The certificate that listeners show; `None`: they speak no TLS.
+    pub tls: Option<ServerFiles>,
     /// Where the token-service is.
     pub token_service_urls: Vec<String>,
+    /// How it is spoken to where it speaks TLS.
+    pub token_service_tls: Connector,
     /// What the token-service asks of gateways.
     pub gateway_token: SecretString,
     /// Where Google is.
@@ -272,6 +304,8 @@ pub struct Timeouts {
     pub request: Duration,
     /// Between two reads of a client's body.
     pub body: Duration,
+    /// For a client to take something of its answer.
+    pub write: Duration,
     /// Silence after which a stream gets a comment.
     pub keepalive: Duration,
     /// Silence on an HTTP/2 connection to Google after which Google is asked whether it is
@@ -289,6 +323,7 @@ impl Default for Timeouts {
             idle: Duration::from_secs(120),
             request: Duration::from_secs(600),
             body: Duration::from_secs(30),
+            write: Duration::from_secs(30),
             keepalive: Duration::from_secs(15),
             ping: Duration::from_secs(15),
             pong: Duration::from_secs(10),
@@ -407,7 +442,7 @@ impl Config {
             defaults.token_service_url,
         ) {
             (None, Some(url)) => vec![url],
-            _ => environment.required(&TOKEN_SERVICE_URL, plain_urls)?,
+            _ => environment.required(&TOKEN_SERVICE_URL, config::base_urls)?,
         };
         let duration = |var| environment.required(var, config::duration);
         let affinity = environment.required(&AFFINITY, config::boolean)?;
@@ -417,7 +452,14 @@ impl Config {
             listen,
             admin_listen: environment
                 .read(&ADMIN_LISTEN, parsed("an address such as 127.0.0.1:9090"))?,
+            tls: ServerFiles::from_environment(environment, &TLS_CERT_FILE, &TLS_KEY_FILE, None)?,
             token_service_urls,
+            token_service_tls: Connector::new(ClientFiles::from_environment(
+                environment,
+                &TOKEN_SERVICE_CA_FILE,
+                &TOKEN_SERVICE_CLIENT_CERT_FILE,
+                &TOKEN_SERVICE_CLIENT_KEY_FILE,
+            )?),
             gateway_token,
             upstreams: Upstreams {
                 antigravity: environment.required(&ANTIGRAVITY_BASE_URLS, config::base_urls)?,
@@ -444,6 +486,7 @@ impl Config {
                 idle: limit(&IDLE_TIMEOUT)?,
                 request: limit(&REQUEST_TIMEOUT)?,
                 body: limit(&BODY_TIMEOUT)?,
+                write: limit(&WRITE_TIMEOUT)?,
                 keepalive: limit(&KEEPALIVE_INTERVAL)?,
                 ..Timeouts::default()
             },
@@ -464,15 +507,6 @@ fn resolve(host: &str, port: u16) -> Result<SocketAddr, String> {
         .ok()
         .and_then(|mut addresses| addresses.next())
         .ok_or_else(|| "is not an address to listen on, such as 127.0.0.1 or 0.0.0.0".to_owned())
-}
-
-/// The token-service speaks no TLS yet: it belongs on this machine or on a private network.
-fn plain_urls(text: &str) -> Result<Vec<String>, String> {
-    let urls = config::base_urls(text)?;
-    if urls.iter().any(|url| url.starts_with("https://")) {
-        return Err("asks for TLS, which the token-service does not speak; use http://".to_owned());
-    }
-    Ok(urls)
 }
 
 fn body_limit(text: &str) -> Result<usize, String> {

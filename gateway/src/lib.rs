@@ -21,8 +21,11 @@ pub mod upstream;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use antigravity_runtime::{
+    config::ConfigError,
+    descriptors,
     listener::{self, Limits},
     shutdown::Shutdown,
+    tls,
 };
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -44,6 +47,9 @@ const GIVE_BACK: Duration = Duration::from_secs(3);
 /// Why the gateway does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
+    /// A file that a variable names cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The token-service's address or the gateway's token cannot be used.
     #[error(transparent)]
     TokenService(#[from] tokens::ClientError),
@@ -66,6 +72,20 @@ pub enum ServeError {
     Listener(#[from] io::Error),
 }
 
+impl ServeError {
+    /// What the process should exit with: 2 for what the operator configured, else 1.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::TokenService(tokens::ClientError::Tls(_)) => 2,
+            _ => 1,
+        }
+    }
+}
+
+/// What TLS may carry to clients, the best first.
+const HTTP: &[&[u8]] = &[b"h2", b"http/1.1"];
+
 /// Serves clients on `listener` until `shutdown`, then lets running requests finish
 /// within the configured grace.
 ///
@@ -77,8 +97,18 @@ pub async fn serve(
     shutdown: Shutdown,
 ) -> Result<(), ServeError> {
     let metrics = Metrics::default();
+    tls::install_crypto_provider();
+    let acceptor = match &config.tls {
+        Some(files) => Some(tls::Acceptor::load(
+            files.clone(),
+            HTTP,
+            config.timeouts.body,
+        )?),
+        None => None,
+    };
     let client = Client::new(
         &config.token_service_urls,
+        &config.token_service_tls,
         &config.gateway_token,
         metrics.clone(),
     )?;
@@ -99,6 +129,8 @@ pub async fn serve(
         outcomes,
     );
     let limits = Limits {
+        connections: connections(descriptors::raise_limit()),
+        write_timeout: config.timeouts.write,
         drain_delay: config.shutdown_delay,
         drain_grace: config.shutdown_grace,
         header_timeout: config.timeouts.body,
@@ -139,14 +171,23 @@ pub async fn serve(
         let every = affinity.then_some(Duration::from_secs(60));
         async move { tokens.keep_in_hand(every, ended).await }
     });
+    if let Some(acceptor) = &acceptor {
+        background.spawn(Arc::clone(acceptor).watch(ended.clone()));
+    }
     if let Some(admin) = admin {
         tracing::info!(address = %admin.local_addr()?, "the admin listener is open");
         let router = http::admin_router(Arc::clone(&gateway));
-        background.spawn(listener::serve(admin, router, limits, shutdown.clone()));
+        background.spawn(listener::serve(
+            admin,
+            acceptor.clone(),
+            router,
+            limits,
+            shutdown.clone(),
+        ));
     }
     tracing::info!(address = %listener.local_addr()?, "the gateway listens");
     let abort = shutdown.abort.clone();
-    let served = listener::serve(listener, http::router(gateway), limits, shutdown).await;
+    let served = listener::serve(listener, acceptor, http::router(gateway), limits, shutdown).await;
     // Turns that do not get back are dealt again after a while all the same.
     tokio::select! {
         _ = tokio::time::timeout(GIVE_BACK, tokens.give_back()) => {}
@@ -156,4 +197,22 @@ pub async fn serve(
     background.close();
     background.wait().await;
     Ok(served?)
+}
+
+/// How many clients may be connected when there may be so many descriptors, of which a
+/// client's request may take a second one for its connection to Google.
+fn connections(descriptors: Option<u64>) -> usize {
+    let wanted = Limits::default().connections;
+    let possible = descriptors.map_or(wanted, |limit| {
+        usize::try_from(limit / 2).unwrap_or(wanted).max(1)
+    });
+    if possible < wanted {
+        tracing::info!(
+            descriptors,
+            connections = possible,
+            "fewer clients can be connected at once than usual: the limit of open files is low \
+             (ulimit -n)"
+        );
+    }
+    possible.min(wanted)
 }

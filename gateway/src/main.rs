@@ -7,7 +7,6 @@ use std::{
 
 use antigravity_runtime::{
     config::{self, Environment},
-    open_files,
     shutdown::Shutdown,
     telemetry,
 };
@@ -60,8 +59,9 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("gateway: {error:#}");
+            let served = error.downcast_ref::<gateway::ServeError>();
             let configured_wrong = error.is::<config::ConfigError>();
-            ExitCode::from(if configured_wrong { 2 } else { 1 })
+            ExitCode::from(served.map_or(if configured_wrong { 2 } else { 1 }, |e| e.exit_code()))
         }
     }
 }
@@ -72,12 +72,11 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let kept = Defaults::from_folder(&environment, Path::new(FOLDER))?;
     let config = Config::from_environment(&environment, kept)?;
     if let Some(Command::Healthcheck) = arguments.command {
-        return gateway::health::check(config.listen)
+        return gateway::health::check(config.listen, config.tls.is_some())
             .await
             .with_context(|| format!("the gateway on {} does not live", config.listen));
     }
     let _lines = telemetry::init(logging.format, &logging.level);
-    open_files::raise_limit();
     for (name, origin) in environment.unknown(&[VARS]) {
         tracing::warn!(name, %origin, "this variable is not known here and has no effect");
     }

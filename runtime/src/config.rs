@@ -273,6 +273,18 @@ impl Environment {
         Ok(self.raw(var)?.map(|(value, _)| value.trim().into()))
     }
 
+    /// The file that `var` names. Nothing is read yet.
+    ///
+    /// # Errors
+    /// As [`Environment::raw`].
+    pub fn file(&self, var: &Var) -> Result<Option<NamedFile>, ConfigError> {
+        Ok(self.raw(var)?.map(|(path, origin)| NamedFile {
+            name: var.name,
+            origin,
+            path: path.trim().into(),
+        }))
+    }
+
     /// An error about the value of `var`, for checks that need more than the value.
     #[must_use]
     pub fn invalid(&self, var: &Var, problem: impl Into<String>) -> ConfigError {
@@ -284,6 +296,36 @@ impl Environment {
             name: var.name.to_owned(),
             origin,
             problem: problem.into(),
+        }
+    }
+}
+
+/// A file that a variable names, read when it is needed and again when it may have changed.
+#[derive(Clone, Debug)]
+pub struct NamedFile {
+    /// The variable.
+    pub name: &'static str,
+    origin: Origin,
+    /// The file.
+    pub path: PathBuf,
+}
+
+impl NamedFile {
+    /// What it holds now.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read(&self) -> Result<Vec<u8>, ConfigError> {
+        std::fs::read(&self.path).map_err(|error| self.invalid(&format!("cannot be read: {error}")))
+    }
+
+    /// An error about what it holds; `problem` goes on from its name.
+    #[must_use]
+    pub fn invalid(&self, problem: &str) -> ConfigError {
+        ConfigError::Invalid {
+            name: self.name.to_owned(),
+            origin: self.origin.clone(),
+            problem: format!("{} {problem}", self.path.display()),
         }
     }
 }

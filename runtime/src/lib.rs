@@ -3,9 +3,9 @@
 
 pub mod clock;
 pub mod config;
+pub mod descriptors;
 pub mod dotenv;
 pub mod listener;
-pub mod open_files;
 pub mod secret;
 pub mod shutdown;
 pub mod telemetry;

@@ -1,4 +1,9 @@
-//! TLS: the one crypto provider of the process, and extra certificate authorities.
+//! TLS: the one crypto provider of the process, extra certificate authorities, and both
+//! ends of a connection whose certificates come from files that change while it runs.
+
+mod acceptor;
+mod connector;
+mod identity;
 
 use std::{
     io,
@@ -6,6 +11,11 @@ use std::{
 };
 
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
+
+pub use self::{
+    acceptor::{Acceptor, ServerFiles},
+    connector::{ClientFiles, Connector, connection_failure, demands_certificate},
+};
 
 /// Makes ring the process's crypto provider. Called by each `serve`; only the first
 /// call does something.

@@ -13,6 +13,29 @@ pub const GATEWAY_TOKEN: Var = Var {
 /// The file that keeps it while it is not set: the token-service makes it beside its
 /// database, and a gateway reads it.
 pub const GATEWAY_TOKEN_FILE: &str = "gateway_token";
+/// Whom to believe to be the token-service.
+pub const TOKEN_SERVICE_CA_FILE: Var = Var {
+    name: "TOKEN_SERVICE_CA_FILE",
+    default: "",
+    help: "Certificates (PEM) of the authorities that alone are trusted for an https:// \
+           TOKEN_SERVICE_URL. Not set: the system's. Read anew for each connection.",
+    secret: false,
+};
+/// What is shown to a token-service that demands it.
+pub const TOKEN_SERVICE_CLIENT_CERT_FILE: Var = Var {
+    name: "TOKEN_SERVICE_CLIENT_CERT_FILE",
+    default: "",
+    help: "Certificate (PEM, with its chain) for a token-service that demands one, which \
+           TOKEN_SERVICE_CLIENT_CA_FILE makes it do.",
+    secret: false,
+};
+/// The key of that.
+pub const TOKEN_SERVICE_CLIENT_KEY_FILE: Var = Var {
+    name: "TOKEN_SERVICE_CLIENT_KEY_FILE",
+    default: "",
+    help: "Private key (PEM) of TOKEN_SERVICE_CLIENT_CERT_FILE.",
+    secret: false,
+};
 /// Where Code Assist is.
 pub const ANTIGRAVITY_BASE_URLS: Var = Var {
     name: "ANTIGRAVITY_BASE_URLS",

@@ -9,13 +9,16 @@ use antigravity_proto::v1::{
     ListOAuthClientsRequest, ListProjectsRequest, OAuthClient, Project, PutOAuthClientRequest,
     RefreshProjectRequest, UpdateProjectRequest, project_service_client::ProjectServiceClient,
 };
+use antigravity_runtime::tls::{self, Connector};
 use secrecy::{ExposeSecret as _, SecretString};
 use tonic::{
     Code, Request, Status,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
-    transport::{Channel, Endpoint},
+    transport::Channel,
 };
+
+use super::route::Route;
 
 /// Projects a page.
 const PAGE: u32 = 500;
@@ -57,13 +60,17 @@ pub(crate) enum Error {
     #[error("{}", .0.message())]
     Refused(Box<Status>),
     /// It fails, or something else answers there.
-    #[error("the token-service at {url} failed: {}", status.message())]
+    #[error("the token-service at {url} failed: {}", said(status))]
     Failed {
         /// Where it is.
         url: String,
         /// What it says.
         status: Box<Status>,
     },
+}
+
+fn said(status: &Status) -> String {
+    tls::connection_failure(status).unwrap_or_else(|| status.message().to_owned())
 }
 
 /// Shows the operators' token with every call.
@@ -95,11 +102,16 @@ impl Client {
     /// A token that no header can carry.
     pub(crate) fn to(
         address: SocketAddr,
+        tls: Option<&Connector>,
         token: &SecretString,
         token_origin: &str,
     ) -> Result<Self, Error> {
-        let url = format!("http://{address}");
-        Self::over(endpoint(&url)?.connect_lazy(), url, token, token_origin)
+        let url = match tls {
+            None => format!("http://{address}"),
+            Some(_) => format!("https://{address}"),
+        };
+        let channel = Route::to(&url, tls.cloned().unwrap_or_default())?.lazily();
+        Self::over(channel, url, token, token_origin)
     }
 
     /// A client over a connection that is there.
@@ -308,16 +320,6 @@ impl Client {
         answer.map_err(|status| self.refusal(status))?;
         Ok(())
     }
-}
-
-/// The endpoint of a URL.
-///
-/// # Errors
-/// Text that is no URL.
-pub(crate) fn endpoint(url: &str) -> Result<Endpoint, Error> {
-    Endpoint::from_shared(url.to_owned()).map_err(|_| Error::Url {
-        url: url.to_owned(),
-    })
 }
 
 /// A name of an upstream in the contract.

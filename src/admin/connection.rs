@@ -13,7 +13,7 @@ use secrecy::SecretString;
 use token_service::{Config, Secrets, config::Database};
 use tokio::net::TcpStream;
 
-use super::client::{Client, Error, endpoint};
+use super::{client::Client, route::Route};
 use crate::{
     failure::Failure,
     stack::{self, TokenService},
@@ -57,14 +57,9 @@ impl Connection {
             .map(|level| telemetry::init(config.log_format, &level));
         if let Some(url) = named(environment)? {
             let (token, origin) = admin_token(environment, &config, &url)?;
-            let channel = endpoint(&url)?
-                .connect_timeout(CONNECT)
-                .connect()
-                .await
-                .map_err(|source| Error::Unreachable {
-                    url: url.clone(),
-                    source,
-                })?;
+            let channel = Route::to(&url, stack::connector(environment)?)?
+                .now()
+                .await?;
             return Ok(Self {
                 client: Client::over(channel, url, &token, &origin)?,
                 own: None,
@@ -75,8 +70,12 @@ impl Connection {
         let connected = tokio::time::timeout(CONNECT, TcpStream::connect(address)).await;
         if address.port() != 0 && matches!(connected, Ok(Ok(_))) {
             let (token, origin) = admin_token(environment, &config, &format!("http://{address}"))?;
+            let tls = match &config.tls {
+                Some(files) => Some(stack::own_connector(stack::connector(environment)?, files)?),
+                None => None,
+            };
             return Ok(Self {
-                client: Client::to(address, &token, &origin)?,
+                client: Client::to(address, tls.as_ref(), &token, &origin)?,
                 own: None,
                 _lines: lines,
             });
@@ -105,10 +104,12 @@ impl Connection {
         config.tokens_file = None;
         // One command is no reason to ask Google for anything that it does not need.
         config.refresh_ahead = false;
+        // Nor to speak TLS with itself.
+        config.tls = None;
         stack::tokens_in_memory(&mut config)?;
         let listener = stack::bind((Ipv4Addr::LOCALHOST, 0).into(), "a free port").await?;
         let never = Shutdown::new();
-        let service = TokenService::start(config.clone(), listener, &never)
+        let service = TokenService::start(config.clone(), None, listener, &never)
             .await?
             .ok_or(Failure::Ended {
                 service: "the token-service",
@@ -118,7 +119,7 @@ impl Connection {
             None => Secrets::load_or_create(&config)?.admin_token,
         };
         Ok(Self {
-            client: Client::to(service.address, &token, "its own")?,
+            client: Client::to(service.address, None, &token, "its own")?,
             own: Some(service),
             _lines: lines,
         })

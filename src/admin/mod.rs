@@ -8,6 +8,7 @@ mod files;
 pub(crate) mod import;
 pub(crate) mod oauth_clients;
 pub(crate) mod projects;
+mod route;
 mod view;
 
 use antigravity_runtime::config::Environment;

@@ -15,6 +15,7 @@ use antigravity_runtime::{
         ConfigError, Environment, Var, base_url, base_urls, duration, parsed, positive_duration,
     },
     secret, telemetry,
+    tls::ServerFiles,
     variables::{
         ANTIGRAVITY_BASE_URLS, CONNECT_TIMEOUT, GATEWAY_TOKEN, LOG_FORMAT, LOG_LEVEL,
         UPSTREAM_CA_FILE,
@@ -64,6 +65,27 @@ const TOKEN_SERVICE_LISTEN: Var = Var {
     help: "Address of the gRPC listener. Port 0: any free one, which the log names.",
     secret: false,
 };
+const TOKEN_SERVICE_TLS_CERT_FILE: Var = Var {
+    name: "TOKEN_SERVICE_TLS_CERT_FILE",
+    default: "",
+    help: "Certificate (PEM, with its chain): the gRPC listener speaks TLS alone, and gateways \
+           say https:// in TOKEN_SERVICE_URL. The file is read again when it changes, and at \
+           SIGHUP.",
+    secret: false,
+};
+const TOKEN_SERVICE_TLS_KEY_FILE: Var = Var {
+    name: "TOKEN_SERVICE_TLS_KEY_FILE",
+    default: "",
+    help: "Private key (PEM) of TOKEN_SERVICE_TLS_CERT_FILE.",
+    secret: false,
+};
+const TOKEN_SERVICE_CLIENT_CA_FILE: Var = Var {
+    name: "TOKEN_SERVICE_CLIENT_CA_FILE",
+    default: "",
+    help: "Certificates (PEM) of authorities: gateways and operators have to show a client \
+           certificate of one of them, besides their tokens.",
+    secret: false,
+};
 const ADMIN_TOKEN: Var = Var {
     name: "ADMIN_TOKEN",
     default: "",
@@ -94,6 +116,9 @@ pub const VARS: &[Var] = &[
     DEFAULT_UPSTREAM,
     REFRESH_MARGIN,
     TOKEN_SERVICE_LISTEN,
+    TOKEN_SERVICE_TLS_CERT_FILE,
+    TOKEN_SERVICE_TLS_KEY_FILE,
+    TOKEN_SERVICE_CLIENT_CA_FILE,
     GATEWAY_TOKEN,
     ADMIN_TOKEN,
     OAUTH_TOKEN_URL,
@@ -110,6 +135,8 @@ pub const VARS: &[Var] = &[
 pub struct Config {
     /// Address of the gRPC listener; whoever calls [`crate::serve()`] binds it.
     pub listen: SocketAddr,
+    /// The certificate that it shows there; `None`: it speaks no TLS.
+    pub tls: Option<ServerFiles>,
     /// Where projects and tokens are kept.
     pub database: Database,
     /// What is imported at the start. `None`: nothing.
@@ -236,6 +263,12 @@ impl Config {
                 &TOKEN_SERVICE_LISTEN,
                 parsed("an address such as 127.0.0.1:50051"),
             )?,
+            tls: ServerFiles::from_environment(
+                environment,
+                &TOKEN_SERVICE_TLS_CERT_FILE,
+                &TOKEN_SERVICE_TLS_KEY_FILE,
+                Some(&TOKEN_SERVICE_CLIENT_CA_FILE),
+            )?,
             database: environment.required(&DATABASE_URL, |text| {
                 text.parse()
                     .map_err(|error: DatabaseError| error.to_string())
@@ -318,6 +351,9 @@ mod tests {
             ("GATEWAY_TOKEN", "planted"),
             ("ADMIN_TOKEN", "planted planted planted"),
             ("OAUTH_TOKEN_URL", "oauth2.googleapis.com"),
+            ("TOKEN_SERVICE_TLS_CERT_FILE", "without.a.key"),
+            ("TOKEN_SERVICE_TLS_KEY_FILE", "without.a.certificate"),
+            ("TOKEN_SERVICE_CLIENT_CA_FILE", "without.both"),
             ("LOG_FORMAT", "xml"),
         ] {
             let environment = Environment::of([(name, value)]);

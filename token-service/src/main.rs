@@ -59,10 +59,12 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error, 1),
     };
     match arguments.command.unwrap_or(Command::Serve) {
-        Command::Healthcheck => match runtime.block_on(healthcheck(config.listen)) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(&error, 1),
-        },
+        Command::Healthcheck => {
+            match runtime.block_on(healthcheck(config.listen, config.tls.as_ref())) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(&error, 1),
+            }
+        }
         Command::Serve => match runtime.block_on(run(config)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => match error.downcast_ref::<Error>() {

@@ -6,9 +6,10 @@ use antigravity_proto::v1::{
     FILE_DESCRIPTOR_SET, project_service_server::ProjectServiceServer,
     token_service_server::TokenServiceServer,
 };
-use antigravity_runtime::{secret, shutdown::Shutdown, tls};
+use antigravity_runtime::{descriptors, secret, shutdown::Shutdown, tls};
 use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Server, server::TcpIncoming};
 
 use crate::{
@@ -31,6 +32,11 @@ const GRACE: Duration = Duration::from_secs(5);
 /// turns of at most this time.
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// What TLS may carry.
+const GRPC: &[&[u8]] = &[b"h2"];
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
 /// Serves gRPC on `listener` until `shutdown`.
 ///
 /// # Errors
@@ -38,6 +44,12 @@ const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 /// changed when it cannot start.
 pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) -> Result<(), Error> {
     tls::install_crypto_provider();
+    // A gateway keeps a connection, and many are good to have: best effort.
+    let _ = descriptors::raise_limit();
+    let acceptor = match &config.tls {
+        Some(files) => Some(tls::Acceptor::load(files.clone(), GRPC, HANDSHAKE)?),
+        None => None,
+    };
     // Read before anything is made, so that a broken file leaves no trace.
     let tokens_file = read_tokens_file(&config)?;
     let oauth = OAuth::new(&config)?;
@@ -77,10 +89,14 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     ));
     let saving = tokio::spawn(save_places(Arc::clone(&pool), shutdown.clone()));
     let telling = tokio::spawn(transitions::tell(Arc::clone(&pool), shutdown.drain.clone()));
-    let served = run(&pool, &secrets, listener, &shutdown).await;
+    let watching = acceptor
+        .clone()
+        .map(|acceptor| tokio::spawn(acceptor.watch(shutdown.drain.clone())));
+    let served = run(&pool, &secrets, (listener, acceptor), &shutdown).await;
     // Ends the background tasks also when the listener broke.
     shutdown.drain.cancel();
-    for task in ahead.into_iter().chain([saving, telling, quotas]) {
+    let background = [saving, telling, quotas];
+    for task in ahead.into_iter().chain(watching).chain(background) {
         if let Err(error) = task.await {
             tracing::error!(%error, "a background task broke off");
         }
@@ -149,7 +165,7 @@ async fn save_places(pool: Arc<Pool>, shutdown: Shutdown) {
 async fn run(
     pool: &Arc<Pool>,
     secrets: &Secrets,
-    listener: TcpListener,
+    (listener, acceptor): (TcpListener, Option<Arc<tls::Acceptor>>),
     shutdown: &Shutdown,
 ) -> Result<(), Error> {
     let (gateway, admin) = (&secrets.gateway_token, &secrets.admin_token);
@@ -183,29 +199,38 @@ async fn run(
             .await;
     }
     let draining = shutdown.drain.clone();
-    let server = Server::builder()
+    let drained = async move {
+        draining.cancelled().await;
+        for service in [
+            "",
+            "antigravity.token.v1.TokenService",
+            "antigravity.token.v1.ProjectService",
+        ] {
+            health
+                .set_service_status(service, tonic_health::ServingStatus::NotServing)
+                .await;
+        }
+    };
+    let router = Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .add_service(tokens)
-        .add_service(projects)
-        .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
-            async move {
-                draining.cancelled().await;
-                for service in [
-                    "",
-                    "antigravity.token.v1.TokenService",
-                    "antigravity.token.v1.ProjectService",
-                ] {
-                    health
-                        .set_service_status(service, tonic_health::ServingStatus::NotServing)
-                        .await;
-                }
-            },
-        );
+        .add_service(projects);
+    let server = async {
+        match acceptor {
+            Some(acceptor) => {
+                let incoming = ReceiverStream::new(acceptor.incoming(listener));
+                router.serve_with_incoming_shutdown(incoming, drained).await
+            }
+            None => {
+                let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+                router.serve_with_incoming_shutdown(incoming, drained).await
+            }
+        }
+    };
     tokio::select! {
         served = server => served?,
         () = async {

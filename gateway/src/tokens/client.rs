@@ -6,6 +6,7 @@ use std::{
 };
 
 use antigravity_proto::v1::{AcquireTokensRequest, AcquireTokensResponse, ReportOutcomesRequest};
+use antigravity_runtime::{config::ConfigError, tls::Connector};
 use parking_lot::Mutex;
 use secrecy::{ExposeSecret as _, SecretString};
 use tonic::{
@@ -31,6 +32,9 @@ pub enum ClientError {
         /// What was given.
         url: String,
     },
+    /// A file for TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] ConfigError),
     /// The token has characters that no header can carry.
     #[error("GATEWAY_TOKEN has characters that no header can carry")]
     Token,
@@ -62,16 +66,22 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of the service at `urls`; does not connect yet.
+    /// A client of the service at `urls`, over `tls` where they say https; does not connect
+    /// yet.
     ///
     /// # Errors
-    /// An address or a token that cannot be used.
+    /// An address, a file or a token that cannot be used.
     pub fn new(
         urls: &[String],
+        tls: &Connector,
         token: &SecretString,
         metrics: Metrics,
     ) -> Result<Self, ClientError> {
-        let endpoints = Endpoints::new(urls, metrics).map_err(|url| ClientError::Url { url })?;
+        if urls.iter().any(|url| url.starts_with("https://")) {
+            tls.check()?;
+        }
+        let endpoints =
+            Endpoints::new(urls, tls, metrics).map_err(|url| ClientError::Url { url })?;
         let mut bearer: MetadataValue<Ascii> = format!("Bearer {}", token.expose_secret())
             .parse()
             .map_err(|_| ClientError::Token)?;

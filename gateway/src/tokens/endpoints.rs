@@ -3,7 +3,7 @@
 //! goes to the next.
 
 use std::{
-    fmt,
+    fmt, io,
     net::SocketAddr,
     sync::{
         Arc,
@@ -13,6 +13,8 @@ use std::{
 };
 
 use antigravity_proto::v1::token_service_client::TokenServiceClient;
+use antigravity_runtime::tls::{self, Connector};
+use http::Uri;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::net::{TcpStream, lookup_host};
@@ -46,6 +48,8 @@ struct Url {
     endpoint: Endpoint,
     /// `host:port`.
     authority: String,
+    /// The name that its certificate has to have, and who sees to that.
+    tls: Option<(String, Connector)>,
 }
 
 #[derive(Default)]
@@ -78,8 +82,8 @@ impl fmt::Debug for Endpoints {
 
 impl Endpoints {
     /// `None`: this text is no address.
-    pub(super) fn new(urls: &[String], metrics: Metrics) -> Result<Self, String> {
-        let urls = urls.iter().map(|url| Url::new(url).ok_or(url.clone()));
+    pub(super) fn new(urls: &[String], tls: &Connector, metrics: Metrics) -> Result<Self, String> {
+        let urls = urls.iter().map(|url| Url::new(url, tls).ok_or(url.clone()));
         Ok(Self {
             urls: urls.collect::<Result<_, _>>()?,
             state: Mutex::default(),
@@ -217,9 +221,10 @@ impl Endpoints {
         self.metrics.token_service_answers(false);
         let before = self.state.lock().answers.replace(false);
         if before != Some(false) {
+            let tls = tls::connection_failure(status);
             tracing::warn!(
                 code = %status.code(),
-                said = status.message(),
+                said = tls.as_deref().unwrap_or(status.message()),
                 "the token-service does not answer; what is in hand is used"
             );
         }
@@ -227,34 +232,59 @@ impl Endpoints {
 }
 
 impl Url {
-    fn new(url: &str) -> Option<Self> {
-        let endpoint = Endpoint::from_shared(url.to_owned()).ok()?;
-        let uri = endpoint.uri();
+    fn new(url: &str, tls: &Connector) -> Option<Self> {
+        let uri: Uri = url.parse().ok()?;
         let host = uri.host()?;
-        let port = uri.port_u16().unwrap_or(80);
+        let is_tls = uri.scheme_str() == Some("https");
+        let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
         let authority = format!("{host}:{port}");
-        let endpoint = endpoint
+        let tls = is_tls.then(|| (host.to_owned(), tls.clone()));
+        // Of a name without TLS even where there is: our own connector does the handshake.
+        let endpoint = Endpoint::from_shared(format!("http://{authority}"))
+            .ok()?
+            .origin(uri)
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(Duration::from_secs(10))
             .keep_alive_timeout(Duration::from_secs(5));
         Some(Self {
             endpoint,
             authority,
+            tls,
         })
     }
 
     fn place(&self, address: SocketAddr) -> Place {
-        let connect = tower::service_fn(move |_| async move {
-            let stream = TcpStream::connect(address).await?;
-            stream.set_nodelay(true)?;
-            Ok::<_, std::io::Error>(TokioIo::new(stream))
-        });
+        let channel = match self.tls.clone() {
+            None => {
+                let connect = tower::service_fn(move |_| async move {
+                    Ok::<_, io::Error>(TokioIo::new(connect(address).await?))
+                });
+                self.endpoint.connect_with_connector_lazy(connect)
+            }
+            Some((host, tls)) => {
+                let connect = tower::service_fn(move |_| {
+                    let (host, tls) = (host.clone(), tls.clone());
+                    async move {
+                        let stream = connect(address).await?;
+                        let stream = tls.connect(&host, &[b"h2"], stream).await?;
+                        Ok::<_, io::Error>(TokioIo::new(stream))
+                    }
+                });
+                self.endpoint.connect_with_connector_lazy(connect)
+            }
+        };
         Place {
             address,
-            channel: self.endpoint.connect_with_connector_lazy(connect),
+            channel,
             failing: None,
         }
     }
+}
+
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// Whether there was no answer in the time that the call had.

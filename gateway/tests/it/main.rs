@@ -3,6 +3,9 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+#[path = "../../../runtime/tests/it/certificates.rs"]
+mod certificates;
+
 mod affinity;
 mod answers;
 mod bad_input;
@@ -19,4 +22,5 @@ mod remote_media;
 mod request_lines;
 mod support;
 mod token_service_away;
+mod transport;
 mod verdicts;

@@ -127,6 +127,12 @@ fn reqwest_client() -> reqwest::Client {
 impl World {
     fn environment(&self) -> Environment {
         let path = |name: &str| self.folder.path().join(name).display().to_string();
+        let tls = |(name, _): &(&str, String)| *name == "TOKEN_SERVICE_TLS_CERT_FILE";
+        let scheme = if self.extra.iter().any(tls) {
+            "https"
+        } else {
+            "http"
+        };
         let mut pairs = vec![
             ("TOKENS_FILE", path("tokens.json")),
             (
@@ -138,7 +144,7 @@ impl World {
             ("ADMIN_TOKEN", "planted-admin-token".to_owned()),
             (
                 "TOKEN_SERVICE_URL",
-                format!("http://{}", self.token_address),
+                format!("{scheme}://{}", self.token_address),
             ),
             ("API_KEYS", format!("tests={API_KEY}")),
             ("ANTIGRAVITY_BASE_URLS", self.google.base_url()),

@@ -8,6 +8,9 @@
     reason = "tests"
 )]
 
+#[path = "../../../runtime/tests/it/certificates.rs"]
+mod certificates;
+
 mod admin;
 mod adversity;
 mod cooldowns;
@@ -20,4 +23,5 @@ mod rotation;
 mod secrecy;
 mod starts;
 mod support;
+mod tls;
 mod transfers;

@@ -53,10 +53,13 @@ async fn health_needs_no_token() {
     let service = Home::new(&google).start().await;
     let address = service.address;
     // The port is bound before the service serves.
-    let asked = tokio::time::timeout(Duration::from_secs(5), token_service::healthcheck(address));
+    let asked = tokio::time::timeout(
+        Duration::from_secs(5),
+        token_service::healthcheck(address, None),
+    );
     asked.await.unwrap().unwrap();
     service.stop().await;
-    let error = token_service::healthcheck(address).await.unwrap_err();
+    let error = token_service::healthcheck(address, None).await.unwrap_err();
     assert!(error.to_string().contains(&address.to_string()), "{error}");
 }
 

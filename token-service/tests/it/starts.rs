@@ -57,7 +57,9 @@ async fn the_first_start_makes_private_secrets_beside_the_database() {
     config.admin_token = None;
     let service = crate::support::Service::start(config.clone()).await;
     // Serving says that all has been made.
-    token_service::healthcheck(service.address).await.unwrap();
+    token_service::healthcheck(service.address, None)
+        .await
+        .unwrap();
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&home.path("data")), 0o700);
     for file in [
@@ -148,7 +150,9 @@ async fn a_second_process_is_refused_with_the_pid_of_the_first() {
     let home = Home::new(&google);
     home.write_tokens(&tokens_json([1]));
     let service = home.start().await;
-    token_service::healthcheck(service.address).await.unwrap();
+    token_service::healthcheck(service.address, None)
+        .await
+        .unwrap();
     let output = binary(&home, &[], &[]);
     assert_eq!(output.status.code(), Some(1));
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -168,7 +172,9 @@ async fn a_second_process_is_refused_with_the_pid_of_the_first() {
     );
     service.stop().await;
     let service = home.start().await;
-    token_service::healthcheck(service.address).await.unwrap();
+    token_service::healthcheck(service.address, None)
+        .await
+        .unwrap();
     service.stop().await;
 }
 

@@ -1,0 +1,10 @@
+//! The listener and TLS through real sockets: what clients do to it, and what they get.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod certificates;
+mod idle;
+mod lengths;
+mod slow;
+mod support;
+mod tls;
