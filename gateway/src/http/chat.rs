@@ -64,7 +64,7 @@ async fn answer(
     let config = &gateway.config;
     let api_key_name = auth::key_name(headers, &config.api_keys)?.to_owned();
     let body = body::read(headers, body, config.max_body_bytes, config.timeouts.body).await?;
-    let text = std::str::from_utf8(&body).map_err(|_| Error::InvalidUtf8)?;
+    let text = simdutf8::basic::from_utf8(&body).map_err(|_| Error::InvalidUtf8)?;
     let document = request::document(text)?;
     let request = request::parse(&document, &config.requests)?;
     let ignored = ignored_params(&request.ignored);

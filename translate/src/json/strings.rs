@@ -114,7 +114,8 @@ pub(super) fn end_of(bytes: &[u8], begin: usize) -> Option<Ended> {
                 b'/' | b'b' | b'f' | b'n' | b'r' | b't' => {}
                 b'u' => {
                     let digits = bytes.get(letter + 1..letter + 5)?;
-                    if !digits.iter().all(u8::is_ascii_hexdigit) {
+                    let is_digit = |digit: &u8| DIGITS[usize::from(*digit)];
+                    if !digits.iter().all(is_digit) {
                         return None;
                     }
                     numbered = true;
@@ -132,6 +133,17 @@ pub(super) fn end_of(bytes: &[u8], begin: usize) -> Option<Ended> {
         at += 64;
     }
 }
+
+/// Whether a byte is a hexadecimal digit.
+const DIGITS: [bool; 256] = {
+    let mut digits = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        digits[byte] = (byte as u8).is_ascii_hexdigit();
+        byte += 1;
+    }
+    digits
+};
 
 /// Which bytes are escaped, of which these are the backslashes. An escaped backslash escapes
 /// nothing, so of several in a row every other one counts: a subtraction finds which, by its
