@@ -84,7 +84,7 @@ async fn answer(
     body: Bytes,
 ) -> Result<Response<Body>, Error> {
     let config = &gateway.config;
-    let text = std::str::from_utf8(&body).map_err(|_| Error::InvalidUtf8)?;
+    let text = simdutf8::basic::from_utf8(&body).map_err(|_| Error::InvalidUtf8)?;
     let document = request::document(text)?;
     let request = request::parse(&document, &config.requests)?;
     let ignored = ignored_params(&request.ignored);

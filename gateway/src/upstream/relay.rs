@@ -230,7 +230,7 @@ impl Relay {
 
     fn document(&mut self, document: &[u8]) -> Result<(), Box<Failure>> {
         // Nearly always it is UTF-8, and then nothing has to be looked at twice.
-        let document = match std::str::from_utf8(document) {
+        let document = match simdutf8::basic::from_utf8(document) {
             Ok(document) => Cow::Borrowed(document),
             Err(_) => String::from_utf8_lossy(document),
         };

@@ -60,6 +60,15 @@ pub(super) struct Choices {
 impl Choices {
     /// The choice of this index, which may be new.
     pub(super) fn at(&mut self, index: u32) -> &mut Choice {
+        // Mostly none is missing before it.
+        let place = index as usize;
+        if self
+            .all
+            .get(place)
+            .is_some_and(|choice| choice.index == index)
+        {
+            return &mut self.all[place];
+        }
         let at = match self.all.binary_search_by_key(&index, |choice| choice.index) {
             Ok(at) => at,
             Err(at) => {

@@ -31,26 +31,31 @@ const MORE: u8 = 0x20;
 impl Widths {
     /// The text goes on with this, which is escaped as in JSON.
     pub(super) fn push(&mut self, escaped: &str) {
+        // ASCII in a row, escapes among it.
+        let mut ascii = 0;
         let mut rest = escaped;
         loop {
             let plain = memchr(b'\\', rest.as_bytes()).unwrap_or(rest.len());
             let (plain, escape) = rest.split_at(plain);
-            self.push_plain(plain);
+            if plain.is_ascii() {
+                ascii += plain.len();
+            } else {
+                self.run(1, std::mem::take(&mut ascii));
+                for c in plain.chars() {
+                    self.run(c.len_utf8(), 1);
+                }
+            }
             if escape.is_empty() {
-                return;
+                return self.run(1, ascii);
             }
             let (next, length) = json::first_escape(escape);
-            self.run(next.len_utf8(), 1);
+            if next.is_ascii() {
+                ascii += 1;
+            } else {
+                self.run(1, std::mem::take(&mut ascii));
+                self.run(next.len_utf8(), 1);
+            }
             rest = escape.get(length..).unwrap_or_default();
-        }
-    }
-
-    fn push_plain(&mut self, text: &str) {
-        if text.is_ascii() {
-            return self.run(1, text.len());
-        }
-        for c in text.chars() {
-            self.run(c.len_utf8(), 1);
         }
     }
 

@@ -28,214 +28,207 @@ pub(super) fn scan(text: &str, nodes: &mut Vec<Node>) -> Option<()> {
     if text.len() >= NOTHING as usize {
         return None;
     }
-    Scanner {
-        bytes: text.as_bytes(),
-        at: 0,
+    let bytes = text.as_bytes();
+    let mut places = Places {
         nodes,
         open: NOTHING,
         in_object: false,
+    };
+    let mut at = 0;
+    // A turn for each value, which is the first one in an array or object that has just begun.
+    loop {
+        at = visible(bytes, at);
+        match *bytes.get(at)? {
+            b'"' => at = places.string(bytes, at)?,
+            b'{' => {
+                places.open(Kind::Object, at);
+                at = visible(bytes, at + 1);
+                if bytes.get(at) != Some(&b'}') {
+                    at = places.name(bytes, at)?;
+                    continue;
+                }
+                at += 1;
+                places.close(at);
+            }
+            b'[' => {
+                places.open(Kind::Array, at);
+                at = visible(bytes, at + 1);
+                if bytes.get(at) != Some(&b']') {
+                    continue;
+                }
+                at += 1;
+                places.close(at);
+            }
+            b't' => at = places.word(bytes, at, b"true", Kind::Boolean)?,
+            b'f' => at = places.word(bytes, at, b"false", Kind::Boolean)?,
+            b'n' => at = places.word(bytes, at, b"null", Kind::Null)?,
+            b'-' | b'0'..=b'9' => {
+                let end = end_of_number(bytes, at)?;
+                places.push(at, end, Kind::Number, false, false);
+                at = end;
+            }
+            _ => return None,
+        }
+        // What stands behind a value ends what it is in, or another one comes.
+        loop {
+            at = visible(bytes, at);
+            if places.open == NOTHING {
+                return (at == bytes.len()).then_some(());
+            }
+            let byte = *bytes.get(at)?;
+            at += 1;
+            match byte {
+                b',' if places.in_object => {
+                    at = places.name(bytes, visible(bytes, at))?;
+                    break;
+                }
+                b',' => break,
+                b'}' if places.in_object => places.close(at),
+                b']' if !places.in_object => places.close(at),
+                _ => return None,
+            }
+        }
     }
-    .document()
 }
 
-struct Scanner<'t> {
-    bytes: &'t [u8],
-    at: usize,
-    nodes: &'t mut Vec<Node>,
+/// Where the next byte is that is no white space.
+#[inline]
+fn visible(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(byte) = bytes.get(at) {
+        if *byte > b' ' || !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
+            break;
+        }
+        at += 1;
+    }
+    at
+}
+
+fn end_of_number(bytes: &[u8], mut at: usize) -> Option<usize> {
+    if bytes.get(at) == Some(&b'-') {
+        at += 1;
+    }
+    // Nothing stands behind a leading zero.
+    at = if bytes.get(at) == Some(&b'0') {
+        at + 1
+    } else {
+        end_of_digits(bytes, at)?
+    };
+    if bytes.get(at) == Some(&b'.') {
+        at = end_of_digits(bytes, at + 1)?;
+    }
+    if let Some(b'e' | b'E') = bytes.get(at) {
+        let signed = matches!(bytes.get(at + 1), Some(b'+' | b'-'));
+        at = end_of_digits(bytes, at + 1 + usize::from(signed))?;
+    }
+    Some(at)
+}
+
+/// There is one digit at least.
+#[inline]
+fn end_of_digits(bytes: &[u8], begin: usize) -> Option<usize> {
+    let mut at = begin;
+    while let Some(b'0'..=b'9') = bytes.get(at) {
+        at += 1;
+    }
+    (at > begin).then_some(at)
+}
+
+/// The places that were found, and which of them are open.
+struct Places<'n> {
+    nodes: &'n mut Vec<Node>,
     /// The innermost array or object that has not ended.
     open: u32,
     /// Whether that is an object.
     in_object: bool,
 }
 
-impl Scanner<'_> {
-    fn document(&mut self) -> Option<()> {
-        loop {
-            // Where there is another value, which may be the first of an array or object.
-            if self.value()? {
-                continue;
-            }
-            loop {
-                let byte = self.visible();
-                if self.open == NOTHING {
-                    return byte.is_none().then_some(());
-                }
-                match byte? {
-                    b',' => {
-                        self.at += 1;
-                        if self.in_object {
-                            self.visible();
-                            self.name()?;
-                        }
-                        break;
-                    }
-                    b'}' if self.in_object => self.close(),
-                    b']' if !self.in_object => self.close(),
-                    _ => return None,
-                }
-            }
-        }
-    }
-
-    /// Takes a value, of an array or object that is not empty only the beginning: then it is
-    /// true.
+impl Places<'_> {
+    /// Takes note of a value without others in it.
     #[inline]
-    fn value(&mut self) -> Option<bool> {
-        match self.visible()? {
-            b'"' => self.string()?,
-            b'{' => {
-                self.open(Kind::Object);
-                if self.visible()? != b'}' {
-                    self.name()?;
-                    return Some(true);
-                }
-                self.close();
-            }
-            b'[' => {
-                self.open(Kind::Array);
-                if self.visible()? != b']' {
-                    return Some(true);
-                }
-                self.close();
-            }
-            b't' => self.word(b"true", Kind::Boolean)?,
-            b'f' => self.word(b"false", Kind::Boolean)?,
-            b'n' => self.word(b"null", Kind::Null)?,
-            b'-' | b'0'..=b'9' => self.number()?,
-            _ => return None,
-        }
-        Some(false)
-    }
-
-    /// The next byte that is no white space.
-    #[inline]
-    fn visible(&mut self) -> Option<u8> {
-        loop {
-            match self.bytes.get(self.at) {
-                Some(&byte) if byte > b' ' => return Some(byte),
-                Some(b' ' | b'\n' | b'\r' | b'\t') => self.at += 1,
-                byte => return byte.copied(),
-            }
-        }
-    }
-
-    /// Takes the name of a member, and the colon behind it.
-    #[inline]
-    fn name(&mut self) -> Option<()> {
-        if self.bytes.get(self.at) != Some(&b'"') {
-            return None;
-        }
-        self.string()?;
-        if self.visible()? != b':' {
-            return None;
-        }
-        self.at += 1;
-        Some(())
-    }
-
-    #[inline]
-    fn string(&mut self) -> Option<()> {
-        let ended = strings::end_of(self.bytes, self.at + 1)?;
-        let start = self.at;
-        self.at = ended.at + 1;
-        self.push(start, Kind::String);
-        if ended.escapes
-            && let Some(node) = self.nodes.last_mut()
-        {
-            node.escapes = true;
-            node.numbered = ended.numbered;
-            if ended.numbered
-                && let Some(around) = self.nodes.get_mut(self.open as usize)
-            {
-                around.numbered = true;
-            }
-        }
-        Some(())
-    }
-
-    fn word(&mut self, word: &[u8], kind: Kind) -> Option<()> {
-        let start = self.at;
-        self.at += word.len();
-        if self.bytes.get(start..self.at)? != word {
-            return None;
-        }
-        self.push(start, kind);
-        Some(())
-    }
-
-    fn number(&mut self) -> Option<()> {
-        let start = self.at;
-        if self.bytes.get(self.at) == Some(&b'-') {
-            self.at += 1;
-        }
-        // Nothing stands behind a leading zero.
-        if self.bytes.get(self.at) == Some(&b'0') {
-            self.at += 1;
-        } else {
-            self.digits()?;
-        }
-        if self.bytes.get(self.at) == Some(&b'.') {
-            self.at += 1;
-            self.digits()?;
-        }
-        if let Some(b'e' | b'E') = self.bytes.get(self.at) {
-            self.at += 1;
-            if let Some(b'+' | b'-') = self.bytes.get(self.at) {
-                self.at += 1;
-            }
-            self.digits()?;
-        }
-        self.push(start, Kind::Number);
-        Some(())
-    }
-
-    fn digits(&mut self) -> Option<()> {
-        let begin = self.at;
-        while let Some(b'0'..=b'9') = self.bytes.get(self.at) {
-            self.at += 1;
-        }
-        (self.at > begin).then_some(())
-    }
-
-    /// Takes note of a value without others in it, which ends here.
-    #[inline]
-    fn push(&mut self, start: usize, kind: Kind) {
+    fn push(&mut self, start: usize, end: usize, kind: Kind, escapes: bool, numbered: bool) {
         let next = self.nodes.len() as u32 + 1;
         self.nodes.push(Node {
             start: start as u32,
-            end: self.at as u32,
+            end: end as u32,
             next,
             kind,
             height: 0,
-            escapes: false,
-            numbered: false,
+            escapes,
+            numbered,
         });
     }
 
+    /// Takes the string whose quote is at `start`, and hands out where it ends, as all of
+    /// these do.
     #[inline]
-    fn open(&mut self, kind: Kind) {
-        let start = self.at;
-        self.at += 1;
-        let around = std::mem::replace(&mut self.open, self.nodes.len() as u32);
-        self.in_object = kind == Kind::Object;
-        self.push(start, kind);
-        if let Some(node) = self.nodes.last_mut() {
-            node.next = around;
+    fn string(&mut self, bytes: &[u8], start: usize) -> Option<usize> {
+        let plain = strings::plain(bytes, start + 1);
+        if bytes.get(plain) != Some(&b'"') {
+            return self.escaped(bytes, start, plain);
         }
+        self.push(start, plain + 1, Kind::String, false, false);
+        Some(plain + 1)
     }
 
-    /// Ends the innermost array or object, here.
+    /// As [`Places::string`], where it is known up to `plain`.
+    #[inline(never)]
+    fn escaped(&mut self, bytes: &[u8], start: usize, plain: usize) -> Option<usize> {
+        let ended = strings::end_of(bytes, plain)?;
+        let end = ended.at + 1;
+        self.push(start, end, Kind::String, ended.escapes, ended.numbered);
+        if ended.numbered
+            && let Some(around) = self.nodes.get_mut(self.open as usize)
+        {
+            around.numbered = true;
+        }
+        Some(end)
+    }
+
+    /// The name of a member, and the colon behind it.
     #[inline]
-    fn close(&mut self) {
-        self.at += 1;
+    fn name(&mut self, bytes: &[u8], start: usize) -> Option<usize> {
+        if *bytes.get(start)? != b'"' {
+            return None;
+        }
+        let end = self.string(bytes, start)?;
+        let colon = visible(bytes, end);
+        (*bytes.get(colon)? == b':').then_some(colon + 1)
+    }
+
+    fn word(&mut self, bytes: &[u8], start: usize, word: &[u8], kind: Kind) -> Option<usize> {
+        let end = start + word.len();
+        if bytes.get(start..end)? != word {
+            return None;
+        }
+        self.push(start, end, kind, false, false);
+        Some(end)
+    }
+
+    #[inline]
+    fn open(&mut self, kind: Kind, start: usize) {
+        self.nodes.push(Node {
+            start: start as u32,
+            end: 0,
+            next: self.open,
+            kind,
+            height: 1,
+            escapes: false,
+            numbered: false,
+        });
+        self.open = self.nodes.len() as u32 - 1;
+        self.in_object = kind == Kind::Object;
+    }
+
+    /// Ends the innermost array or object.
+    #[inline]
+    fn close(&mut self, end: usize) {
         let next = self.nodes.len() as u32;
         let Some(ended) = self.nodes.get_mut(self.open as usize) else {
             return;
         };
         let around = std::mem::replace(&mut ended.next, next);
-        ended.end = self.at as u32;
-        ended.height = ended.height.saturating_add(1);
-        let (height, numbered) = (ended.height, ended.numbered);
+        ended.end = end as u32;
+        let (height, numbered) = (ended.height.saturating_add(1), ended.numbered);
         self.open = around;
         if let Some(around) = self.nodes.get_mut(around as usize) {
             around.height = around.height.max(height);

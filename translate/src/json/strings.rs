@@ -17,29 +17,19 @@ pub(super) struct Ended {
     pub(super) numbered: bool,
 }
 
-/// The end of the string whose first byte behind the quote is at `begin`; `None`: it is none.
+/// How far a string goes whose first byte behind the quote is at `begin` before something is
+/// special in it: mostly to its end. Near the end of the text that may be said too soon.
 #[inline]
-pub(super) fn end_of(bytes: &[u8], begin: usize) -> Option<Ended> {
+pub(super) fn plain(bytes: &[u8], begin: usize) -> usize {
     let mut at = begin;
-    // A text's last bytes are no whole chunk, and hardly ever a string's.
-    while let Some(chunk) = bytes.get(at..)?.first_chunk::<16>() {
+    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<16>) {
         let found = special(chunk);
-        if found == 0 {
-            at += 16;
-            continue;
+        if found != 0 {
+            return at + found.trailing_zeros() as usize;
         }
-        let first = at + found.trailing_zeros() as usize;
-        return match bytes[first] {
-            b'"' => Some(Ended {
-                at: first,
-                escapes: false,
-                numbered: false,
-            }),
-            b'\\' => end_of_escaped(bytes, first),
-            _ => None,
-        };
+        at += 16;
     }
-    end_of_escaped(bytes, at)
+    at
 }
 
 /// Quotes, backslashes and control characters, a bit for each.
@@ -86,9 +76,8 @@ fn letters_n(chunk: &[u8; 64]) -> u64 {
     letters
 }
 
-/// As [`end_of`], for what holds a backslash or is near the end.
-#[inline(never)]
-fn end_of_escaped(bytes: &[u8], begin: usize) -> Option<Ended> {
+/// The end of the string that goes on at `begin`, with whatever is in it; `None`: it is none.
+pub(super) fn end_of(bytes: &[u8], begin: usize) -> Option<Ended> {
     let mut at = begin;
     // Whether the block before ended in a backslash that escapes what comes next.
     let mut carried = 0;
@@ -125,7 +114,8 @@ fn end_of_escaped(bytes: &[u8], begin: usize) -> Option<Ended> {
                 b'/' | b'b' | b'f' | b'n' | b'r' | b't' => {}
                 b'u' => {
                     let digits = bytes.get(letter + 1..letter + 5)?;
-                    if !digits.iter().all(u8::is_ascii_hexdigit) {
+                    let is_digit = |digit: &u8| DIGITS[usize::from(*digit)];
+                    if !digits.iter().all(is_digit) {
                         return None;
                     }
                     numbered = true;
@@ -143,6 +133,17 @@ fn end_of_escaped(bytes: &[u8], begin: usize) -> Option<Ended> {
         at += 64;
     }
 }
+
+/// Whether a byte is a hexadecimal digit.
+const DIGITS: [bool; 256] = {
+    let mut digits = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        digits[byte] = (byte as u8).is_ascii_hexdigit();
+        byte += 1;
+    }
+    digits
+};
 
 /// Which bytes are escaped, of which these are the backslashes. An escaped backslash escapes
 /// nothing, so of several in a row every other one counts: a subtraction finds which, by its
@@ -197,12 +198,16 @@ mod tests {
         }
     }
 
+    fn ended(bytes: &[u8]) -> Option<Ended> {
+        end_of(bytes, plain(bytes, 0))
+    }
+
     #[test]
     fn backslashes_in_a_row_wherever_blocks_end() {
         for before in 0..70 {
             for backslashes in 0..140 {
                 let text = format!("{}{}\"\"", "x".repeat(before), "\\".repeat(backslashes));
-                let ended = end_of(text.as_bytes(), 0);
+                let ended = ended(text.as_bytes());
                 assert_eq!(ended, plainly(text.as_bytes()), "{before} {backslashes}");
             }
         }
@@ -216,7 +221,7 @@ mod tests {
             "[a-zé😀n ]{0,40}|\\\\\"|(\\\\\\\\){1,9}|\\\\n|\\\\u[0-9a-fA-F]{4}|\\\\[a-z/]|\"|[\\x00-\\x20]|\\\\u[0-9g]{3}", 0..24), begin in 0_usize..3) {
             let text = pieces.concat();
             let bytes = &text.as_bytes()[begin.min(text.len())..];
-            prop_assert_eq!(end_of(bytes, 0), plainly(bytes));
+            prop_assert_eq!(ended(bytes), plainly(bytes));
         }
     }
 }

@@ -195,12 +195,13 @@ pub(super) fn united<'v>(alternatives: &Value<'v>) -> Option<Value<'v>> {
 /// The alternatives that a schema of several types is: by the types that it names, or by
 /// those of its values.
 pub(super) fn several_kinds<'v>(schema: &Map<'v>) -> Option<Vec<Value<'v>>> {
-    if let Some(Value::Array(names)) = schema.get("type") {
+    let kind = schema.get("type");
+    if let Some(Value::Array(names)) = kind {
         let real = names.iter().filter(|name| !name.says("null")).count();
         let alternative = |name: &Value<'v>| Map::with([("type", name.clone())]).into();
         return (real > 1).then(|| names.iter().map(alternative).collect());
     }
-    if schema.contains_key("type") {
+    if kind.is_some() {
         return None;
     }
     let mut by_kind: Vec<(&'static str, Vec<Value<'v>>)> = Vec::new();

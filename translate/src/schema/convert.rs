@@ -79,6 +79,13 @@ pub(super) fn require_something(object: &mut Map<'_>) {
     object.remove("propertyOrdering");
 }
 
+/// Whether a schema has a keyword that other schemas stand under, each of which says all of it.
+/// Hardly any has one, so all are looked for at once.
+fn leads_elsewhere(schema: &Map<'_>) -> bool {
+    let mut names = schema.names();
+    names.any(|name| matches!(&**name, "$ref" | "allOf" | "anyOf" | "oneOf"))
+}
+
 /// A schema without one of its keywords.
 pub(super) fn without<'v>(schema: &Map<'v>, keyword: &str) -> Map<'v> {
     let others = schema.iter().filter(|(key, _)| *key != keyword);
@@ -112,27 +119,10 @@ impl<'a> Converter<'a> {
         if depth > MAX_DEPTH {
             return self.cut(schema);
         }
-        if schema.contains_key("$ref") {
-            let mut resolved = without(schema, "$ref");
-            let target = self.resolve(schema);
-            if !self.budget.repeat(target.into_iter().flat_map(Map::iter)) {
-                return any();
-            }
-            self.unite(&mut resolved, target.into_iter().flat_map(Map::iter));
-            return self.convert(&Value::Object(resolved), depth + REFERENCE_DEPTH);
-        }
-        if let Some(Value::Array(all)) = schema.get("allOf") {
-            let mut merged = without(schema, "allOf");
-            for part in all {
-                self.merge(&mut merged, part);
-            }
-            return self.convert(&Value::Object(merged), depth + 1);
-        }
-        let alternatives = ["anyOf", "oneOf"]
-            .into_iter()
-            .find_map(|key| Some((key, schema.get(key)?.as_array()?)));
-        if let Some((key, alternatives)) = alternatives {
-            return self.alternatives(schema, key, alternatives, depth);
+        if leads_elsewhere(schema)
+            && let Some(converted) = self.elsewhere(schema, depth)
+        {
+            return converted;
         }
         if let Some(kinds) = several_kinds(schema) {
             return self.alternatives(schema, "type", &kinds, depth);
@@ -140,12 +130,34 @@ impl<'a> Converter<'a> {
         self.single(schema, depth)
     }
 
+    /// A schema that others say; `None`: they are none.
+    fn elsewhere(&self, schema: &Map<'a>, depth: usize) -> Option<Value<'a>> {
+        if schema.contains_key("$ref") {
+            let mut resolved = without(schema, "$ref");
+            let target = self.resolve(schema);
+            if !self.budget.repeat(target.into_iter().flat_map(Map::iter)) {
+                return Some(any());
+            }
+            self.unite(&mut resolved, target.into_iter().flat_map(Map::iter));
+            return Some(self.convert(&Value::Object(resolved), depth + REFERENCE_DEPTH));
+        }
+        if let Some(Value::Array(all)) = schema.get("allOf") {
+            let mut merged = without(schema, "allOf");
+            for part in all {
+                self.merge(&mut merged, part);
+            }
+            return Some(self.convert(&Value::Object(merged), depth + 1));
+        }
+        let (key, alternatives) = ["anyOf", "oneOf"]
+            .into_iter()
+            .find_map(|key| Some((key, schema.get(key)?.as_array()?)))?;
+        Some(self.alternatives(schema, key, alternatives, depth))
+    }
+
     /// The root as one object; `None`: it is none.
     fn object_alone(&self, root: &Value<'a>) -> Option<Value<'a>> {
         let members = root.as_object()?;
-        let branches = ["$ref", "allOf", "anyOf", "oneOf"];
-        let is_plain = !branches.iter().any(|key| members.contains_key(key))
-            && several_kinds(members).is_none();
+        let is_plain = !leads_elsewhere(members) && several_kinds(members).is_none();
         let mut converted = if is_plain {
             self.convert(root, 0)
         } else {
