@@ -10,7 +10,7 @@ use fake_google::Config;
 fn folder() -> Folder {
     let folder = Folder::new();
     let authority = Authority::new("ours");
-    folder.write("ca.pem", &authority.pem);
+    folder.write("authority.pem", &authority.pem);
     for name in ["clients", "service", "operator"] {
         authority.put(folder.path(), name);
     }
@@ -27,7 +27,7 @@ const TLS: &[(&str, &str)] = &[
     ("TLS_KEY_FILE", "clients.key"),
     ("TOKEN_SERVICE_TLS_CERT_FILE", "service.pem"),
     ("TOKEN_SERVICE_TLS_KEY_FILE", "service.key"),
-    ("TOKEN_SERVICE_CLIENT_CA_FILE", "ca.pem"),
+    ("TOKEN_SERVICE_CLIENT_CA_FILE", "authority.pem"),
 ];
 const IDENTITY: &[(&str, &str)] = &[
     ("TOKEN_SERVICE_CLIENT_CERT_FILE", "operator.pem"),
@@ -45,7 +45,8 @@ async fn everything_goes_over_tls() {
     environment.extend(TLS.iter().chain(IDENTITY));
     let serving = folder.serve(&environment);
 
-    let ca = reqwest::Certificate::from_pem(folder.read("ca.pem").as_bytes()).unwrap();
+    antigravity_runtime::tls::install_crypto_provider();
+    let ca = reqwest::Certificate::from_pem(folder.read("authority.pem").as_bytes()).unwrap();
     let client = reqwest::Client::builder().tls_certs_only([ca]).build();
     let chat = client
         .unwrap()
@@ -70,7 +71,7 @@ async fn everything_goes_over_tls() {
     let url = format!("https://{grpc}");
     let named = [
         ("TOKEN_SERVICE_URL", url.as_str()),
-        ("TOKEN_SERVICE_CA_FILE", "ca.pem"),
+        ("TOKEN_SERVICE_CA_FILE", "authority.pem"),
     ];
     let named: Vec<_> = named.iter().chain(IDENTITY).copied().collect();
     let listed = folder.run(&["projects", "list"], &named).exits_with(0);
@@ -105,7 +106,7 @@ fn what_does_not_fit_together_does_not_start() {
     };
     with(&[]).says("TOKEN_SERVICE_CLIENT_CERT_FILE is not set");
     with(&[("TLS_KEY_FILE", "")]).says("TLS_CERT_FILE (set in the environment)");
-    let fitting: Vec<_> = IDENTITY.iter().copied().collect();
+    let fitting = IDENTITY.to_vec();
     let mismatch = [fitting.as_slice(), &[("TLS_KEY_FILE", "service.key")]].concat();
     with(&mismatch).says("TLS_KEY_FILE (set in the environment): service.key is not the key");
     let missing = [
