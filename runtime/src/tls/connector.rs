@@ -121,6 +121,12 @@ impl Connector {
         self.files.identity.is_some()
     }
 
+    /// Whether anything is set that only TLS has use for.
+    #[must_use]
+    pub fn has_files(&self) -> bool {
+        self.files.authorities.is_some() || self.files.identity.is_some()
+    }
+
     /// Reads the files, so that what is wrong with them is known at the start.
     ///
     /// # Errors
