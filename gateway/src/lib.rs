@@ -106,6 +106,17 @@ pub async fn serve(
         )?),
         None => None,
     };
+    if config.token_service_tls.has_files()
+        && config
+            .token_service_urls
+            .iter()
+            .all(|url| url.starts_with("http://"))
+    {
+        tracing::warn!(
+            "TOKEN_SERVICE_URL says http://, so that tokens are sent in the clear, and the files \
+             for TLS with the token-service have no effect"
+        );
+    }
     let client = Client::new(
         &config.token_service_urls,
         &config.token_service_tls,
@@ -215,4 +226,17 @@ fn connections(descriptors: Option<u64>) -> usize {
         );
     }
     possible.min(wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_descriptors_make_few_connections() {
+        assert_eq!(connections(None), 10_000);
+        assert_eq!(connections(Some(1 << 20)), 10_000);
+        assert_eq!(connections(Some(1024)), 512);
+        assert_eq!(connections(Some(1)), 1);
+    }
 }

@@ -6,6 +6,9 @@
     reason = "a test that fails is to say so at once"
 )]
 
+#[path = "../../runtime/tests/it/certificates.rs"]
+mod certificates;
+
 mod admin;
 mod demo;
 mod documents;
@@ -15,3 +18,4 @@ mod readmes;
 mod refusals;
 mod serve;
 mod support;
+mod tls;

@@ -185,3 +185,34 @@ async fn who_does_not_read_his_stream_ends_it_at_google_too() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_body_of_one_byte_at_a_time_ends_in_time() {
+    let setup = Setup {
+        environment: vec![("BODY_TIMEOUT", "200ms".to_owned())],
+        ..Setup::default()
+    };
+    let world = setup.start().await;
+    let stream = TcpStream::connect(world.gateways[0].address).await.unwrap();
+    let (mut answer, mut request) = stream.into_split();
+    let began = Instant::now();
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {API_KEY}\r\n\
+         Content-Length: 100000\r\n\r\n"
+    );
+    request.write_all(head.as_bytes()).await.unwrap();
+    let trickle = tokio::spawn(async move {
+        while request.write_all(b" ").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let mut status = [0; 12];
+    answer.read_exact(&mut status).await.unwrap();
+    assert_eq!(&status, b"HTTP/1.1 408");
+    let took = began.elapsed();
+    assert!(
+        took > Duration::from_secs(1) && took < Duration::from_secs(8),
+        "{took:?}"
+    );
+    trickle.abort();
+}

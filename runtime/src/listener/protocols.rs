@@ -106,10 +106,10 @@ impl Protocols {
                 let _ = unless_ordered(&seat, refusing).await;
             }
             (Opening::Http2, None) => {
-                socket.heads = false;
                 Box::pin(self.http2(socket, service, &seat)).await;
             }
             (Opening::Http1 | Opening::Tls, None) => {
+                socket.heads = true;
                 Box::pin(self.http1(socket, service, &seat)).await;
             }
         }
@@ -136,9 +136,9 @@ impl Protocols {
             return;
         };
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-            stream.get_mut().0.heads = false;
             Box::pin(self.http2(stream, service, seat)).await;
         } else {
+            stream.get_mut().0.heads = true;
             Box::pin(self.http1(stream, service, seat)).await;
         }
     }

@@ -76,7 +76,7 @@ impl Socket {
             tcp,
             seat,
             writes: Stall::new(write_timeout),
-            heads: true,
+            heads: false,
         }
     }
 

@@ -382,6 +382,6 @@ impl Hangups {
             signals.recv().await;
             return;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }

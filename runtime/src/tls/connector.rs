@@ -15,7 +15,7 @@ use rustls::{
     sign::SingleCertAndKey,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite},
     time::timeout,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -25,6 +25,9 @@ use crate::config::{ConfigError, Environment, NamedFile, Var};
 
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
+/// How long a server's first word over HTTP/2 is waited for.
+const VERDICT: Duration = Duration::from_secs(1);
+const HTTP2: &[u8] = b"h2";
 
 /// Where a client's authorities are, and its own certificate and key.
 #[derive(Clone, Debug, Default)]
@@ -118,6 +121,12 @@ impl Connector {
         self.files.identity.is_some()
     }
 
+    /// Whether anything is set that only TLS has use for.
+    #[must_use]
+    pub fn has_files(&self) -> bool {
+        self.files.authorities.is_some() || self.files.identity.is_some()
+    }
+
     /// Reads the files, so that what is wrong with them is known at the start.
     ///
     /// # Errors
@@ -185,9 +194,21 @@ impl Connector {
         let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
             .map_err(|_| io::Error::other(format!("{host:?} is no name for a certificate")))?;
         let connecting = TlsConnector::from(Arc::new(config)).connect(name, io);
-        match timeout(HANDSHAKE, connecting).await {
+        let whole = async {
+            let mut stream = connecting.await?;
+            if protocols.contains(&HTTP2) {
+                // Whether the server takes our certificate it says only now, and HTTP/2 would
+                // lose it. If it says yes it goes on with its settings, which are left to be
+                // read; one that waits for the client to begin is not waited for.
+                if let Ok(verdict) = timeout(VERDICT, stream.fill_buf()).await {
+                    verdict?;
+                }
+            }
+            Ok(stream)
+        };
+        match timeout(HANDSHAKE, whole).await {
             Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(error)) => Err(io::Error::new(error.kind(), explain(&error))),
+            Ok(Err(error)) => Err(in_context(error)),
             Err(_) => Err(io::Error::new(
                 io::ErrorKind::TimedOut,
                 "the TLS handshake was not done in time",
@@ -306,6 +327,18 @@ const ALERTS: &[AlertDescription] = &[
     AlertDescription::UnknownCA,
     AlertDescription::UnsupportedCertificate,
 ];
+
+/// An error of TLS, in words.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", in_words(.0))]
+struct Failed(#[source] Error);
+
+fn in_context(error: io::Error) -> io::Error {
+    match tls_error(&error) {
+        Some(tls) => io::Error::new(error.kind(), Failed(tls)),
+        None => io::Error::new(error.kind(), explain(&error)),
+    }
+}
 
 /// What went wrong in a handshake.
 pub(super) fn explain(error: &io::Error) -> String {

@@ -6,8 +6,15 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::support::{Server, rest};
 
-/// Everything that comes back for `bytes`, after which the client sends no more.
+/// Everything that comes back for `bytes` until the server closes.
 async fn told(server: &Server, bytes: &[u8]) -> String {
+    let mut stream = server.connect().await;
+    stream.write_all(bytes).await.unwrap();
+    rest(&mut stream).await
+}
+
+/// The same, of a client that hangs up once it has sent them.
+async fn told_in_passing(server: &Server, bytes: &[u8]) -> String {
     let mut stream = server.connect().await;
     stream.write_all(bytes).await.unwrap();
     stream.shutdown().await.unwrap();
@@ -111,9 +118,7 @@ async fn several_at_once_are_answered_in_order() {
             at % 10
         );
     }
-    let mut stream = server.connect().await;
-    stream.write_all(asked.as_bytes()).await.unwrap();
-    let said = rest(&mut stream).await;
+    let said = told(&server, asked.as_bytes()).await;
     assert_eq!(answers(&said), 50, "{said}");
     let mut from = 0;
     for at in (0..50).filter(|at| *at != 3) {
@@ -130,23 +135,20 @@ async fn several_at_once_are_answered_in_order() {
 async fn bytes_after_the_last_request_harm_nobody() {
     let server = Server::start(Limits::default()).await;
     let close = "GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-    let mut stream = server.connect().await;
-    let both = format!("{close}{SMUGGLED}");
-    stream.write_all(both.as_bytes()).await.unwrap();
-    let said = rest(&mut stream).await;
+    let said = told(&server, format!("{close}{SMUGGLED}").as_bytes()).await;
     assert!(
         said.contains("GET /a") && !said.contains("/smuggled"),
         "{said}"
     );
     // Closed on the client's side before the answer, which is how clients hang up; and in
     // the middle of a body and of a head.
-    told(&server, b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").await;
-    told(
+    told_in_passing(&server, b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    told_in_passing(
         &server,
         b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc",
     )
     .await;
-    told(&server, b"GET /a HTT").await;
-    told(&server, b"").await;
+    told_in_passing(&server, b"GET /a HTT").await;
+    told_in_passing(&server, b"").await;
     assert!(server.ask("/still").await.starts_with("HTTP/1.1 200"));
 }

@@ -1,6 +1,6 @@
 //! The listener and TLS through real sockets: what clients do to it, and what they get.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod certificates;
 mod idle;
