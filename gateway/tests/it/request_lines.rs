@@ -1,21 +1,22 @@
 //! The log line of each request.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Mutex, OnceLock};
 
 use fake_google::{Action, Fault};
 use serde_json::{Value, json};
-use tracing::subscriber::DefaultGuard;
-use tracing_subscriber::{fmt::MakeWriter, layer::SubscriberExt as _};
+use tracing_subscriber::{filter::LevelFilter, fmt::MakeWriter, layer::SubscriberExt as _};
 
-use crate::support::{API_KEY, MODEL, Setup, eventually, hello, with};
+use crate::support::{API_KEY, MODEL, Setup, World, eventually, hello, with};
 
-/// The lines of this thread's services, which run on it.
-#[derive(Clone, Default)]
-struct Kept(Arc<Mutex<Vec<u8>>>);
+/// The lines of all tests in this process; each looks for those of its own requests.
+#[derive(Default)]
+struct Kept(Mutex<Vec<u8>>);
 
-impl std::io::Write for Kept {
+struct Line<'k>(&'k Kept);
+
+impl std::io::Write for Line<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        self.0.0.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -24,54 +25,69 @@ impl std::io::Write for Kept {
     }
 }
 
-impl MakeWriter<'_> for Kept {
-    type Writer = Self;
+impl<'k> MakeWriter<'k> for &'static Kept {
+    type Writer = Line<'k>;
 
-    fn make_writer(&self) -> Self {
-        self.clone()
+    fn make_writer(&'k self) -> Line<'k> {
+        Line(self)
     }
 }
 
 impl Kept {
-    fn start() -> (Self, DefaultGuard) {
-        let kept = Self::default();
-        let lines = tracing_subscriber::fmt::layer()
-            .with_writer(kept.clone())
-            .json()
-            .flatten_event(true);
-        let subscriber = tracing_subscriber::registry().with(lines);
-        (kept, tracing::subscriber::set_default(subscriber))
+    fn start() -> &'static Self {
+        static KEPT: OnceLock<Kept> = OnceLock::new();
+        static LOGGING: OnceLock<()> = OnceLock::new();
+        let kept = KEPT.get_or_init(Self::default);
+        LOGGING.get_or_init(|| {
+            let lines = tracing_subscriber::fmt::layer()
+                .with_writer(kept)
+                .json()
+                .flatten_event(true);
+            let subscriber = tracing_subscriber::registry()
+                .with(LevelFilter::INFO)
+                .with(lines);
+            tracing::subscriber::set_global_default(subscriber).unwrap();
+        });
+        kept
     }
 
     fn all(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 
-    fn requests(&self) -> Vec<Value> {
+    fn find(&self, id: &str) -> Vec<Value> {
         let lines = self.all();
         let lines = lines
             .lines()
             .map(|line| serde_json::from_str(line).unwrap());
         lines
-            .filter(|line: &Value| line["message"] == "request")
+            .filter(|line: &Value| line["message"] == "request" && line["request_id"] == id)
             .collect()
     }
 
-    async fn last_of(&self, count: usize) -> Value {
-        eventually("the line of the request", || self.requests().len() == count).await;
-        self.requests().pop().unwrap()
+    /// The one line of a request.
+    async fn of(&self, id: &str) -> Value {
+        eventually("the line of the request", || !self.find(id).is_empty()).await;
+        let mut lines = self.find(id);
+        assert_eq!(lines.len(), 1);
+        lines.remove(0)
     }
+}
+
+/// A request with an id of its own.
+fn ask(world: &World, id: &str, body: &Value) -> reqwest::RequestBuilder {
+    let request = world.client.post(world.url(0, "/v1/chat/completions"));
+    let request = request.bearer_auth(API_KEY).header("x-request-id", id);
+    request.body(body.to_string())
 }
 
 #[tokio::test]
 async fn each_request_has_one_line_that_tells_what_it_came_to() {
-    let (kept, _guard) = Kept::start();
+    let kept = Kept::start();
     let world = Setup::projects(&[("p1", "antigravity")]).start().await;
 
     let answer = world.chat(&hello()).await;
-    let line = kept.last_of(1).await;
-    let id = answer.header("x-request-id").unwrap();
-    assert_eq!(line["request_id"], id);
+    let line = kept.of(answer.header("x-request-id").unwrap()).await;
     assert_eq!(
         (&line["status"], &line["outcome"]),
         (&200.into(), &"ok".into())
@@ -89,30 +105,34 @@ async fn each_request_has_one_line_that_tells_what_it_came_to() {
     let (head, total) = (line["head_ms"].as_f64(), line["total_ms"].as_f64());
     assert!(0.0 < head.unwrap() && head <= total, "{line}");
 
-    world.chat(&with(hello(), "stream", json!(true))).await;
-    let line = kept.last_of(2).await;
+    let answer = world.chat(&with(hello(), "stream", json!(true))).await;
+    let line = kept.of(answer.header("x-request-id").unwrap()).await;
     assert_eq!(
         (&line["stream"], &line["outcome"]),
         (&true.into(), &"ok".into())
     );
     assert_eq!(line["completion_tokens"], usage["completion_tokens"]);
 
-    world.chat(&json!({"model": MODEL})).await;
-    let line = kept.last_of(3).await;
+    let answer = world.chat(&json!({"model": MODEL})).await;
+    let line = kept.of(answer.header("x-request-id").unwrap()).await;
     assert_eq!(line["status"], 400);
     assert_eq!(line["outcome"], "missing_required_parameter");
     assert_eq!(line["attempts"], 0);
 
-    world.get("/v1/nothing").await;
-    let line = kept.last_of(4).await;
-    assert_eq!(line["status"], 404);
-    assert_eq!(line["path"], "/v1/nothing");
+    let answer = world.get("/v1/nothing").await;
+    let line = kept.of(answer.header("x-request-id").unwrap()).await;
+    assert_eq!(
+        (&line["status"], &line["path"]),
+        (&404.into(), &"/v1/nothing".into())
+    );
 
     // A probe has none, and no line has the key, the prompt or the answer.
-    world.get("/livez").await;
-    world.get("/v1/models").await;
-    let line = kept.last_of(5).await;
+    let probe = world.get("/livez").await;
+    let answer = world.get("/v1/models").await;
+    let line = kept.of(answer.header("x-request-id").unwrap()).await;
     assert_eq!(line["path"], "/v1/models");
+    let probe = probe.header("x-request-id").unwrap();
+    assert_eq!(kept.find(probe), Vec::<Value>::new());
     for secret in [API_KEY, "Hello", "ya29."] {
         assert!(!kept.all().contains(secret), "{secret}");
     }
@@ -120,9 +140,10 @@ async fn each_request_has_one_line_that_tells_what_it_came_to() {
 
 #[tokio::test]
 async fn streams_that_break_or_are_left_say_so() {
-    let (kept, _guard) = Kept::start();
+    let kept = Kept::start();
     let world = Setup::projects(&[("p1", "antigravity")]).start().await;
     let fake = world.google.fake();
+    let streamed = with(hello(), "stream", json!(true));
     fake.script(Fault::once(Action::Delay {
         before_commit_ms: 0,
         before_headers_ms: 0,
@@ -130,23 +151,19 @@ async fn streams_that_break_or_are_left_say_so() {
         between_events_ms: 50,
     }));
     fake.script(Fault::once(Action::Close { after_events: 1 }));
-    world.chat(&with(hello(), "stream", json!(true))).await;
-    let line = kept.last_of(1).await;
-    assert_eq!(line["status"], 200);
-    assert_eq!(line["outcome"], "upstream_unreachable");
+    let response = ask(&world, "it-breaks", &streamed).send().await.unwrap();
+    response.bytes().await.unwrap();
+    let line = kept.of("it-breaks").await;
+    assert_eq!(
+        (&line["status"], &line["outcome"]),
+        (&200.into(), &"upstream_unreachable".into())
+    );
 
     fake.script(Fault::once(Action::Stall { after_events: 1 }));
-    let mut response = world
-        .client
-        .post(world.url(0, "/v1/chat/completions"))
-        .bearer_auth(API_KEY)
-        .body(with(hello(), "stream", json!(true)).to_string())
-        .send()
-        .await
-        .unwrap();
+    let mut response = ask(&world, "it-is-left", &streamed).send().await.unwrap();
     response.chunk().await.unwrap();
     drop(response);
-    let line = kept.last_of(2).await;
+    let line = kept.of("it-is-left").await;
     assert_eq!(
         (&line["status"], &line["outcome"]),
         (&200.into(), &"cancelled".into())
@@ -157,15 +174,10 @@ async fn streams_that_break_or_are_left_say_so() {
         gate: "shut".into(),
         point: fake_google::HoldPoint::default(),
     }));
-    let asked = world
-        .client
-        .post(world.url(0, "/v1/chat/completions"))
-        .bearer_auth(API_KEY)
-        .body(hello().to_string())
-        .timeout(std::time::Duration::from_millis(300))
-        .send();
+    let asked = ask(&world, "it-has-no-answer", &hello());
+    let asked = asked.timeout(std::time::Duration::from_millis(300)).send();
     assert!(asked.await.is_err());
-    let line = kept.last_of(3).await;
+    let line = kept.of("it-has-no-answer").await;
     assert_eq!(
         (&line["status"], &line["outcome"]),
         (&499.into(), &"cancelled".into())
