@@ -50,8 +50,8 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => error.exit(),
     };
-    let config = match configure(&arguments) {
-        Ok(config) => config,
+    let (config, _lines) = match configure(&arguments) {
+        Ok(configured) => configured,
         Err(error) => return fail(&error, 2),
     };
     let runtime = match tokio::runtime::Runtime::new() {
@@ -75,14 +75,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn configure(arguments: &Arguments) -> Result<Config, ConfigError> {
+fn configure(arguments: &Arguments) -> Result<(Config, telemetry::Writing), ConfigError> {
     let environment = Environment::load(arguments.env_file.as_deref())?;
     let config = Config::from_environment(&environment)?;
-    let _lines = telemetry::init(config.log_format, &config.log_level);
+    let lines = telemetry::init(config.log_format, &config.log_level);
     for (name, origin) in environment.unknown(&[VARS]) {
         tracing::debug!(name, %origin, "a variable of another service, or a misspelt one");
     }
-    Ok(config)
+    Ok((config, lines))
 }
 
 async fn run(config: Config) -> anyhow::Result<()> {

@@ -70,6 +70,11 @@ impl Lines {
 impl Shared {
     fn add(&self, line: &[u8]) {
         let mut waiting = self.waiting.lock();
+        if waiting.ended {
+            // Of a thread that outlives `main`: nobody is left to gather for.
+            let _ = io::stderr().write_all(line);
+            return;
+        }
         if waiting.bytes.len() + line.len() > MOST {
             waiting.dropped += 1;
             return;
