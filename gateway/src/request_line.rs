@@ -17,7 +17,7 @@ pub struct RequestLine(Arc<Line>);
 struct Line {
     request_id: Arc<str>,
     method: http::Method,
-    path: String,
+    path: Box<str>,
     began: Instant,
     told: Mutex<Told>,
 }
@@ -46,7 +46,7 @@ impl RequestLine {
         Self(Arc::new(Line {
             request_id,
             method,
-            path: path.chars().take(LONGEST).collect(),
+            path: shortened(path).into(),
             began: Instant::now(),
             told: Mutex::default(),
         }))
@@ -95,6 +95,10 @@ impl RequestLine {
     }
 }
 
+fn shortened(name: &str) -> &str {
+    &name[..name.floor_char_boundary(LONGEST)]
+}
+
 impl Line {
     fn passed_ms(&self) -> f64 {
         // Whole microseconds: more digits tell nothing.
@@ -114,10 +118,7 @@ impl Drop for Line {
     fn drop(&mut self) {
         let total_ms = self.passed_ms();
         let told = self.told.get_mut();
-        let model = told.model.as_deref().map(|model| {
-            let end = model.floor_char_boundary(LONGEST);
-            &model[..end]
-        });
+        let model = told.model.as_deref().map(shortened);
         let outcome = match (told.error, told.status) {
             (Some(code), _) => code,
             (None, None) => "cancelled",

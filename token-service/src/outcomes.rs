@@ -3,6 +3,7 @@
 
 use std::{
     collections::{HashSet, VecDeque},
+    hash::{BuildHasher as _, RandomState},
     sync::Arc,
 };
 
@@ -37,21 +38,23 @@ pub(crate) struct Counted {
     pub(crate) repeated: u32,
 }
 
-/// The ids of the latest reports.
+/// The ids of the latest reports, as hashes of 128 bits: a hundred thousand ids would take
+/// more memory than everything else. Nobody who does not know the keys can make two alike.
 #[derive(Debug, Default)]
 pub(crate) struct SeenOutcomes {
-    ids: HashSet<Arc<str>>,
-    order: VecDeque<Arc<str>>,
+    keys: [RandomState; 2],
+    ids: HashSet<u128>,
+    order: VecDeque<u128>,
 }
 
 impl SeenOutcomes {
     /// Remembers an id; `false` when it is remembered already.
     fn remember(&mut self, id: &str) -> bool {
-        if self.ids.contains(id) {
+        let [high, low] = self.keys.each_ref().map(|key| u128::from(key.hash_one(id)));
+        let id = high << 64 | low;
+        if !self.ids.insert(id) {
             return false;
         }
-        let id: Arc<str> = id.into();
-        self.ids.insert(Arc::clone(&id));
         self.order.push_back(id);
         if self.order.len() > REMEMBERED
             && let Some(oldest) = self.order.pop_front()
