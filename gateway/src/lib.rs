@@ -24,6 +24,7 @@ use antigravity_runtime::{
     config::ConfigError,
     descriptors,
     listener::{self, Limits},
+    random,
     shutdown::Shutdown,
     tls,
 };
@@ -40,6 +41,11 @@ use crate::{
     tokens::{Client, Tokens},
     upstream::{Upstream, client::HttpClient},
 };
+
+/// An id of its own for whatever is told apart: a request, an attempt, an answer.
+fn new_id() -> uuid::Uuid {
+    uuid::Builder::from_random_bytes(random::id_bytes()).into_uuid()
+}
 
 /// How long the token-service may take to accept the turns in hand when the gateway ends.
 const GIVE_BACK: Duration = Duration::from_secs(3);

@@ -6,6 +6,7 @@ pub mod config;
 pub mod descriptors;
 pub mod dotenv;
 pub mod listener;
+pub mod random;
 pub mod secret;
 pub mod shutdown;
 pub mod telemetry;

@@ -2,8 +2,8 @@
 //!
 //! `axum::serve` sets no timer, so it has no header timeout, no cap on connections
 //! and no bounded drain; this loop has the three. A listener that is full shows those out
-//! that have been idle for longest ([`seats`]), and a client that does not read its answer
-//! does not keep it ([`socket`], [`answer`]).
+//! that have been idle for longest (`seats`), and a client that does not read its answer
+//! does not keep it (`socket`, `answer`).
 
 mod answer;
 mod protocols;

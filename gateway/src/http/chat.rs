@@ -36,6 +36,7 @@ use super::{
 };
 use crate::{
     error::Error,
+    new_id,
     request_line::RequestLine,
     tokens::Conversation,
     upstream::{
@@ -264,7 +265,7 @@ fn call(
             line,
         },
         reply: Settings {
-            id: format!("chatcmpl-{}", uuid::Uuid::new_v4().simple()),
+            id: format!("chatcmpl-{}", new_id().simple()),
             created: config.clock.now().as_second(),
             model: request.model.clone().into_owned(),
             shape,

@@ -9,7 +9,7 @@ use axum::{
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::error::Error;
+use crate::{error::Error, new_id};
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) const IGNORED_PARAMS: HeaderName = HeaderName::from_static("x-ignored-params");
@@ -37,7 +37,7 @@ impl RequestId {
             return (Self(id.into()), Some(value.clone()));
         }
         let mut hex = Uuid::encode_buffer();
-        let id = format!("req_{}", Uuid::new_v4().simple().encode_lower(&mut hex));
+        let id = format!("req_{}", new_id().simple().encode_lower(&mut hex));
         // An id is graphic ASCII, so it is a header's value.
         let value = HeaderValue::from_str(&id).ok();
         (Self(id.into()), value)

@@ -10,6 +10,7 @@ use translate::gemini::usage::Usage;
 
 use super::outcome::Failure;
 use crate::{
+    new_id,
     outcomes::Outcomes,
     request_line::RequestLine,
     tokens::{Conversation, Lease},
@@ -49,7 +50,7 @@ pub struct Attempt {
 impl Attempt {
     pub(super) fn begin(about: &About, lease: &Lease, outcomes: Outcomes, clock: Clock) -> Self {
         let report = OutcomeReport {
-            outcome_id: uuid::Uuid::new_v4().to_string(),
+            outcome_id: new_id().to_string(),
             project_id: lease.token.project.to_string(),
             turn_id: lease.turn_id.clone().unwrap_or_default(),
             fingerprint: lease.token.fingerprint.to_string(),
