@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use ::http::{HeaderMap, HeaderName, HeaderValue};
 use antigravity_runtime::{
     clock::Clock,
     config::{self, ConfigError, Environment, Var, parsed},
@@ -17,10 +18,9 @@ use antigravity_runtime::{
         TOKEN_SERVICE_CLIENT_KEY_FILE, UPSTREAM_CA_FILE,
     },
 };
-use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::SecretString;
 
-use crate::{api_keys::ApiKeys, media};
+use crate::{api_keys::ApiKeys, http::Cors, limits::Most, media};
 
 const API_KEYS: Var = Var {
     name: "API_KEYS",
@@ -170,6 +170,26 @@ const MAX_BODY_BYTES: Var = Var {
     help: "The largest body of a request.",
     secret: false,
 };
+const MAX_CONCURRENT_REQUESTS: Var = Var {
+    name: "MAX_CONCURRENT_REQUESTS",
+    default: "",
+    help: "Chat completions at once, at most; beyond it clients are told to come back (429). Not \
+           set: as many as come.",
+    secret: false,
+};
+const MAX_CONCURRENT_REQUESTS_PER_KEY: Var = Var {
+    name: "MAX_CONCURRENT_REQUESTS_PER_KEY",
+    default: "",
+    help: "The same for each API key, whose answers then say in x-ratelimit-* how it stands.",
+    secret: false,
+};
+const CORS_ALLOW_ORIGINS: Var = Var {
+    name: "CORS_ALLOW_ORIGINS",
+    default: "",
+    help: "Origins whose pages may ask from a browser, comma-separated, such as \
+           https://chat.example.com; * for all. Not set: none.",
+    secret: false,
+};
 const SHUTDOWN_DELAY: Var = Var {
     name: "SHUTDOWN_DELAY",
     default: "5s",
@@ -216,6 +236,9 @@ pub const VARS: &[Var] = &[
     KEEPALIVE_INTERVAL,
     MAX_ATTEMPTS,
     MAX_BODY_BYTES,
+    MAX_CONCURRENT_REQUESTS,
+    MAX_CONCURRENT_REQUESTS_PER_KEY,
+    CORS_ALLOW_ORIGINS,
     SHUTDOWN_DELAY,
     SHUTDOWN_GRACE,
     LOG_FORMAT,
@@ -255,6 +278,10 @@ pub struct Config {
     pub max_attempts: usize,
     /// The largest body of a request, in bytes.
     pub max_body_bytes: usize,
+    /// Requests at once, at most.
+    pub most: Most,
+    /// Whose pages may ask from a browser.
+    pub cors: Cors,
     /// How long the listener stays open after it was asked to end.
     pub shutdown_delay: Duration,
     /// How long running requests may go on after that.
@@ -492,6 +519,13 @@ impl Config {
             },
             max_attempts: environment.required(&MAX_ATTEMPTS, attempts)?,
             max_body_bytes: environment.required(&MAX_BODY_BYTES, body_limit)?,
+            most: Most {
+                in_all: environment.read(&MAX_CONCURRENT_REQUESTS, at_least_one)?,
+                per_key: environment.read(&MAX_CONCURRENT_REQUESTS_PER_KEY, at_least_one)?,
+            },
+            cors: environment
+                .read(&CORS_ALLOW_ORIGINS, Cors::parse)?
+                .unwrap_or_default(),
             shutdown_delay: duration(&SHUTDOWN_DELAY)?,
             shutdown_grace: duration(&SHUTDOWN_GRACE)?,
             clock: Clock::system(),
@@ -513,6 +547,13 @@ fn body_limit(text: &str) -> Result<usize, String> {
     match config::bytes(text)? {
         0 => Err("is nothing; give a size such as 32MiB".to_owned()),
         some => Ok(some),
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number @ 1..) => Ok(number),
+        _ => Err("is not a number from 1 on; leave it unset for no limit".to_owned()),
     }
 }
 

@@ -138,6 +138,18 @@ pub enum Error {
     /// Media are named by their addresses, and no more can be fetched at a time.
     #[error("The gateway is fetching too much for other requests. Try again in a moment.")]
     FetchingTooMuch,
+    /// As many requests run as may.
+    #[error(
+        "{limit} requests {} run at once, which is the limit ({}). Try again in a moment.",
+        if *.of_key { "of this API key" } else { "of all clients" },
+        if *.of_key { "MAX_CONCURRENT_REQUESTS_PER_KEY" } else { "MAX_CONCURRENT_REQUESTS" }
+    )]
+    Busy {
+        /// Of the client's key, rather than of all clients.
+        of_key: bool,
+        /// How many may.
+        limit: usize,
+    },
     /// The gateway is ending.
     #[error("The gateway is shutting down. Try again.")]
     ShuttingDown,
@@ -171,7 +183,7 @@ impl Error {
             Self::UnknownPath { .. } | Self::UnknownModel { .. } => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Refused { status, .. } => *status,
-            Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::RateLimited { .. } | Self::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::NoUsableProject { .. }
             | Self::TokenServiceAway
             | Self::FetchingTooMuch
@@ -225,7 +237,7 @@ impl Error {
             | Self::UnknownModel { .. }
             | Self::Refused { .. } => "invalid_request_error",
             Self::RateLimited { quota: true, .. } => "insufficient_quota",
-            Self::RateLimited { .. } => "rate_limit_error",
+            Self::RateLimited { .. } | Self::Busy { .. } => "rate_limit_error",
             Self::NoUsableProject { .. }
             | Self::TokenServiceAway
             | Self::ClientUnsupported { .. }
@@ -258,7 +270,7 @@ impl Error {
             }
             Self::Refused { .. } => return None,
             Self::RateLimited { quota: true, .. } => "insufficient_quota",
-            Self::RateLimited { .. } => "rate_limit_exceeded",
+            Self::RateLimited { .. } | Self::Busy { .. } => "rate_limit_exceeded",
             Self::NoUsableProject { .. } => "no_usable_project",
             Self::TokenServiceAway => "token_service_unavailable",
             Self::ClientUnsupported { .. } => "client_unsupported",
@@ -297,9 +309,10 @@ impl Error {
                 Some(retry_after.unwrap_or(Duration::from_secs(10)))
             }
             Self::Upstream { retry_after, .. } => *retry_after,
-            Self::TokenServiceAway | Self::FetchingTooMuch | Self::ShuttingDown => {
-                Some(Duration::from_secs(1))
-            }
+            Self::TokenServiceAway
+            | Self::FetchingTooMuch
+            | Self::Busy { .. }
+            | Self::ShuttingDown => Some(Duration::from_secs(1)),
             _ => None,
         }
     }

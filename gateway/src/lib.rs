@@ -10,6 +10,7 @@ pub mod config;
 pub mod error;
 pub mod health;
 pub mod http;
+pub mod limits;
 pub mod media;
 pub mod metrics;
 pub mod models;
@@ -162,7 +163,7 @@ pub async fn serve(
         ),
         None => None,
     };
-    let affinity = config.affinity;
+    let (affinity, most) = (config.affinity, config.most);
     let media = config
         .requests
         .fetch_remote_media
@@ -172,6 +173,7 @@ pub async fn serve(
     let gateway = Arc::new(Gateway {
         config,
         media,
+        limits: limits::Limits::new(most),
         tokens: Arc::clone(&tokens),
         models,
         upstream,

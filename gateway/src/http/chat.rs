@@ -36,7 +36,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    new_id,
+    limits, new_id,
     request_line::RequestLine,
     tokens::Conversation,
     upstream::{
@@ -55,26 +55,39 @@ pub(super) async fn create(
 ) -> Response<Body> {
     // Every request but a probe has one.
     let line = line.unwrap_or_else(|| RequestLine::begin(Arc::clone(&id.0), Method::POST, ""));
-    let result = match read(&gateway, &line, headers, body).await {
-        Ok((api_key_name, body)) => answer(gateway, &id, line, api_key_name, body).await,
+    let (api_key_name, running) = match admit(&gateway, &line, &headers) {
+        Ok(admitted) => admitted,
+        Err(error) => return respond::error(&error, &id),
+    };
+    let standing = running.standing;
+    let result = match read(&gateway, headers, body).await {
+        Ok(body) => answer(gateway, &id, line, api_key_name, running, body).await,
         Err(error) => Err(error),
     };
-    result.unwrap_or_else(|error| respond::error(&error, &id))
+    let mut response = result.unwrap_or_else(|error| respond::error(&error, &id));
+    if let Some(standing) = standing {
+        respond::standing(response.headers_mut(), standing);
+    }
+    response
 }
 
-/// Whose request it is, and its body. The headers end here: they are in one buffer with the
-/// beginning of the body, which the connection reads into again when nobody holds it.
-async fn read(
+/// Whose request it is, and its place among those that run.
+fn admit(
     gateway: &Gateway,
     line: &RequestLine,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<(Arc<str>, Bytes), Error> {
-    let config = &gateway.config;
-    let api_key_name = auth::key_name(&headers, &config.api_keys)?;
+    headers: &HeaderMap,
+) -> Result<(Arc<str>, limits::Running), Error> {
+    let api_key_name = auth::key_name(headers, &gateway.config.api_keys)?;
     line.asked_by(&api_key_name);
-    let body = body::read(&headers, body, config.max_body_bytes, config.timeouts.body).await?;
-    Ok((api_key_name, body))
+    let running = gateway.limits.begin(&api_key_name)?;
+    Ok((api_key_name, running))
+}
+
+/// The body. The headers end here: they are in one buffer with the beginning of the body, which
+/// the connection reads into again when nobody holds it.
+async fn read(gateway: &Gateway, headers: HeaderMap, body: Body) -> Result<Bytes, Error> {
+    let config = &gateway.config;
+    body::read(&headers, body, config.max_body_bytes, config.timeouts.body).await
 }
 
 async fn answer(
@@ -82,6 +95,7 @@ async fn answer(
     id: &RequestId,
     line: RequestLine,
     api_key_name: Arc<str>,
+    running: limits::Running,
     body: Bytes,
 ) -> Result<Response<Body>, Error> {
     let config = &gateway.config;
@@ -116,7 +130,7 @@ async fn answer(
         async move { asked.begin(&gateway).await }
     });
     let response = if stream {
-        streamed(&gateway, about, beginning).await
+        streamed(&gateway, about, running, beginning).await
     } else {
         tokio::select! {
             begun = beginning => begun.map(|begun| respond::json(begun.first)),
@@ -361,6 +375,7 @@ type Beginning = Pin<Box<dyn Future<Output = Result<Begun, Error>> + Send>>;
 async fn streamed(
     gateway: &Gateway,
     about: About,
+    running: limits::Running,
     mut beginning: Beginning,
 ) -> Result<Response<Body>, Error> {
     let keepalive = gateway.config.timeouts.keepalive;
@@ -377,6 +392,7 @@ async fn streamed(
         alarm: Alarm::new(clock.clone()),
         request_id: about.request_id,
         line: about.line,
+        _running: running,
         clock,
         abort: Box::pin(abort.cancelled_owned()),
     };
@@ -392,6 +408,8 @@ struct Events {
     alarm: Alarm,
     request_id: Arc<str>,
     line: RequestLine,
+    /// Its place among the requests that run.
+    _running: limits::Running,
     clock: Clock,
     /// The process ends, and its patience is over.
     abort: Pin<Box<WaitForCancellationFutureOwned>>,

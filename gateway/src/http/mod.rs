@@ -4,11 +4,13 @@
 mod auth;
 mod body;
 mod chat;
+mod cors;
 mod health;
 mod models;
 mod respond;
 mod router;
 
+pub use cors::Cors;
 pub use router::{Gateway, admin_router, router};
 
 /// Sent to clients whose request's head does not end.

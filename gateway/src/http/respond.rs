@@ -9,7 +9,7 @@ use axum::{
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::{error::Error, new_id};
+use crate::{error::Error, limits::Standing, new_id};
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) const IGNORED_PARAMS: HeaderName = HeaderName::from_static("x-ignored-params");
@@ -19,7 +19,13 @@ pub(super) const HEAD_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
     Content-Type: application/json\r\nContent-Length: 144\r\nConnection: close\r\n\r\n\
     {\"error\":{\"message\":\"The headers of your request did not arrive in time.\",\
     \"type\":\"invalid_request_error\",\"param\":null,\"code\":\"request_timeout\"}}";
-const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+/// How a key stands to its limit of requests at once, under OpenAI's names.
+pub(super) const RATE_LIMITS: [HeaderName; 3] = [
+    HeaderName::from_static("x-ratelimit-limit-requests"),
+    HeaderName::from_static("x-ratelimit-remaining-requests"),
+    HeaderName::from_static("x-ratelimit-reset-requests"),
+];
+pub(super) const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 
 /// The id of a request: the client's where it has a sane one, else a new one.
 #[derive(Clone, Debug)]
@@ -71,6 +77,14 @@ pub(super) fn error(error: &Error, request_id: &RequestId) -> Response<Body> {
             HeaderValue::from(u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
         );
     }
+    if let Error::Busy {
+        of_key: true,
+        limit,
+    } = *error
+    {
+        let remaining = 0;
+        standing(headers, Standing { limit, remaining });
+    }
     if let Error::MethodNotAllowed { allowed, .. } = error {
         headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
     }
@@ -82,6 +96,19 @@ pub(super) fn error(error: &Error, request_id: &RequestId) -> Response<Body> {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// Tells a client how its key stands. A place is free when a request ends, which nobody knows;
+/// a second is what it is told to wait when there is none.
+pub(super) fn standing(headers: &mut HeaderMap, standing: Standing) {
+    let Standing { limit, remaining } = standing;
+    let reset = HeaderValue::from_static(if remaining == 0 { "1s" } else { "0s" });
+    let values = [
+        HeaderValue::from(limit),
+        HeaderValue::from(remaining),
+        reset,
+    ];
+    headers.extend(RATE_LIMITS.into_iter().zip(values));
 }
 
 /// A JSON answer.

@@ -17,7 +17,7 @@ use super::{
     respond::{self, ErrorCode, RequestId},
 };
 use crate::{
-    config::Config, error::Error, media::Fetcher, metrics::Metrics, models::Models,
+    config::Config, error::Error, limits::Limits, media::Fetcher, metrics::Metrics, models::Models,
     request_line::RequestLine, tokens::Tokens, upstream::Upstream,
 };
 
@@ -32,6 +32,8 @@ pub struct Gateway {
     pub models: Arc<Models>,
     /// Fetches media; `None`: nothing is fetched.
     pub media: Option<Fetcher>,
+    /// How many requests run.
+    pub limits: Limits,
     /// Google.
     pub upstream: Upstream,
     /// What is counted.
@@ -47,7 +49,8 @@ const SERVED: &str = "POST /v1/chat/completions, GET /v1/models, GET /v1/models/
 
 /// Everything that clients can ask.
 pub fn router(gateway: Arc<Gateway>) -> Router {
-    Router::new()
+    let cors = gateway.config.cors.layer();
+    let router = Router::new()
         .route("/v1/chat/completions", post(chat::create))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::show))
@@ -55,7 +58,11 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(unknown_path)
         .layer(middleware::from_fn_with_state(Arc::clone(&gateway), around))
-        .with_state(gateway)
+        .with_state(gateway);
+    match cors {
+        Some(cors) => router.layer(cors),
+        None => router,
+    }
 }
 
 /// What the admin listener has.

@@ -18,6 +18,7 @@ mod outputs;
 mod pool_states;
 mod pools;
 mod process;
+mod protection;
 mod remote_media;
 mod request_lines;
 mod support;
