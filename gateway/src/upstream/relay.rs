@@ -37,6 +37,9 @@ const LARGE_EVENT_BYTES: usize = 1 << 20;
 const ENOUGH: usize = 16 << 10;
 /// Two reads that are no further apart are of one burst.
 const BURST: Duration = Duration::from_millis(1);
+/// So many looks for more in a row may find nothing, before reads that are further apart than a
+/// burst's are told at once: on a busy machine what has arrived may take longer to be handed on.
+const IN_VAIN: u8 = 3;
 
 /// An answer on its way.
 #[derive(Debug)]
@@ -49,6 +52,8 @@ pub struct Relay {
     looked_again: bool,
     /// Whether the last read came right after the one before.
     in_burst: bool,
+    /// Looks in a row that found nothing more.
+    in_vain: u8,
     reply: Reply,
     attempt: Option<Attempt>,
     /// An upstream that sends nothing for so long is given up.
@@ -115,6 +120,7 @@ impl Relay {
             output: Vec::new(),
             looked_again: false,
             in_burst: false,
+            in_vain: 0,
             reply,
             attempt: Some(attempt),
             // Until the answer begins, the deadline is what counts.
@@ -166,7 +172,9 @@ impl Relay {
     /// Nothing more has come: tells what there is, or waits.
     fn poll_waiting(&mut self, context: &mut Context<'_>) -> Poll<Step> {
         if !self.output.is_empty() {
-            if self.in_burst && !self.looked_again {
+            if self.looked_again {
+                self.in_vain = self.in_vain.saturating_add(1);
+            } else if self.in_burst || self.in_vain < IN_VAIN {
                 // The connection hands on one chunk at a time, however many it has read. One
                 // turn for it, with nothing waited for, and many become one write.
                 self.looked_again = true;
@@ -193,7 +201,9 @@ impl Relay {
     fn read(&mut self, bytes: &Bytes) -> Result<(), Box<Failure>> {
         let now = self.clock.instant();
         self.in_burst = now.duration_since(self.heard) < BURST;
-        self.looked_again = false;
+        if std::mem::take(&mut self.looked_again) {
+            self.in_vain = 0;
+        }
         self.heard = now;
         self.upstream.place.heard();
         self.input.push(bytes);
