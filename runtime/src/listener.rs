@@ -68,12 +68,42 @@ impl Default for Limits {
     }
 }
 
+/// What answers requests: any service of HTTP that does not fail, such as axum's router.
+pub trait Serves:
+    Service<Request<RequestBody>, Response = Response<Self::Body>, Error = Infallible, Future: Send>
+    + Clone
+    + Send
+    + Unpin
+    + 'static
+{
+    /// The body of its answers.
+    type Body: http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+        + Send
+        + Unpin
+        + 'static;
+}
+
+impl<S, B> Serves for S
+where
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + Unpin
+        + 'static,
+    B: http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+        + Send
+        + Unpin
+        + 'static,
+{
+    type Body = B;
+}
+
 /// Serves HTTP/1.1 and HTTP/2 until `shutdown`, then drains: in the clear, where HTTP/2 goes
 /// by prior knowledge, or over TLS.
 ///
 /// # Errors
 /// When the listener itself breaks; a broken connection is not an error.
-pub async fn serve<S, B>(
+pub async fn serve<S>(
     listener: TcpListener,
     tls: Option<Arc<tls::Acceptor>>,
     service: S,
@@ -81,14 +111,7 @@ pub async fn serve<S, B>(
     shutdown: Shutdown,
 ) -> io::Result<()>
 where
-    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + Unpin
-        + 'static,
-    S::Future: Send,
-    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    S: Serves,
 {
     let protocols = Arc::new(Protocols::new(limits, tls));
     let seats = Arc::new(Seats::new(limits.connections));
@@ -161,16 +184,9 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 const LOOK_FOR_IDLE: Duration = Duration::from_secs(1);
 
 /// Serves one connection, and hears what the listener orders.
-async fn attend<S, B>(protocols: Arc<Protocols>, stream: TcpStream, service: S, taken: Taken)
+async fn attend<S>(protocols: Arc<Protocols>, stream: TcpStream, service: S, taken: Taken)
 where
-    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + Unpin
-        + 'static,
-    S::Future: Send,
-    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    S: Serves,
 {
     let seat = &taken.seat;
     let mut serving = std::pin::pin!(protocols.serve(stream, service, Arc::clone(seat)));

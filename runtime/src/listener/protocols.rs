@@ -15,10 +15,10 @@ use tokio::{
     net::TcpStream,
     time::{Duration, Instant, sleep, timeout},
 };
-use tower::{Service, ServiceExt as _};
+use tower::ServiceExt as _;
 
 use super::{
-    LAST_WORDS, Limits,
+    LAST_WORDS, Limits, Serves,
     answer::{Answer, RequestBody, Streams},
     seats::{Order, Parking, Phase, Seat},
     socket::{Readable, Reread, Socket},
@@ -78,16 +78,9 @@ impl Protocols {
     }
 
     /// Serves a connection until it ends, or is ordered to.
-    pub(super) async fn serve<S, B>(&self, tcp: TcpStream, service: S, seat: Arc<Seat>)
+    pub(super) async fn serve<S>(&self, tcp: TcpStream, service: S, seat: Arc<Seat>)
     where
-        S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
-            + Clone
-            + Send
-            + Unpin
-            + 'static,
-        S::Future: Send,
-        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+        S: Serves,
     {
         // Not hyper-util's detection: it waits for the first bytes without a limit.
         let opening = unless_ordered(&seat, timeout(self.limits.header_timeout, opening(&tcp)));
@@ -115,21 +108,9 @@ impl Protocols {
         }
     }
 
-    async fn tls<S, B>(
-        &self,
-        acceptor: &tls::Acceptor,
-        socket: Socket,
-        service: S,
-        seat: &Arc<Seat>,
-    ) where
-        S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
-            + Clone
-            + Send
-            + Unpin
-            + 'static,
-        S::Future: Send,
-        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    async fn tls<S>(&self, acceptor: &tls::Acceptor, socket: Socket, service: S, seat: &Arc<Seat>)
+    where
+        S: Serves,
     {
         let accepting = Box::pin(acceptor.accept(socket));
         let Some(Some(mut stream)) = unless_ordered(seat, accepting).await else {
@@ -143,28 +124,14 @@ impl Protocols {
         }
     }
 
-    async fn http2<I, S, B>(&self, io: I, service: S, seat: &Arc<Seat>)
+    async fn http2<I, S>(&self, io: I, service: S, seat: &Arc<Seat>)
     where
         I: AsyncRead + AsyncWrite + Unpin,
-        S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
-            + Clone
-            + Send
-            + Unpin
-            + 'static,
-        S::Future: Send,
-        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+        S: Serves,
     {
         seat.enter(Phase::Idle);
-        let of_requests = Arc::clone(seat);
-        let service = service_fn(move |request: Request<Incoming>| {
-            let (running, service) = (of_requests.run(), service.clone());
-            let request = request.map(|body| RequestBody::new(body, &of_requests));
-            async move {
-                let answer = service.oneshot(request).await?;
-                Ok::<_, Infallible>(answer.map(|body| Answer::new(body, true, running)))
-            }
-        });
+        let seated = Arc::clone(seat);
+        let service = service_fn(move |request| respond(&service, request, &seated, true));
         let connection = self.http2.serve_connection(TokioIo::new(io), service);
         let mut connection = std::pin::pin!(connection);
         let mut asked = false;
@@ -183,17 +150,10 @@ impl Protocols {
     }
 
     /// Serves requests as long as they come; in between it keeps nothing but the connection.
-    async fn http1<I, S, B>(&self, io: I, service: S, seat: &Arc<Seat>)
+    async fn http1<I, S>(&self, io: I, service: S, seat: &Arc<Seat>)
     where
         I: AsyncRead + AsyncWrite + Readable + Unpin,
-        S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
-            + Clone
-            + Send
-            + Unpin
-            + 'static,
-        S::Future: Send,
-        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+        S: Serves,
     {
         let mut io = Reread {
             unread: Bytes::new(),
@@ -214,33 +174,15 @@ impl Protocols {
 
     /// Serves requests until the connection ends, or (then it is returned) has been idle for
     /// a while.
-    async fn requests<I, S, B>(
-        &self,
-        io: Reread<I>,
-        service: S,
-        seat: &Arc<Seat>,
-    ) -> Option<Reread<I>>
+    async fn requests<I, S>(&self, io: Reread<I>, service: S, seat: &Arc<Seat>) -> Option<Reread<I>>
     where
         I: AsyncRead + AsyncWrite + Unpin,
-        S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
-            + Clone
-            + Send
-            + Unpin
-            + 'static,
-        S::Future: Send,
-        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+        S: Serves,
     {
-        let of_requests = Arc::clone(seat);
+        let seated = Arc::clone(seat);
         // Nothing in it is pinned, so that it can be taken apart when a head does not end.
-        let service = service_fn(move |request: Request<Incoming>| {
-            let (running, service) = (of_requests.run(), service.clone());
-            let request = request.map(|body| RequestBody::new(body, &of_requests));
-            Box::pin(async move {
-                let answer = service.oneshot(request).await?;
-                Ok::<_, Infallible>(answer.map(|body| Answer::new(body, false, running)))
-            })
-        });
+        let service =
+            service_fn(move |request| Box::pin(respond(&service, request, &seated, false)));
         let mut connection = self.http1.serve_connection(TokioIo::new(io), service);
         seat.set_parking(Parking::Possible);
         let (mut asked, mut was_idle) = (false, false);
@@ -308,6 +250,21 @@ impl Protocols {
         // The client may be gone, or not read: either way this was the last.
         let _ = refuse(parts.io.into_inner(), last).await;
         None
+    }
+}
+
+/// Answers one request, which runs on its connection's seat until its answer is over.
+fn respond<S: Serves>(
+    service: &S,
+    request: Request<Incoming>,
+    seat: &Arc<Seat>,
+    in_pieces: bool,
+) -> impl Future<Output = Result<Response<Answer<S::Body>>, Infallible>> + Send + use<S> {
+    let (running, service) = (seat.run(), service.clone());
+    let request = request.map(|body| RequestBody::new(body, seat));
+    async move {
+        let answer = service.oneshot(request).await?;
+        Ok(answer.map(|body| Answer::new(body, in_pieces, running)))
     }
 }
 
