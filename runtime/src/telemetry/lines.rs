@@ -6,7 +6,6 @@
 use std::{
     io::{self, Write},
     sync::Arc,
-    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -47,23 +46,21 @@ struct Waiting {
 #[must_use = "lines are written for as long as this lives"]
 pub struct Writing {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl Lines {
-    /// Lines for `to`, and what writes them there. Without a thread to write they go there at
-    /// once.
+    /// Lines for `to`, and what writes them there. Without a thread for it they go to standard
+    /// error at once.
     pub(super) fn new(to: impl Write + Send + 'static) -> (Self, Writing) {
         let shared = Arc::<Shared>::default();
         let thread = std::thread::Builder::new().name("log".to_owned()).spawn({
             let shared = Arc::clone(&shared);
             move || shared.write(to)
         });
-        let writing = Writing {
-            shared: Arc::clone(&shared),
-            thread: thread.ok(),
-        };
-        (Self(shared), writing)
+        if thread.is_err() {
+            shared.waiting.lock().ended = true;
+        }
+        (Self(Arc::clone(&shared)), Writing { shared })
     }
 }
 
@@ -71,7 +68,7 @@ impl Shared {
     fn add(&self, line: &[u8]) {
         let mut waiting = self.waiting.lock();
         if waiting.ended {
-            // Of a thread that outlives `main`: nobody is left to gather for.
+            // Of a thread that outlives `main`, or there is no thread to write: nobody gathers.
             let _ = io::stderr().write_all(line);
             return;
         }
@@ -135,7 +132,6 @@ impl Drop for Writing {
         waiting.ended = true;
         self.shared.come.notify_one();
         while (waiting.writing || !waiting.bytes.is_empty())
-            && self.thread.is_some()
             && !self
                 .shared
                 .written
