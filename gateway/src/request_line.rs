@@ -24,6 +24,7 @@ struct Line {
 
 #[derive(Default)]
 struct Told {
+    quiet: bool,
     key: Option<Arc<str>>,
     model: Option<Arc<str>>,
     stream: bool,
@@ -50,6 +51,11 @@ impl RequestLine {
             began: Instant::now(),
             told: Mutex::default(),
         }))
+    }
+
+    /// No line is written for it.
+    pub fn keep_quiet(&self) {
+        self.0.told.lock().quiet = true;
     }
 
     /// Whose request it is.
@@ -118,6 +124,9 @@ impl Drop for Line {
     fn drop(&mut self) {
         let total_ms = self.passed_ms();
         let told = self.told.get_mut();
+        if told.quiet {
+            return;
+        }
         let model = told.model.as_deref().map(shortened);
         let outcome = match (told.error, told.status) {
             (Some(code), _) => code,

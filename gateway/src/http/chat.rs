@@ -14,7 +14,7 @@ use antigravity_runtime::clock::{Alarm, Clock};
 use axum::{
     body::Body,
     extract::{Extension, State},
-    http::{HeaderMap, HeaderValue, Method, Response},
+    http::{HeaderMap, HeaderValue, Response},
 };
 use bytes::Bytes;
 use http_body::Frame;
@@ -49,12 +49,10 @@ use crate::{
 pub(super) async fn create(
     State(gateway): State<Arc<Gateway>>,
     Extension(id): Extension<RequestId>,
-    Extension(line): Extension<Option<RequestLine>>,
+    Extension(line): Extension<RequestLine>,
     headers: HeaderMap,
     body: Body,
 ) -> Response<Body> {
-    // Every request but a probe has one.
-    let line = line.unwrap_or_else(|| RequestLine::begin(Arc::clone(&id.0), Method::POST, ""));
     let (api_key_name, running) = match admit(&gateway, &line, &headers) {
         Ok(admitted) => admitted,
         Err(error) => return respond::error(&error, &id),

@@ -126,9 +126,11 @@ async fn around(
     let http1 = request.version() < axum::http::Version::HTTP_2;
     let (id, value) = RequestId::of(request.headers());
     let path = request.uri().path();
+    let line = RequestLine::begin(Arc::clone(&id.0), request.method().clone(), path);
     // Probes and scrapes come all the time and tell nothing.
-    let line = (!QUIET.contains(&path))
-        .then(|| RequestLine::begin(Arc::clone(&id.0), request.method().clone(), path));
+    if QUIET.contains(&path) {
+        line.keep_quiet();
+    }
     let extensions = request.extensions_mut();
     extensions.insert(id.clone());
     extensions.insert(line.clone());
@@ -139,11 +141,9 @@ async fn around(
             respond::error(&Error::Internal, &id)
         }
     };
-    if let Some(line) = line {
-        line.head(response.status());
-        if let Some(ErrorCode(code)) = response.extensions().get() {
-            line.failed(code);
-        }
+    line.head(response.status());
+    if let Some(ErrorCode(code)) = response.extensions().get() {
+        line.failed(code);
     }
     let headers = response.headers_mut();
     if let Some(value) = value {

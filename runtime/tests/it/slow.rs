@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use antigravity_runtime::listener::Limits;
 use tokio::{
     io::AsyncReadExt as _,
+    net::TcpStream,
     time::{sleep, timeout},
 };
 
@@ -17,15 +18,18 @@ fn impatient() -> Limits {
     }
 }
 
+/// A connection whose answer has begun and never ends.
+async fn endless(server: &Server) -> TcpStream {
+    let mut stream = server.connect().await;
+    let begun = get(&mut stream, "/endless").await;
+    assert!(begun.starts_with("HTTP/1.1 200"), "{begun}");
+    stream
+}
+
 #[tokio::test]
 async fn who_does_not_read_is_cut_off() {
     let mut server = Server::start(impatient()).await;
-    let mut stream = server.connect().await;
-    assert!(
-        get(&mut stream, "/endless")
-            .await
-            .starts_with("HTTP/1.1 200")
-    );
+    let _stream = endless(&server).await;
     let began = Instant::now();
     timeout(PATIENCE, server.dropped.recv()).await.unwrap();
     let took = began.elapsed();
@@ -38,12 +42,7 @@ async fn who_does_not_read_is_cut_off() {
 #[tokio::test]
 async fn who_reads_slowly_is_served() {
     let mut server = Server::start(impatient()).await;
-    let mut stream = server.connect().await;
-    assert!(
-        get(&mut stream, "/endless")
-            .await
-            .starts_with("HTTP/1.1 200")
-    );
+    let mut stream = endless(&server).await;
     // Kernels hold megabytes, and tell the other side of room only when there is some.
     let mut read = vec![0; 4 << 20];
     for _ in 0..8 {
