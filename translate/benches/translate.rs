@@ -5,6 +5,9 @@
     reason = "what is measured here is known to succeed; anything else ends it"
 )]
 
+#[path = "../tests/answers/code_assist.rs"]
+mod code_assist;
+
 use std::hint::black_box;
 
 use bytes::Bytes;
@@ -15,9 +18,7 @@ use divan::{
 use serde_json::{Value, json};
 use translate::{
     chat::{
-        audio::AudioFormat,
-        names::Names,
-        reply::{Reply, Settings, Shape},
+        reply::{Reply, Shape},
         request::{self, Options},
     },
     gemini::{model::Dialect, request::Target},
@@ -138,28 +139,12 @@ fn answer(events: usize) -> Vec<Bytes> {
     (1..=events).map(event).collect()
 }
 
-fn settings(shape: Shape) -> Settings {
-    Settings {
-        id: "chatcmpl-0123456789abcdef0123456789abcdef".to_owned(),
-        created: 1_767_225_600,
-        model: "gemini-2.5-flash".to_owned(),
-        shape,
-        first_call_only: false,
-        legacy_functions: false,
-        names: Names::default(),
-        signature_id_limit: 4096,
-        audio: AudioFormat::Pcm16,
-        choice: None,
-        wrapped: true,
-    }
-}
-
 /// A whole answer through the parser of server-sent events and the renderer, an event a read.
 fn render(bencher: Bencher<'_, '_>, events: usize, shape: Shape) {
     let answer = answer(events);
     bencher.counter(ItemsCount::new(events)).bench(|| {
         let mut input = EventBuffer::new(Framing::Sse);
-        let mut reply = Reply::new(settings(shape));
+        let mut reply = Reply::new(code_assist::settings(shape));
         let mut out = Vec::new();
         for bytes in &answer {
             input.push(black_box(bytes));

@@ -3,14 +3,15 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "answers/code_assist.rs"]
+mod code_assist;
+
 use allocation_counter::{AllocationInfo, measure};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use translate::{
     chat::{
-        audio::AudioFormat,
-        names::Names,
-        reply::{Reply, Settings, Shape},
+        reply::{Reply, Shape},
         request::{self, Options},
     },
     gemini::{model::Dialect, request::Target},
@@ -119,19 +120,7 @@ const STREAM: Shape = Shape::Stream {
 };
 
 fn reply(shape: Shape) -> Reply {
-    Reply::new(Settings {
-        id: "chatcmpl-0123456789abcdef0123456789abcdef".to_owned(),
-        created: 1_767_225_600,
-        model: "gemini-2.5-flash".to_owned(),
-        shape,
-        first_call_only: false,
-        legacy_functions: false,
-        names: Names::default(),
-        signature_id_limit: 4096,
-        audio: AudioFormat::Pcm16,
-        choice: None,
-        wrapped: true,
-    })
+    Reply::new(code_assist::settings(shape))
 }
 
 fn event(nth: usize, bytes: usize) -> String {
