@@ -40,7 +40,7 @@ use crate::{
     models::Models,
     outcomes::Outcomes,
     tokens::{Client, Tokens},
-    upstream::{Upstream, client::HttpClient},
+    upstream::{Upstream, client::HttpClient, drain::Drain},
 };
 
 /// An id of its own for whatever is told apart: a request, an attempt, an answer.
@@ -164,6 +164,7 @@ pub async fn serve(
         None => None,
     };
     let (affinity, most) = (config.affinity, config.most);
+    let drain = Drain::new(config.hang_up_drain, config.clock.clone());
     let media = config
         .requests
         .fetch_remote_media
@@ -177,6 +178,7 @@ pub async fn serve(
         tokens: Arc::clone(&tokens),
         models,
         upstream,
+        drain: drain.clone(),
         metrics,
         shutdown: shutdown.clone(),
     });
@@ -207,6 +209,8 @@ pub async fn serve(
     tracing::info!(address = %listener.local_addr()?, "the gateway listens");
     let abort = shutdown.abort.clone();
     let served = listener::serve(listener, acceptor, http::router(gateway), limits, shutdown).await;
+    // Before the last reports are sent, of which these make some.
+    drain.end().await;
     // Turns that do not get back are dealt again after a while all the same.
     tokio::select! {
         _ = tokio::time::timeout(GIVE_BACK, tokens.give_back()) => {}

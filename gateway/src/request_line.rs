@@ -95,9 +95,15 @@ impl RequestLine {
         self.0.told.lock().error = Some(code);
     }
 
-    /// The client went away in the middle of the answer.
+    /// The client went away before the end of the answer.
     pub fn cancelled(&self) {
         self.0.told.lock().cancelled = true;
+    }
+
+    /// Whether it has.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.told.lock().cancelled
     }
 }
 

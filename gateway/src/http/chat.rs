@@ -41,6 +41,7 @@ use crate::{
     tokens::Conversation,
     upstream::{
         About, Call,
+        drain::{Asking, Drain, Rest},
         relay::Relay,
         running::{Begun, Opening, Running, Told, Wanted},
     },
@@ -123,15 +124,16 @@ async fn answer(
     drop(body);
     let about = asked.all.about.clone();
     // Apart from this, which lives as long as a connection has an answer to send.
-    let beginning: Beginning = Box::pin({
+    let beginning = Box::pin({
         let gateway = Arc::clone(&gateway);
         async move { asked.begin(&gateway).await }
     });
+    let asking = Asking::new(beginning, gateway.drain.clone(), about.line.clone());
     let response = if stream {
-        streamed(&gateway, about, running, beginning).await
+        streamed(&gateway, about, running, asking).await
     } else {
         tokio::select! {
-            begun = beginning => begun.map(|begun| respond::json(begun.first)),
+            begun = asking => begun.map(|begun| respond::json(begun.first)),
             () = gateway.shutdown.abort.cancelled() => Err(Error::ShuttingDown),
         }
     };
@@ -366,30 +368,30 @@ fn ignored_params(names: &[String]) -> Option<HeaderValue> {
         .flatten()
 }
 
-type Beginning = Pin<Box<dyn Future<Output = Result<Begun, Error>> + Send>>;
-
 /// A stream: its status is committed with its first piece, or with the first comment
 /// that a silent upstream makes necessary.
 async fn streamed(
     gateway: &Gateway,
     about: About,
     running: limits::Running,
-    mut beginning: Beginning,
+    mut asking: Asking,
 ) -> Result<Response<Body>, Error> {
     let keepalive = gateway.config.timeouts.keepalive;
     let (clock, abort) = (gateway.config.clock.clone(), gateway.shutdown.abort.clone());
+    let told = clock.instant();
     let state = tokio::select! {
-        begun = &mut beginning => Stage::begun(begun?),
-        () = clock.sleep(keepalive) => Stage::Beginning(beginning),
+        begun = &mut asking => Stage::begun(begun?),
+        () = clock.sleep(keepalive) => Stage::Asking(asking),
         () = abort.cancelled() => return Err(Error::ShuttingDown),
     };
     let events = Events {
         stage: state,
-        told: clock.instant(),
+        told,
         keepalive,
         alarm: Alarm::new(clock.clone()),
         request_id: about.request_id,
         line: about.line,
+        drain: gateway.drain.clone(),
         _running: running,
         clock,
         abort: Box::pin(abort.cancelled_owned()),
@@ -406,6 +408,8 @@ struct Events {
     alarm: Alarm,
     request_id: Arc<str>,
     line: RequestLine,
+    /// Where its rest goes when the client hangs up.
+    drain: Drain,
     /// Its place among the requests that run.
     _running: limits::Running,
     clock: Clock,
@@ -415,7 +419,7 @@ struct Events {
 
 enum Stage {
     /// Nothing has come; comments keep the connection.
-    Beginning(Beginning),
+    Asking(Asking),
     /// A piece is there to be told.
     Piece(Bytes, Option<Running>),
     Running(Running),
@@ -467,8 +471,8 @@ impl Events {
 
     /// The next piece of the answer itself.
     fn poll_told(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        if let Stage::Beginning(beginning) = &mut self.stage {
-            self.stage = match std::task::ready!(beginning.as_mut().poll(context)) {
+        if let Stage::Asking(asking) = &mut self.stage {
+            self.stage = match std::task::ready!(Pin::new(asking).poll(context)) {
                 Ok(begun) => Stage::begun(begun),
                 Err(error) => Stage::Piece(self.failed(&error), None),
             };
@@ -501,8 +505,13 @@ impl Events {
 
 impl Drop for Events {
     fn drop(&mut self) {
-        if !matches!(self.stage, Stage::Over) {
-            self.line.cancelled();
+        match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Running(rest) | Stage::Piece(_, Some(rest)) => {
+                self.drain.read_on(Rest::Running(rest), &self.line);
+            }
+            Stage::Piece(_, None) => self.line.cancelled(),
+            // The first sees to itself.
+            Stage::Asking(_) | Stage::Over => {}
         }
     }
 }

@@ -17,8 +17,15 @@ use super::{
     respond::{self, ErrorCode, RequestId},
 };
 use crate::{
-    config::Config, error::Error, limits::Limits, media::Fetcher, metrics::Metrics, models::Models,
-    request_line::RequestLine, tokens::Tokens, upstream::Upstream,
+    config::Config,
+    error::Error,
+    limits::Limits,
+    media::Fetcher,
+    metrics::Metrics,
+    models::Models,
+    request_line::RequestLine,
+    tokens::Tokens,
+    upstream::{Upstream, drain::Drain},
 };
 
 /// What the handlers work with.
@@ -36,6 +43,8 @@ pub struct Gateway {
     pub limits: Limits,
     /// Google.
     pub upstream: Upstream,
+    /// Where answers go whose client has hung up.
+    pub drain: Drain,
     /// What is counted.
     pub metrics: Metrics,
     /// How the process ends.

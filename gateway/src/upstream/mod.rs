@@ -6,6 +6,7 @@
 
 mod attempt;
 pub mod client;
+pub mod drain;
 pub mod envelope;
 pub mod google_error;
 mod open;

@@ -168,6 +168,10 @@ impl Upstream {
                 let Some(lease) = self.lease(call, &mut course).await? else {
                     break;
                 };
+                if call.about.line.is_cancelled() {
+                    // What was asked already may be read on; nobody wants more to be asked.
+                    break;
+                }
                 attempts += 1;
                 if let Some(opened) = self.attempt(call, lease, &mut course).await? {
                     return Ok(opened);
