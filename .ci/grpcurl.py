@@ -41,6 +41,23 @@ class Grpcurl:
         return line.split()[-1], done.stderr
 
 
+def keys_and_backups(grpcurl):
+    before = grpcurl.call('ProjectService/ListProjects')
+    (old,) = grpcurl.call('DatabaseService/ListEncryptionKeys')['keys']
+    # What BackUp prints, Restore reads.
+    backup = grpcurl.run(f'{PACKAGE}.DatabaseService.BackUp', data={})
+    check(backup.returncode == 0 and 'backup' in backup.stdout, f'a backup of {len(backup.stdout)} characters')
+    rotated = grpcurl.call('DatabaseService/RotateEncryptionKey')
+    check(rotated['retiredKeyIds'] == [old['id']] and rotated['keyId'] != old['id'], f'all is sealed anew: {rotated}')
+    grpcurl.call('ProjectService/DeleteProject', {'id': 'fake-project-1'})
+    command = [grpcurl.binary, '-plaintext', '-H', f'authorization: Bearer {ADMIN}', '-d', '@', grpcurl.address, f'{PACKAGE}.DatabaseService.Restore']
+    restored = subprocess.run(command, input=backup.stdout, capture_output=True, text=True, timeout=60)
+    check(restored.returncode == 0 and json.loads(restored.stdout)['projects'] == 3, f'it is restored, sealed with the retired key: {restored.stdout}{restored.stderr}')
+    after = grpcurl.call('ProjectService/ListProjects')
+    check(after == before, 'and everything is as it was')
+    check(grpcurl.code('DatabaseService/RotateEncryptionKey', token=GATEWAY)[0] == 'PermissionDenied', "a gateway's token on DatabaseService is PERMISSION_DENIED")
+
+
 def main():
     with Stack() as stack:
         port = free_port()
@@ -54,7 +71,7 @@ def main():
         grpcurl = Grpcurl(sys.argv[1], tokens.address)
 
         listed = grpcurl.run('list', token=None).stdout.split()
-        for service in (f'{PACKAGE}.TokenService', f'{PACKAGE}.ProjectService', 'grpc.health.v1.Health'):
+        for service in (f'{PACKAGE}.TokenService', f'{PACKAGE}.ProjectService', f'{PACKAGE}.DatabaseService', 'grpc.health.v1.Health'):
             check(service in listed, f'list shows {service}')
         described = grpcurl.run('describe', f'{PACKAGE}.ProjectService.CreateProject', token=None).stdout
         check('CreateProjectRequest' in described, 'describe shows a method')
@@ -90,6 +107,8 @@ def main():
         code, text = grpcurl.code('ProjectService/CreateProject', {'project': {}})
         check(code == 'InvalidArgument' and 'google_project_id' in text and 'BadRequest' in text, 'a missing field is INVALID_ARGUMENT with BadRequest details')
         check(grpcurl.code('ProjectService/CreateProject', {'project': {'google_project_id': 'fake-project-1'}, 'refresh_token': 'x'})[0] == 'AlreadyExists', 'a taken id is ALREADY_EXISTS')
+
+        keys_and_backups(grpcurl)
 
         status, _, body = post(f'http://{gateway.address}/v1/chat/completions', {'model': 'gemini-2.5-flash', 'messages': [{'role': 'user', 'content': 'hi'}]})
         check(status == 200, f'the gateway answers with the new projects: {body[:120]}')

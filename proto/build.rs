@@ -11,6 +11,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         [
             "antigravity/token/v1/token_service.proto",
             "antigravity/token/v1/project_service.proto",
+            "antigravity/token/v1/database_service.proto",
         ],
         [&root],
     )?;
@@ -25,6 +26,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             ".antigravity.token.v1.ImportProjectsRequest",
             ".antigravity.token.v1.ExportProjectsRequest",
             ".antigravity.token.v1.PutOAuthClientRequest",
+            ".antigravity.token.v1.RestoreRequest",
+            ".antigravity.token.v1.BackUpResponse",
         ])
         .compile_fds(files)?;
     Ok(())

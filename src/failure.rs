@@ -55,6 +55,13 @@ pub(crate) enum Failure {
          serve`, or set TOKEN_SERVICE_URL"
     )]
     NothingToOpen { address: SocketAddr },
+    /// No service, and no database either.
+    #[error(
+        "no token-service runs on this machine, and there is no database {}; set DATABASE_URL to \
+         where it is, or TOKEN_SERVICE_URL",
+        path.display()
+    )]
+    NoDatabase { path: PathBuf },
     /// A file that cannot be imported.
     #[error("{file}: {problem} (nothing was imported)")]
     Import { file: String, problem: String },

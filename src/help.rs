@@ -64,6 +64,32 @@ Examples:
   antigravity-gateway oauth-clients put 123-abc.apps.googleusercontent.com --secret-file secret.txt
   antigravity-gateway oauth-clients list";
 
+pub(crate) const BACKUP: &str = "\
+The token-service may go on serving. Secrets stay sealed: without the encryption key of now
+(`antigravity-gateway secret encryption_key`) a backup brings no project back. Keep the two
+apart; for one file that needs no key there is `export`.
+
+Examples:
+  antigravity-gateway backup pool-$(date +%F).db
+  antigravity-gateway backup backups/latest.db --force";
+
+pub(crate) const RESTORE: &str = "\
+All or nothing, also while the token-service serves; it goes on with what was restored. A
+backup of an older version is brought up to date, and sealed with the key of here.
+
+Examples:
+  antigravity-gateway restore pool-2026-11-26.db
+  antigravity-gateway restore pool.db --key-file old-machine/encryption.key --yes";
+
+pub(crate) const KEYS: &str = "\
+`rotate` makes a new key in the file encryption.key and seals everything with it, all or
+nothing. With ENCRYPTION_KEY set: put a new key before the old one, restart, then rotate.
+
+Examples:
+  antigravity-gateway keys list
+  antigravity-gateway keys rotate
+  antigravity-gateway keys reset               when the key is lost";
+
 pub(crate) const INIT: &str = "\
 What is there stays as it is. Containers run it once before the services; `serve` and
 token-service do the same for themselves.

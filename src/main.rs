@@ -52,6 +52,15 @@ enum Command {
     /// List, add and remove the OAuth clients that minted the refresh tokens.
     #[command(subcommand, after_help = help::OAUTH_CLIENTS)]
     OauthClients(admin::oauth_clients::Command),
+    /// Write a copy of all that is kept, while it is in use.
+    #[command(after_help = help::BACKUP)]
+    Backup(admin::backup::BackupArguments),
+    /// Replace all that is kept with what a backup holds.
+    #[command(after_help = help::RESTORE)]
+    Restore(admin::backup::RestoreArguments),
+    /// List and rotate the keys that seal secrets at rest.
+    #[command(subcommand, after_help = help::KEYS)]
+    Keys(admin::keys::Command),
     /// Make what a first start would make, for services that run apart.
     #[command(after_help = help::INIT)]
     Init(init::Arguments),
@@ -97,6 +106,9 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Export(export) => admin::export::run(&environment, export).await,
         Command::Projects(command) => admin::projects::run(&environment, command).await,
         Command::OauthClients(command) => admin::oauth_clients::run(&environment, command).await,
+        Command::Backup(backup) => admin::backup::back_up(&environment, backup).await,
+        Command::Restore(restore) => admin::backup::restore(&environment, restore).await,
+        Command::Keys(command) => admin::keys::run(&environment, command).await,
         Command::Init(init) => init::run(&environment, &init),
         Command::Secret(secret) => show::run(&environment, &secret),
         Command::Healthcheck => health::run(&environment).await,

@@ -25,6 +25,14 @@ pub(crate) fn piece(text: &str) {
     }
 }
 
+/// `1 project`, `2 projects`.
+pub(crate) fn counted(count: impl Into<u64>, what: &str) -> String {
+    match count.into() {
+        1 => format!("1 {what}"),
+        count => format!("{count} {what}s"),
+    }
+}
+
 /// The text without what would steer a terminal, colours excepted: names and reasons come
 /// from elsewhere.
 fn harmless(text: &str) -> Cow<'_, str> {

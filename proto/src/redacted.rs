@@ -4,8 +4,9 @@
 use std::fmt;
 
 use crate::v1::{
-    AccessToken, CreateProjectRequest, ExportProjectsRequest, ImportProjectsRequest,
-    PutOAuthClientRequest, UpdateProjectRequest, import_projects_request,
+    AccessToken, BackUpResponse, CreateProjectRequest, ExportProjectsRequest,
+    ImportProjectsRequest, PutOAuthClientRequest, RestoreRequest, UpdateProjectRequest,
+    import_projects_request, restore_request,
 };
 
 impl fmt::Debug for AccessToken {
@@ -82,6 +83,35 @@ impl fmt::Debug for import_projects_request::Options {
     }
 }
 
+impl fmt::Debug for BackUpResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BackUpResponse({} bytes)", self.backup.len())
+    }
+}
+
+impl fmt::Debug for RestoreRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RestoreRequest")
+            .field("payload", &self.payload)
+            .finish()
+    }
+}
+
+impl fmt::Debug for restore_request::Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Options(options) => f.debug_tuple("Options").field(options).finish(),
+            Self::Backup(piece) => write!(f, "Backup({} bytes)", piece.len()),
+        }
+    }
+}
+
+impl fmt::Debug for restore_request::Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options").finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,8 +152,20 @@ mod tests {
                 b"planted".to_vec(),
             )),
         };
-        let told =
-            format!("{token:?} {create:?} {update:?} {export:?} {client:?} {import:?} {file:?}");
+        let restore = RestoreRequest {
+            payload: Some(restore_request::Payload::Options(
+                restore_request::Options {
+                    encryption_keys: "planted".into(),
+                },
+            )),
+        };
+        let backup = BackUpResponse {
+            backup: b"planted".to_vec(),
+        };
+        let told = format!(
+            "{token:?} {create:?} {update:?} {export:?} {client:?} {import:?} {file:?} {restore:?} \
+             {backup:?}"
+        );
         assert!(!told.contains("planted"), "{told}");
         let bytes = format!("{:?}", b"planted".to_vec());
         assert!(!told.contains(&bytes), "{told}");

@@ -180,12 +180,29 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let replaced = file
         .write_all(bytes)
         .and_then(|()| file.sync_all())
-        .and_then(|()| std::fs::rename(&draft, path));
+        .and_then(|()| std::fs::rename(&draft, path))
+        .and_then(|()| sync_folder(path));
     if replaced.is_err() {
         // The failure to write is what is told.
         let _ = std::fs::remove_file(&draft);
     }
     replaced
+}
+
+/// Has the name of a new file outlive a loss of power, as its content does.
+///
+/// # Errors
+/// As the system says.
+pub fn sync_folder(file: &Path) -> io::Result<()> {
+    let folder = match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    // Elsewhere folders cannot be opened, and need not be.
+    if cfg!(unix) {
+        std::fs::File::open(folder)?.sync_all()?;
+    }
+    Ok(())
 }
 
 /// The secret that `path` keeps; `None` when there is no such file.

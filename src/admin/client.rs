@@ -4,10 +4,13 @@
 use std::net::SocketAddr;
 
 use antigravity_proto::v1::{
-    self, CreateProjectRequest, DeleteOAuthClientRequest, DeleteProjectRequest,
+    self, BackUpRequest, CreateProjectRequest, DeleteOAuthClientRequest, DeleteProjectRequest,
     ExportProjectsRequest, GetProjectRequest, ImportProjectsRequest, ImportProjectsResponse,
-    ListOAuthClientsRequest, ListProjectsRequest, OAuthClient, Project, PutOAuthClientRequest,
-    RefreshProjectRequest, UpdateProjectRequest, project_service_client::ProjectServiceClient,
+    ListEncryptionKeysRequest, ListEncryptionKeysResponse, ListOAuthClientsRequest,
+    ListProjectsRequest, OAuthClient, Project, PutOAuthClientRequest, RefreshProjectRequest,
+    RestoreRequest, RestoreResponse, RotateEncryptionKeyRequest, RotateEncryptionKeyResponse,
+    UpdateProjectRequest, database_service_client::DatabaseServiceClient,
+    project_service_client::ProjectServiceClient, restore_request,
 };
 use antigravity_runtime::tls::{self, Connector};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -19,6 +22,7 @@ use tonic::{
 };
 
 use super::route::Route;
+use crate::failure::Failure;
 
 /// Projects a page.
 const PAGE: u32 = 500;
@@ -89,6 +93,7 @@ impl Interceptor for Bearer {
 #[derive(Debug)]
 pub(crate) struct Client {
     service: ProjectServiceClient<InterceptedService<Channel, Bearer>>,
+    database: DatabaseServiceClient<InterceptedService<Channel, Bearer>>,
     /// Where the service is, for people.
     url: String,
     /// Where the token comes from, for people.
@@ -129,7 +134,11 @@ impl Client {
             .map_err(|_| Error::Token)?;
         bearer.set_sensitive(true);
         Ok(Self {
-            service: ProjectServiceClient::with_interceptor(channel, Bearer(bearer)),
+            service: ProjectServiceClient::with_interceptor(
+                channel.clone(),
+                Bearer(bearer.clone()),
+            ),
+            database: DatabaseServiceClient::with_interceptor(channel, Bearer(bearer)),
             url,
             token_origin: token_origin.to_owned(),
         })
@@ -320,6 +329,80 @@ impl Client {
         answer.map_err(|status| self.refusal(status))?;
         Ok(())
     }
+}
+
+impl Client {
+    /// The keys that seal secrets at rest, by their ids.
+    pub(crate) async fn list_encryption_keys(
+        &mut self,
+    ) -> Result<ListEncryptionKeysResponse, Error> {
+        let answer = self
+            .database
+            .list_encryption_keys(ListEncryptionKeysRequest {})
+            .await;
+        Ok(answer.map_err(|status| self.refusal(status))?.into_inner())
+    }
+
+    /// Seals every secret anew.
+    pub(crate) async fn rotate_encryption_key(
+        &mut self,
+    ) -> Result<RotateEncryptionKeyResponse, Error> {
+        let answer = self
+            .database
+            .rotate_encryption_key(RotateEncryptionKeyRequest {})
+            .await;
+        Ok(answer.map_err(|status| self.refusal(status))?.into_inner())
+    }
+
+    /// Hands a backup on, piece by piece.
+    pub(crate) async fn back_up(
+        &mut self,
+        mut take: impl FnMut(&[u8]) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let answer = self.database.back_up(BackUpRequest {}).await;
+        let mut pieces = answer.map_err(|status| self.refusal(status))?.into_inner();
+        while let Some(piece) = pieces
+            .message()
+            .await
+            .map_err(|status| self.refusal(status))?
+        {
+            take(&piece.backup)?;
+        }
+        Ok(())
+    }
+
+    /// Replaces everything with what a backup holds.
+    pub(crate) async fn restore(
+        &mut self,
+        backup: Vec<u8>,
+        encryption_keys: Option<&SecretString>,
+    ) -> Result<RestoreResponse, Error> {
+        let options = restore_request::Options {
+            encryption_keys: encryption_keys
+                .map(|keys| keys.expose_secret().to_owned())
+                .unwrap_or_default(),
+        };
+        let backup = bytes_in_pieces(backup).map(restore_request::Payload::Backup);
+        let payloads = std::iter::once(restore_request::Payload::Options(options)).chain(backup);
+        let requests = payloads.map(|payload| RestoreRequest {
+            payload: Some(payload),
+        });
+        let answer = self.database.restore(tokio_stream::iter(requests)).await;
+        Ok(answer.map_err(|status| self.refusal(status))?.into_inner())
+    }
+}
+
+/// Below the limit of a message, with room for its frame.
+const PIECE: usize = 1 << 20;
+
+fn bytes_in_pieces(bytes: Vec<u8>) -> impl Iterator<Item = Vec<u8>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let piece = bytes.get(at..)?.iter().take(PIECE);
+        let piece: Vec<u8> = piece.copied().collect();
+        at += piece.len();
+        (!piece.is_empty()).then_some(piece)
+    })
 }
 
 /// A name of an upstream in the contract.

@@ -27,6 +27,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 pub(crate) enum Purpose {
     /// Only look: then a database that is not there is not made.
     Read,
+    /// Look at, or change, what is there: a database that is not is a mistake.
+    Existing,
     /// Change something.
     Write,
 }
@@ -98,6 +100,9 @@ impl Connection {
             // Shown as the empty pool that it is.
             Database::Sqlite(path) if purpose == Purpose::Read && !path.exists() => {
                 config.database = Database::Memory;
+            }
+            Database::Sqlite(path) if purpose == Purpose::Existing && !path.exists() => {
+                return Err(Failure::NoDatabase { path: path.clone() });
             }
             Database::Sqlite(_) => {}
         }

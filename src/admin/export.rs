@@ -1,14 +1,15 @@
 //! `export`: the whole pool, refresh tokens included, sealed with a passphrase.
 
-use std::{
-    io::{self, Write as _},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use antigravity_runtime::config::Environment;
 use serde::Serialize;
 
-use super::{Purpose, files::Source, view, with_client};
+use super::{
+    Purpose,
+    files::{Draft, Source},
+    view, with_client,
+};
 use crate::{failure::Failure, terminal};
 
 /// What `export` takes.
@@ -45,12 +46,7 @@ pub(crate) async fn run(environment: &Environment, arguments: Arguments) -> Resu
         force,
         json,
     } = arguments;
-    if file.exists() && !force {
-        return Err(Failure::Usage(format!(
-            "{} is there already; give another name, or --force to replace it",
-            file.display()
-        )));
-    }
+    let mut draft = Draft::beside(&file, force)?;
     let passphrase = passphrase_file.read_secret("passphrase")?;
     let sealed = with_client(environment, Purpose::Read, async |client| {
         if client.count_projects().await? == 0 {
@@ -59,11 +55,8 @@ pub(crate) async fn run(environment: &Environment, arguments: Arguments) -> Resu
         Ok(client.export_projects(&passphrase, projects).await?)
     })
     .await?;
-    write(&file, &sealed, force).map_err(|source| Failure::File {
-        action: "write",
-        path: file.clone(),
-        source,
-    })?;
+    draft.write(&sealed)?;
+    draft.keep()?;
     if json {
         return view::print_json(&Report {
             file: &file,
@@ -76,23 +69,5 @@ pub(crate) async fn run(environment: &Environment, arguments: Arguments) -> Resu
         file.display(),
         file.display()
     ));
-    Ok(())
-}
-
-/// Writes whole beside its place first, so that a full disk costs no older export.
-fn write(path: &Path, sealed: &[u8], replace: bool) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    // Made with mode 0600.
-    let mut draft = tempfile::NamedTempFile::new_in(folder)?;
-    draft.write_all(sealed)?;
-    draft.as_file().sync_all()?;
-    if replace {
-        draft.persist(path)?;
-    } else {
-        draft.persist_noclobber(path)?;
-    }
     Ok(())
 }

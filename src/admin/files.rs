@@ -1,14 +1,17 @@
 //! Reads what commands are given as files, or as `-` on standard input. Secrets come
-//! this way only: arguments show in the list of processes and in the shell's history.
+//! this way only: arguments show in the list of processes and in the shell's history. Writes
+//! what commands make, whole or not at all.
 
 use std::{
     fmt,
-    io::{self, IsTerminal as _, Read as _},
+    io::{self, IsTerminal as _, Read as _, Write as _},
     path::{Path, PathBuf},
     str::FromStr,
 };
 
+use antigravity_runtime::secret;
 use secrecy::SecretString;
+use tempfile::NamedTempFile;
 
 use crate::failure::Failure;
 
@@ -90,5 +93,83 @@ impl Source {
             path: path.to_owned(),
             source,
         }
+    }
+}
+
+/// A file that is being made beside its place (mode 0600), so that a full disk costs no older
+/// one. Gone when it is not kept.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    file: NamedTempFile,
+    path: PathBuf,
+    replace: bool,
+    bytes: u64,
+}
+
+impl Draft {
+    /// Begins the file that is to be at `path`.
+    ///
+    /// # Errors
+    /// A file that is there and is not to be replaced, and a folder that cannot be written.
+    pub(crate) fn beside(path: &Path, replace: bool) -> Result<Self, Failure> {
+        if path.exists() && !replace {
+            return Err(Failure::Usage(format!(
+                "{} is there already; give another name, or --force to replace it",
+                path.display()
+            )));
+        }
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        let file = NamedTempFile::new_in(folder).map_err(|source| not_written(path, source))?;
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+            replace,
+            bytes: 0,
+        })
+    }
+
+    /// Goes on with it.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.bytes += bytes.len() as u64;
+        let written = self.file.write_all(bytes);
+        written.map_err(|source| not_written(&self.path, source))
+    }
+
+    /// It is whole: puts it into its place, and tells how long it is.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub(crate) fn keep(self) -> Result<u64, Failure> {
+        let Self {
+            file,
+            path,
+            replace,
+            bytes,
+        } = self;
+        let synced = file.as_file().sync_all();
+        let kept = synced.and_then(|()| {
+            if replace {
+                file.persist(&path)?;
+            } else {
+                file.persist_noclobber(&path)?;
+            }
+            secret::sync_folder(&path)
+        });
+        kept.map_err(|source| not_written(&path, source))?;
+        Ok(bytes)
+    }
+}
+
+fn not_written(path: &Path, source: io::Error) -> Failure {
+    Failure::File {
+        action: "write",
+        path: path.to_owned(),
+        source,
     }
 }

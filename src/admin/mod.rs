@@ -1,11 +1,13 @@
 //! The operators' commands: gRPC clients of the token-service, with tables for people
 //! and `--json` for scripts.
 
+pub(crate) mod backup;
 pub(crate) mod client;
 mod connection;
 pub(crate) mod export;
 mod files;
 pub(crate) mod import;
+pub(crate) mod keys;
 pub(crate) mod oauth_clients;
 pub(crate) mod projects;
 mod route;

@@ -125,6 +125,8 @@ fn every_command(folder: &Folder, environment: &[(&str, &str)]) {
     run(&import).exits_with(2).says("--passphrase-file");
     run(&[&import[..], &passphrase].concat()).exits_with(0);
 
+    backups_and_keys(folder, environment);
+
     for wrong in [
         run(&["import", "passphrase"]),
         run(&["import", "none.json"]),
@@ -139,11 +141,93 @@ fn every_command(folder: &Folder, environment: &[(&str, &str)]) {
     }
 }
 
+fn backups_and_keys(folder: &Folder, environment: &[(&str, &str)]) {
+    let run = |arguments: &[&str]| folder.run(arguments, environment);
+    let before = run(&["projects", "list", "--json"]).exits_with(0).json();
+    let keys = run(&["keys", "list", "--json"]).exits_with(0).json();
+    let old = &keys["keys"][0]["id"];
+    assert_eq!(keys["keys"].as_array().unwrap().len(), 1, "{keys}");
+    let backup = run(&["backup", "pool.db", "--json"]).exits_with(0).json();
+    assert_eq!(backup["key_ids"], json!([old]), "{backup}");
+    let size = std::fs::metadata(folder.path().join("pool.db"))
+        .unwrap()
+        .len();
+    assert_eq!(backup["bytes"], size);
+    run(&["backup", "pool.db"]).exits_with(2).says("--force");
+    run(&["backup", "pool.db", "--force"])
+        .exits_with(0)
+        .says("keep that somewhere else")
+        .says("antigravity-gateway restore pool.db");
+
+    let rotated = run(&["keys", "rotate", "--json"]).exits_with(0).json();
+    assert_eq!(rotated["retired_key_ids"], json!([old]), "{rotated}");
+    assert_ne!(rotated["key_id"], *old);
+    run(&["keys", "rotate"]).exits_with(0).says("sealed anew");
+    run(&["keys", "list"]).exits_with(0).says("seals and opens");
+
+    run(&["restore", "pool.db"]).exits_with(2).says("--yes");
+    run(&["projects", "remove", "project-3", "--yes"]).exits_with(0);
+    let restored = run(&["restore", "pool.db", "--yes", "--json"]).exits_with(0);
+    let restored = restored.json();
+    let count = before["projects"].as_array().unwrap().len();
+    assert_eq!(restored["projects"], count, "{restored}");
+    assert_eq!(restored["replaced_projects"], count - 1, "{restored}");
+    assert!(restored["resealed_values"].as_u64().unwrap() > 0);
+    let after = run(&["projects", "list", "--json"]).exits_with(0).json();
+    assert_eq!(after, before);
+    run(&["restore", "passphrase", "--yes"])
+        .exits_with(1)
+        .says("no database");
+    run(&["restore", "pool.db", "--key-file", "passphrase", "--yes"])
+        .exits_with(1)
+        .says("32 bytes in base64")
+        .tells_no("a passphrase");
+}
+
+#[test]
+fn a_lost_key_is_told_with_what_can_still_be_done() {
+    let folder = Folder::new();
+    folder.write("import.json", &tokens_json());
+    folder
+        .run(&["import", "import.json"], &[NOWHERE])
+        .exits_with(0);
+    folder
+        .run(&["keys", "reset"], &[])
+        .exits_with(2)
+        .says("--yes");
+    std::fs::remove_file(folder.path().join("data/encryption.key")).unwrap();
+    for command in [&["projects", "list"][..], &["serve"], &["keys", "rotate"]] {
+        folder
+            .run(command, &[NOWHERE, ("PORT", "0")])
+            .exits_with(1)
+            .says("no key for it")
+            .says("keys reset");
+    }
+    let reset = folder.run(&["keys", "reset", "--yes", "--json"], &[]);
+    assert_eq!(
+        reset.exits_with(0).json(),
+        json!({"projects": 3, "oauth_clients": 1})
+    );
+    let list = folder.run(&["projects", "list"], &[NOWHERE]).exits_with(0);
+    list.says("needs login").says("the encryption key was lost");
+}
+
 #[test]
 fn without_a_running_service() {
     let folder = Folder::new();
     let listing = folder.run(&["projects", "list"], &[]).exits_with(0);
     listing.says("no project yet");
+    for command in [
+        &["backup", "pool.db"][..],
+        &["keys", "list"],
+        &["keys", "rotate"],
+    ] {
+        folder
+            .run(command, &[])
+            .exits_with(1)
+            .says("data/tokens.db");
+    }
+    assert!(!folder.has("pool.db"));
     assert!(!folder.has("data"), "looking has made a database");
     every_command(&folder, &[NOWHERE]);
 }

@@ -2,7 +2,7 @@
 //!
 //! Read in this order: [`project`] (what a project is), `rotation` (who is next),
 //! `refresh` and `oauth` (how tokens stay fresh), `acquire` (turns with tokens),
-//! `outcomes`, `admin`, [`tokens_file`] and `import`, `store` and [`seal`] (what is
+//! `outcomes`, `admin`, `keys`, [`tokens_file`] and `import`, `store` and [`seal`] (what is
 //! kept, and how), `rpc` (the contract), and [`serve()`], the only way in.
 
 pub mod config;
@@ -17,6 +17,7 @@ mod error;
 mod export;
 mod healthcheck;
 mod import;
+mod keys;
 mod last_hour;
 mod limits;
 mod oauth;
@@ -34,6 +35,7 @@ pub use self::{
     config::Config,
     error::Error,
     healthcheck::{HealthcheckError, healthcheck},
+    keys::{Forgotten, forget_secrets},
     secrets::Secrets,
     serve::serve,
     store::StoreError,

@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     config::Config,
+    keys::KeyPlace,
     last_hour::LastHour,
     oauth::OAuth,
     outcomes::SeenOutcomes,
@@ -28,8 +29,8 @@ use crate::{
     refresh::{Failure, Flight, Unstored},
     rotation::Rotation,
     store::{
-        ClientImportRecord, ClientRecord, ImportRecord, ProjectRecord, Store, StoreError,
-        StoredToken,
+        ClientImportRecord, ClientRecord, Everything, ImportRecord, ProjectRecord, Store,
+        StoreError, StoredToken,
     },
 };
 
@@ -54,6 +55,7 @@ pub(crate) struct Pool {
     pub(crate) restated: Notify,
     /// Tells this process's turns from those of others.
     pub(crate) instance: String,
+    pub(crate) key_place: KeyPlace,
 }
 
 pub(crate) struct State {
@@ -153,31 +155,11 @@ impl Pool {
         store: Store,
         oauth: OAuth,
         instance: String,
+        key_place: KeyPlace,
     ) -> Result<Self, StoreError> {
         let everything = store.load().await?;
-        let mut state = State {
-            projects: BTreeMap::new(),
-            clients: BTreeMap::new(),
-            imports: HashMap::new(),
-            client_imports: everything.client_imports,
-            rotation: Rotation::default(),
-            seen: SeenOutcomes::default(),
-            unkept: HashSet::new(),
-            population: [0; 3],
-        };
-        for record in everything.clients {
-            state.put_client(record);
-        }
-        for import in everything.imports {
-            state.put_import(import);
-        }
-        let places: HashMap<_, _> = everything.places.into_iter().collect();
-        for record in everything.projects {
-            let place = places.get(&record.project.id).copied().unwrap_or(0);
-            state.insert(record, place);
-        }
         Ok(Self {
-            state: Mutex::new(state),
+            state: Mutex::new(State::of(everything)),
             writes: tokio::sync::Mutex::new(()),
             store,
             oauth,
@@ -189,6 +171,7 @@ impl Pool {
             places_behind: AtomicBool::new(false),
             restated: Notify::new(),
             instance,
+            key_place,
         })
     }
 
@@ -225,6 +208,32 @@ impl Pool {
 }
 
 impl State {
+    /// All that is kept; of the rest this process knows nothing yet.
+    pub(crate) fn of(everything: Everything) -> Self {
+        let mut state = Self {
+            projects: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            imports: HashMap::new(),
+            client_imports: everything.client_imports,
+            rotation: Rotation::default(),
+            seen: SeenOutcomes::default(),
+            unkept: HashSet::new(),
+            population: [0; 3],
+        };
+        for record in everything.clients {
+            state.put_client(record);
+        }
+        for import in everything.imports {
+            state.put_import(import);
+        }
+        let places: HashMap<_, _> = everything.places.into_iter().collect();
+        for record in everything.projects {
+            let place = places.get(&record.project.id).copied().unwrap_or(0);
+            state.insert(record, place);
+        }
+        state
+    }
+
     /// Adds a project; `place` is the number of its last turn, 0 for none.
     pub(crate) fn insert(&mut self, record: ProjectRecord, place: u64) {
         let id = Arc::clone(&record.project.id);

@@ -2,11 +2,12 @@
 
 mod auth;
 mod check;
+mod database;
 mod projects;
 mod tokens;
 mod view;
 
-pub(crate) use self::{auth::Guard, projects::Projects, tokens::Tokens};
+pub(crate) use self::{auth::Guard, database::Database, projects::Projects, tokens::Tokens};
 
 /// `google.rpc.ErrorInfo.domain` of our errors.
 const ERROR_DOMAIN: &str = "antigravity-gateway";

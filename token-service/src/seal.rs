@@ -1,11 +1,11 @@
 //! Secrets at rest: sealed with XChaCha20-Poly1305, bound to the row and the column
 //! that they stand in, so that a value moved elsewhere does not open.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use base64::{
     Engine as _, alphabet,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::STANDARD},
 };
 use chacha20poly1305::{
     KeyInit as _, XChaCha20Poly1305, XNonce,
@@ -26,9 +26,10 @@ pub struct Keyring {
     others: Vec<Key>,
 }
 
+#[derive(Clone)]
 struct Key {
     id: [u8; ID_BYTES],
-    bytes: SecretBox<[u8; 32]>,
+    bytes: Arc<SecretBox<[u8; 32]>>,
 }
 
 /// Where a value stands. Part of what is authenticated.
@@ -97,6 +98,66 @@ impl Keyring {
         hex(self.first.id)
     }
 
+    /// The ids of all keys, the one that seals first.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = String> {
+        self.all().map(|key| hex(key.id))
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Key> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+
+    /// With a new key that seals; the others go on opening.
+    pub(crate) fn with_a_new_key(&self) -> Result<Self, SealError> {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes).map_err(|_| SealError::NoRandomness)?;
+        Ok(Self {
+            first: Key::of(bytes),
+            others: self.all().cloned().collect(),
+        })
+    }
+
+    /// The key that seals, and those that only open.
+    pub(crate) fn split(&self) -> (Self, Option<Self>) {
+        let first = Self {
+            first: self.first.clone(),
+            others: Vec::new(),
+        };
+        let mut others = self.others.iter().cloned();
+        let retired = others.next().map(|first| Self {
+            first,
+            others: others.collect(),
+        });
+        (first, retired)
+    }
+
+    /// With the keys of another, which only open.
+    pub(crate) fn and(&self, more: &Self) -> Self {
+        let mut others = self.others.clone();
+        let known = |key: &Key| self.all().any(|own| own.id == key.id);
+        others.extend(more.all().filter(|key| !known(key)).cloned());
+        Self {
+            first: self.first.clone(),
+            others,
+        }
+    }
+
+    /// What [`Keyring::parse`] reads.
+    pub(crate) fn to_text(&self) -> SecretString {
+        let keys = self
+            .all()
+            .map(|key| STANDARD.encode(key.bytes.expose_secret()));
+        keys.collect::<Vec<_>>().join(",").into()
+    }
+
+    /// The id of the key that a value was sealed with; `None` when it is damaged.
+    pub(crate) fn id_of(sealed: &[u8]) -> Option<String> {
+        (sealed.first() == Some(&VERSION))
+            .then(|| sealed.get(1..=ID_BYTES))
+            .flatten()
+            .map(hex)
+    }
+
     pub(crate) fn seal(&self, cell: Cell<'_>, secret: &str) -> Result<Vec<u8>, SealError> {
         let mut nonce = [0; NONCE_BYTES];
         getrandom::fill(&mut nonce).map_err(|_| SealError::NoRandomness)?;
@@ -127,8 +188,8 @@ impl Keyring {
             return Err(SealError::Damaged);
         }
         let (id, nonce) = header[1..].split_at(ID_BYTES);
-        let key = std::iter::once(&self.first)
-            .chain(&self.others)
+        let key = self
+            .all()
             .find(|key| key.id == id)
             .ok_or_else(|| SealError::UnknownKey { key_id: hex(id) })?;
         let secret = key
@@ -148,10 +209,7 @@ impl Keyring {
 
 impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ids: Vec<_> = std::iter::once(&self.first)
-            .chain(&self.others)
-            .map(|key| hex(key.id))
-            .collect();
+        let ids: Vec<_> = self.ids().collect();
         f.debug_tuple("Keyring").field(&ids).finish()
     }
 }
@@ -163,14 +221,17 @@ impl Key {
             &alphabet::STANDARD,
             GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
         );
-        let bytes: [u8; 32] = tolerant.decode(text).ok()?.try_into().ok()?;
+        Some(Self::of(tolerant.decode(text).ok()?.try_into().ok()?))
+    }
+
+    fn of(bytes: [u8; 32]) -> Self {
         let digest = Sha256::digest(bytes);
         let mut id = [0; ID_BYTES];
         id.copy_from_slice(&digest[..ID_BYTES]);
-        Some(Self {
+        Self {
             id,
-            bytes: SecretBox::new(Box::new(bytes)),
-        })
+            bytes: Arc::new(SecretBox::new(Box::new(bytes))),
+        }
     }
 
     fn cipher(&self) -> XChaCha20Poly1305 {
@@ -251,6 +312,26 @@ mod tests {
                 key_id: old.sealing_key_id()
             }
         );
+    }
+
+    #[test]
+    fn a_new_key_seals_and_the_old_one_opens_until_it_is_gone() {
+        let old = Keyring::parse(OLD).unwrap();
+        let sealed = old.seal(cell("c", "r"), "s").unwrap();
+        assert_eq!(Keyring::id_of(&sealed), Some(old.sealing_key_id()));
+        assert_eq!(Keyring::id_of(b"no"), None);
+        let both = old.with_a_new_key().unwrap();
+        assert!(both.open(cell("c", "r"), &sealed).is_ok());
+        let resealed = both.seal(cell("c", "r"), "s").unwrap();
+        let (new, retired) = both.split();
+        assert!(new.open(cell("c", "r"), &sealed).is_err());
+        assert!(new.open(cell("c", "r"), &resealed).is_ok());
+        let kept = Keyring::parse(retired.unwrap().to_text().expose_secret()).unwrap();
+        assert_eq!(kept.sealing_key_id(), old.sealing_key_id());
+        assert_eq!(new.and(&kept).and(&kept).ids().count(), 2);
+        assert!(new.and(&kept).open(cell("c", "r"), &sealed).is_ok());
+        let read = Keyring::parse(both.to_text().expose_secret()).unwrap();
+        assert!(read.ids().eq(both.ids()));
     }
 
     #[test]

@@ -25,6 +25,9 @@ pub struct Secrets {
     pub encryption_keys: Arc<Keyring>,
     /// Where [`Secrets::encryption_keys`] come from, for people.
     pub encryption_keys_origin: String,
+    /// The file that they are kept in by this service; `None`: the operator keeps them, or
+    /// nobody does.
+    pub encryption_key_file: Option<PathBuf>,
     /// The files that this call made.
     pub created: Vec<PathBuf>,
 }
@@ -45,8 +48,10 @@ pub enum SecretsError {
     },
     /// There is a database, but no key to open it.
     #[error(
-        "there is a database, {}, but no key for it: restore {}, or set ENCRYPTION_KEY; \
-         if its secrets may be lost, move the database away",
+        "there is a database, {}, but no key for it: restore {}, or set ENCRYPTION_KEY. Should \
+         the key be lost: a sealed export can be imported into a new database, and \
+         `antigravity-gateway keys reset` keeps this one without its secrets, each project to \
+         be logged in again",
         database.display(), key.display()
     )]
     KeyGone {
@@ -89,8 +94,18 @@ impl Secrets {
             admin_token: token(&config.admin_token, ADMIN_TOKEN)?,
             encryption_keys,
             encryption_keys_origin,
+            encryption_key_file: match &config.encryption_keys {
+                Some(_) => None,
+                None => Self::encryption_key_path(config),
+            },
             created,
         })
+    }
+
+    /// Where the encryption key is kept when it is not set; `None` with a database in memory.
+    #[must_use]
+    pub fn encryption_key_path(config: &Config) -> Option<PathBuf> {
+        Some(config.database.folder()?.join(ENCRYPTION_KEY))
     }
 
     /// Where the operators' token is kept when it is not set; `None` with a database in

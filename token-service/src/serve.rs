@@ -3,8 +3,8 @@
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use antigravity_proto::v1::{
-    FILE_DESCRIPTOR_SET, project_service_server::ProjectServiceServer,
-    token_service_server::TokenServiceServer,
+    FILE_DESCRIPTOR_SET, database_service_server::DatabaseServiceServer,
+    project_service_server::ProjectServiceServer, token_service_server::TokenServiceServer,
 };
 use antigravity_runtime::{descriptors, secret, shutdown::Shutdown, tls};
 use secrecy::ExposeSecret as _;
@@ -16,10 +16,11 @@ use crate::{
     Error,
     config::Config,
     import,
+    keys::KeyPlace,
     oauth::OAuth,
     pool::Pool,
     quota,
-    rpc::{Guard, Projects, Tokens},
+    rpc::{Database, Guard, Projects, Tokens},
     secrets::Secrets,
     store::Store,
     tokens_file::{self, TokensFile},
@@ -32,6 +33,13 @@ const GRACE: Duration = Duration::from_secs(5);
 /// turns of at most this time.
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// What grpc.health.v1 tells of; the empty name is all of them.
+const SERVICES: [&str; 4] = [
+    "",
+    "antigravity.token.v1.TokenService",
+    "antigravity.token.v1.ProjectService",
+    "antigravity.token.v1.DatabaseService",
+];
 /// What TLS may carry.
 const GRPC: &[&[u8]] = &[b"h2"];
 /// How long a TLS handshake may take.
@@ -63,7 +71,11 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
         &secrets.encryption_keys_origin,
     )
     .await?;
-    let pool = Arc::new(Pool::load(&config, store, oauth, instance()?).await?);
+    let key_place = KeyPlace {
+        origin: secrets.encryption_keys_origin.clone(),
+        file: secrets.encryption_key_file.clone(),
+    };
+    let pool = Arc::new(Pool::load(&config, store, oauth, instance()?, key_place).await?);
     if let Some((path, file)) = tokens_file {
         import::import_at_start(&pool, &path, file).await?;
     }
@@ -181,6 +193,12 @@ async fn run(
         },
         Guard::operators(gateway, admin),
     );
+    let database = DatabaseServiceServer::with_interceptor(
+        Database {
+            pool: Arc::clone(pool),
+        },
+        Guard::operators(gateway, admin),
+    );
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -189,11 +207,7 @@ async fn run(
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     let (health, health_service) = tonic_health::server::health_reporter();
-    for service in [
-        "",
-        "antigravity.token.v1.TokenService",
-        "antigravity.token.v1.ProjectService",
-    ] {
+    for service in SERVICES {
         health
             .set_service_status(service, tonic_health::ServingStatus::Serving)
             .await;
@@ -201,11 +215,7 @@ async fn run(
     let draining = shutdown.drain.clone();
     let drained = async move {
         draining.cancelled().await;
-        for service in [
-            "",
-            "antigravity.token.v1.TokenService",
-            "antigravity.token.v1.ProjectService",
-        ] {
+        for service in SERVICES {
             health
                 .set_service_status(service, tonic_health::ServingStatus::NotServing)
                 .await;
@@ -218,7 +228,8 @@ async fn run(
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .add_service(tokens)
-        .add_service(projects);
+        .add_service(projects)
+        .add_service(database);
     let server = async {
         match acceptor {
             Some(acceptor) => {

@@ -1,19 +1,24 @@
 //! The database: the one place with SQL. Holds secrets sealed; what it returns is
 //! opened. One connection, as everything is read once, at the start.
 
+mod backup;
 mod lock;
 mod open;
 mod rows;
+mod sealed;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+use parking_lot::RwLock;
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::{Connection as _, SqliteConnection, sqlite::SqliteQueryResult};
 use tokio::sync::Mutex;
 
 use self::lock::DatabaseLock;
+pub(crate) use self::{backup::Draft, sealed::forget};
 use crate::{
+    config::Database,
     oauth::Credentials,
     project::{Project, ProjectId},
     seal::{Cell, Keyring, SealError},
@@ -156,7 +161,9 @@ pub enum StoreError {
     /// The keys do not open the database.
     #[error(
         "the keys of {origin} do not open the database {}: {source}; set the key that it was \
-         made with",
+         made with. Should that be lost: a sealed export can be imported into a new database, \
+         and `antigravity-gateway keys reset` keeps this one without its secrets, each project \
+         to be logged in again",
         path.display()
     )]
     WrongKey {
@@ -189,6 +196,27 @@ pub enum StoreError {
         /// The row's key.
         row: String,
     },
+    /// A file that is to be restored is none, or cannot be used.
+    #[error("the backup {0}")]
+    NoBackup(String),
+    /// No key opens what is to be restored.
+    #[error(
+        "the backup is sealed with the encryption key {key_id}, which is not here; give it with \
+         the backup (restore --key-file FILE)"
+    )]
+    KeyOfBackup {
+        /// The key's id.
+        key_id: String,
+    },
+    /// A newer version made what is to be restored.
+    #[error(
+        "the backup was made by a newer version of this program (migration {version}); restore it \
+         with that version"
+    )]
+    NewerBackup {
+        /// The migration that is not known here.
+        version: i64,
+    },
     /// A migration failed.
     #[error("cannot bring the database up to date: {0}")]
     Migration(sqlx::migrate::MigrateError),
@@ -200,8 +228,11 @@ pub enum StoreError {
 /// The open database.
 #[derive(Debug)]
 pub(crate) struct Store {
+    database: Database,
     connection: Mutex<SqliteConnection>,
-    keys: Arc<Keyring>,
+    /// Read and replaced only by who has the connection, so that nothing is written with a key
+    /// that has been replaced meanwhile.
+    keys: RwLock<Arc<Keyring>>,
     /// Held for as long as the database is open. `None` in memory.
     _lock: Option<DatabaseLock>,
 }
@@ -246,11 +277,11 @@ impl Store {
         token: &StoredToken,
         refresh_token: Option<&SecretString>,
     ) -> Result<bool, StoreError> {
+        let mut connection = self.connection.lock().await;
         let sealed = self.seal("projects", "access_token", project, &token.secret)?;
         let rotated = refresh_token
             .map(|secret| self.seal("projects", "refresh_token", project, secret))
             .transpose()?;
-        let mut connection = self.connection.lock().await;
         let done = sqlx::query(
             "UPDATE projects SET
                  access_token_sealed = ?, access_token_expires_at = ?,
@@ -319,6 +350,11 @@ impl Store {
         Ok(())
     }
 
+    /// The keys that secrets are sealed and opened with.
+    pub(crate) fn keys(&self) -> Arc<Keyring> {
+        Arc::clone(&self.keys.read())
+    }
+
     fn seal(
         &self,
         table: &'static str,
@@ -326,7 +362,7 @@ impl Store {
         row: &str,
         secret: &SecretString,
     ) -> Result<Vec<u8>, StoreError> {
-        self.keys
+        self.keys()
             .seal(Cell { table, column, row }, secret.expose_secret())
             .map_err(|source| StoreError::Value {
                 table,
@@ -343,7 +379,7 @@ impl Store {
         row: &str,
         sealed: &[u8],
     ) -> Result<SecretString, StoreError> {
-        self.keys
+        self.keys()
             .open(Cell { table, column, row }, sealed)
             .map_err(|source| StoreError::Value {
                 table,

@@ -121,3 +121,13 @@ impl Check {
         read.ok()
     }
 }
+
+/// INVALID_ARGUMENT for one field.
+pub(super) fn invalid(field: &str, problem: &str) -> Status {
+    let mut check = Check::default();
+    check.wrong(field, problem);
+    check
+        .done()
+        .err()
+        .unwrap_or_else(|| Status::invalid_argument(format!("{field} {problem}")))
+}

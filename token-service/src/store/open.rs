@@ -10,6 +10,7 @@ use std::{
 };
 
 use antigravity_runtime::secret::create_folder;
+use parking_lot::RwLock;
 use sqlx::{
     SqliteConnection, SqlitePool,
     migrate::Migrator,
@@ -17,7 +18,7 @@ use sqlx::{
 };
 use tokio::sync::Mutex;
 
-use super::{DatabaseLock, Store, StoreError};
+use super::{DatabaseLock, Store, StoreError, backup};
 use crate::{
     config::Database,
     seal::{Cell, Keyring},
@@ -29,7 +30,7 @@ pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
 const APPLICATION_ID: i64 = 0x4147_544b;
 const SQLITE_MAGIC: &[u8] = b"SQLite format 3\0";
 /// A value that only the right keys open.
-const KEY_CHECK: Cell<'static> = Cell {
+pub(super) const KEY_CHECK: Cell<'static> = Cell {
     table: "meta",
     column: "value",
     row: "key_check",
@@ -45,33 +46,7 @@ impl Store {
         keys: Arc<Keyring>,
         keys_origin: &str,
     ) -> Result<Self, StoreError> {
-        let (lock, options) = match database {
-            Database::Memory => (None, SqliteConnectOptions::new().in_memory(true)),
-            Database::Sqlite(path) => {
-                let folder = database.folder().unwrap_or(Path::new("."));
-                let lock = create_folder(folder)
-                    .map_err(|source| file_error(path, source))
-                    .and_then(|()| DatabaseLock::take(path))?;
-                prepare_file(path)?;
-                (Some(lock), SqliteConnectOptions::new().filename(path))
-            }
-        };
-        let path = match database {
-            Database::Sqlite(path) => path.clone(),
-            Database::Memory => PathBuf::from(":memory:"),
-        };
-        let options = options
-            .foreign_keys(true)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(Duration::from_secs(5))
-            .pragma("secure_delete", "ON");
-        // A pool only until the database is open: the migrator borrows a lone connection
-        // in a way that no spawned task can hold.
-        let pool = SqlitePoolOptions::new()
-            .max_connections(1)
-            .connect_with(options)
-            .await
-            .map_err(|error| broken(&path, error))?;
+        let (lock, pool, path) = connect(database).await?;
         if let Err(error) = prepare(&pool, &path, &keys, keys_origin).await {
             // Has SQLite put away the files that it made beside the database to read it.
             pool.close().await;
@@ -79,11 +54,56 @@ impl Store {
         }
         let connection = pool.acquire().await?.detach();
         Ok(Self {
+            database: database.clone(),
             connection: Mutex::new(connection),
-            keys,
+            keys: RwLock::new(keys),
             _lock: lock,
         })
     }
+}
+
+/// Connects under the database's lock; the file is made when it is missing. A pool only until
+/// the database is open: the migrator borrows a lone connection in a way that no spawned task
+/// can hold.
+pub(super) async fn connect(
+    database: &Database,
+) -> Result<(Option<DatabaseLock>, SqlitePool, PathBuf), StoreError> {
+    let (lock, options) = match database {
+        Database::Memory => (None, SqliteConnectOptions::new().in_memory(true)),
+        Database::Sqlite(path) => {
+            let folder = database.folder().unwrap_or(Path::new("."));
+            let lock = create_folder(folder)
+                .map_err(|source| file_error(path, source))
+                .and_then(|()| DatabaseLock::take(path))?;
+            backup::sweep(path);
+            prepare_file(path)?;
+            (Some(lock), SqliteConnectOptions::new().filename(path))
+        }
+    };
+    let path = match database {
+        Database::Sqlite(path) => path.clone(),
+        Database::Memory => PathBuf::from(":memory:"),
+    };
+    let options = options
+        .foreign_keys(true)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(Duration::from_secs(5))
+        .pragma("secure_delete", "ON");
+    let pool = SqlitePoolOptions::new()
+        .max_connections(1)
+        .connect_with(options)
+        .await
+        .map_err(|error| broken(&path, error))?;
+    Ok((lock, pool, path))
+}
+
+/// As [`prepare`], of a database that no key needs to open.
+pub(super) async fn prepare_forgetting(pool: &SqlitePool, path: &Path) -> Result<(), StoreError> {
+    let mut connection = pool.acquire().await?;
+    check_ours(&mut connection, path).await?;
+    check_version(&mut connection, path).await?;
+    drop(connection);
+    MIGRATIONS.run(pool).await.map_err(StoreError::Migration)
 }
 
 async fn prepare(
@@ -136,7 +156,10 @@ fn prepare_file(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Only reads.
-async fn check_ours(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
+pub(super) async fn check_ours(
+    connection: &mut SqliteConnection,
+    path: &Path,
+) -> Result<(), StoreError> {
     let application: i64 = sqlx::query_scalar("PRAGMA application_id")
         .fetch_one(&mut *connection)
         .await?;
@@ -161,7 +184,10 @@ async fn check_ours(connection: &mut SqliteConnection, path: &Path) -> Result<()
 }
 
 /// Only reads.
-async fn check_version(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
+pub(super) async fn check_version(
+    connection: &mut SqliteConnection,
+    path: &Path,
+) -> Result<(), StoreError> {
     if !has_table(connection, "_sqlx_migrations").await? {
         return Ok(());
     }
@@ -223,7 +249,10 @@ async fn keep_key_check(
     Ok(())
 }
 
-async fn has_table(connection: &mut SqliteConnection, name: &str) -> Result<bool, sqlx::Error> {
+pub(super) async fn has_table(
+    connection: &mut SqliteConnection,
+    name: &str,
+) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?")
         .bind(name)
         .fetch_one(connection)

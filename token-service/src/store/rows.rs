@@ -21,6 +21,14 @@ impl Store {
     /// A value that cannot be opened or is unknown, named.
     pub(crate) async fn load(&self) -> Result<Everything, StoreError> {
         let mut connection = self.connection.lock().await;
+        self.load_from(&mut connection).await
+    }
+
+    /// The same of any database that is sealed with these keys.
+    pub(super) async fn load_from(
+        &self,
+        connection: &mut SqliteConnection,
+    ) -> Result<Everything, StoreError> {
         let mut everything = Everything::default();
         for row in sqlx::query("SELECT * FROM oauth_clients ORDER BY client_id")
             .fetch_all(&mut *connection)
@@ -70,7 +78,7 @@ impl Store {
             });
         }
         for row in sqlx::query("SELECT project_id, place FROM rotation")
-            .fetch_all(&mut *connection)
+            .fetch_all(connection)
             .await?
         {
             let place: i64 = row.try_get("place")?;

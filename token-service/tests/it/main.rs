@@ -13,9 +13,11 @@ mod certificates;
 
 mod admin;
 mod adversity;
+mod backups;
 mod cooldowns;
 mod crashes;
 mod imports;
+mod keys;
 mod refreshes;
 mod refusals;
 mod roles;

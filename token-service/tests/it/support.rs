@@ -8,7 +8,8 @@ use std::{
 };
 
 use antigravity_proto::v1::{
-    self, project_service_client::ProjectServiceClient, token_service_client::TokenServiceClient,
+    self, database_service_client::DatabaseServiceClient,
+    project_service_client::ProjectServiceClient, token_service_client::TokenServiceClient,
 };
 use antigravity_runtime::{clock::Clock, config::Environment, shutdown::Shutdown};
 use fake_google::{Account, Action, CLIENT_ID, CLIENT_SECRET, FakeGoogle, Fault};
@@ -26,6 +27,7 @@ pub(crate) const GATEWAY_TOKEN: &str = "gateway-token-of-the-tests";
 pub(crate) const ADMIN_TOKEN: &str = "admin-token-of-the-tests";
 
 pub(crate) type TokensClient = TokenServiceClient<InterceptedService<Channel, Bearer>>;
+pub(crate) type DatabaseClient = DatabaseServiceClient<InterceptedService<Channel, Bearer>>;
 pub(crate) type ProjectsClient = ProjectServiceClient<InterceptedService<Channel, Bearer>>;
 
 /// Sends a bearer token with each request; an empty one is not sent.
@@ -190,6 +192,11 @@ impl Service {
     pub(crate) async fn tokens_as(&self, token: &str) -> TokensClient {
         let channel = channel(self.address).await;
         TokenServiceClient::with_interceptor(channel, Bearer(token.to_owned()))
+    }
+
+    pub(crate) async fn database(&self) -> DatabaseClient {
+        let channel = channel(self.address).await;
+        DatabaseServiceClient::with_interceptor(channel, Bearer(ADMIN_TOKEN.to_owned()))
     }
 
     pub(crate) async fn projects(&self) -> ProjectsClient {

@@ -14,7 +14,7 @@ use crate::{
     export::{self, ExportError, MIN_PASSPHRASE},
     import::{ImportOptions, ImportOutcome},
     pool::Pool,
-    rpc::check::Check,
+    rpc::check::{Check, invalid},
     store::Source,
     tokens_file,
 };
@@ -168,13 +168,4 @@ async fn blocking<T: Send + 'static>(
 
 fn not_sealed() -> Status {
     Status::internal(ExportError::Unsealable.to_string())
-}
-
-fn invalid(field: &str, problem: &str) -> Status {
-    let mut check = Check::default();
-    check.wrong(field, problem);
-    check
-        .done()
-        .err()
-        .unwrap_or_else(|| Status::invalid_argument(format!("{field} {problem}")))
 }

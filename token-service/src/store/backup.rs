@@ -1,0 +1,233 @@
+//! A copy of the database while it is in use, and the way back: all of what it holds, in one
+//! transaction.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use sqlx::{
+    AssertSqlSafe, Connection as _, SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions},
+};
+use tempfile::NamedTempFile;
+use tokio::sync::MutexGuard;
+
+use super::{
+    Everything, Store, StoreError,
+    open::{KEY_CHECK, MIGRATIONS, check_ours, check_version, has_table},
+    sealed,
+};
+use crate::{
+    config::Database,
+    seal::{Keyring, SealError},
+};
+
+/// A file that is gone when this is dropped: a backup on its way.
+pub(crate) type Draft = NamedTempFile;
+
+/// Ends the names of drafts, which begin with a dot and the database's.
+const DRAFT: &str = ".part";
+
+/// Makes an empty draft beside the database, for its owner alone (mode 0600).
+fn draft(database: &Database) -> io::Result<Draft> {
+    let mut builder = tempfile::Builder::new();
+    builder.suffix(DRAFT);
+    match database {
+        Database::Sqlite(path) => {
+            let folder = database.folder().unwrap_or(Path::new("."));
+            builder.prefix(&draft_prefix(path)).tempfile_in(folder)
+        }
+        Database::Memory => builder.tempfile(),
+    }
+}
+
+fn draft_prefix(database: &Path) -> String {
+    let name = database.file_name().unwrap_or_default();
+    format!(".{}-", name.to_string_lossy())
+}
+
+/// Removes drafts that a process left which was killed. Only by who holds the lock.
+pub(super) fn sweep(database: &Path) {
+    let folder = match database.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let prefix = draft_prefix(database);
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(&prefix) && name.contains(DRAFT) {
+            // The next start tries again.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// What was restored. Nobody writes to the database until this is dropped: memory is to follow
+/// first.
+pub(crate) struct Restored<'s> {
+    pub(crate) everything: Everything,
+    pub(crate) resealed: u32,
+    _connection: MutexGuard<'s, sqlx::SqliteConnection>,
+}
+
+impl Store {
+    /// An empty draft beside this database.
+    pub(crate) fn draft(&self) -> Result<Draft, StoreError> {
+        draft(&self.database).map_err(|source| StoreError::File {
+            path: match &self.database {
+                Database::Sqlite(path) => path.clone(),
+                Database::Memory => std::env::temp_dir(),
+            },
+            source,
+        })
+    }
+
+    /// A copy of all that is kept, as of one moment.
+    pub(crate) async fn back_up(&self) -> Result<Draft, StoreError> {
+        let draft = self.draft()?;
+        let mut connection = self.connection.lock().await;
+        sqlx::query("VACUUM INTO ?")
+            .bind(name_of(draft.path())?)
+            .execute(&mut *connection)
+            .await?;
+        Ok(draft)
+    }
+
+    /// Replaces all that is kept with what a backup holds. Its secrets are opened with the
+    /// store's keys and `others`, and sealed with the store's first.
+    ///
+    /// # Errors
+    /// Nothing is changed then.
+    pub(crate) async fn restore(
+        &self,
+        backup: &Path,
+        others: Option<&Keyring>,
+    ) -> Result<Restored<'_>, StoreError> {
+        let name = name_of(backup)?;
+        let pool = open(backup).await?;
+        let prepared = self.prepare(&pool, backup, others).await;
+        pool.close().await;
+        let (everything, resealed) = prepared?;
+        let mut connection = self.connection.lock().await;
+        sqlx::query("ATTACH ? AS backup")
+            .bind(name)
+            .execute(&mut *connection)
+            .await?;
+        let replaced = replace(&mut connection).await;
+        // It is gone with the connection at the latest.
+        let _ = sqlx::query("DETACH backup").execute(&mut *connection).await;
+        replaced?;
+        Ok(Restored {
+            everything,
+            resealed,
+            _connection: connection,
+        })
+    }
+
+    /// Brings a backup to what this database is like: its version, its keys.
+    async fn prepare(
+        &self,
+        pool: &SqlitePool,
+        path: &Path,
+        others: Option<&Keyring>,
+    ) -> Result<(Everything, u32), StoreError> {
+        let mut connection = pool.acquire().await?;
+        check_ours(&mut connection, path)
+            .await
+            .map_err(not_a_backup)?;
+        check_version(&mut connection, path)
+            .await
+            .map_err(not_a_backup)?;
+        if !has_table(&mut connection, KEY_CHECK.table).await? {
+            return Err(StoreError::NoBackup("holds nothing".to_owned()));
+        }
+        drop(connection);
+        MIGRATIONS.run(pool).await.map_err(StoreError::Migration)?;
+        let own = self.keys();
+        let keys = others.map_or_else(|| own.and(&own), |others| own.and(others));
+        let mut connection = pool.acquire().await?;
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        let resealed = sealed::reseal(&mut transaction, &keys)
+            .await
+            .map_err(not_a_backup)?;
+        transaction.commit().await?;
+        let everything = self
+            .load_from(&mut connection)
+            .await
+            .map_err(not_a_backup)?;
+        Ok((everything, resealed))
+    }
+}
+
+async fn open(path: &Path) -> Result<SqlitePool, StoreError> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        // No file beside it that would have to go along.
+        .journal_mode(SqliteJournalMode::Memory);
+    SqlitePoolOptions::new()
+        .max_connections(1)
+        .connect_with(options)
+        .await
+        .map_err(|error| StoreError::NoBackup(format!("is damaged, or no database ({error})")))
+}
+
+/// Both have the same version, so that their columns are the same.
+async fn replace(connection: &mut sqlx::SqliteConnection) -> Result<(), StoreError> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    sqlx::query("PRAGMA defer_foreign_keys = ON")
+        .execute(&mut *transaction)
+        .await?;
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT name FROM main.sqlite_schema
+         WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
+             AND name <> '_sqlx_migrations'",
+    )
+    .fetch_all(&mut *transaction)
+    .await?;
+    // The names are those of our own migrations.
+    for table in &tables {
+        sqlx::query(AssertSqlSafe(format!("DELETE FROM main.\"{table}\"")))
+            .execute(&mut *transaction)
+            .await?;
+    }
+    for table in &tables {
+        sqlx::query(AssertSqlSafe(format!(
+            "INSERT INTO main.\"{table}\" SELECT * FROM backup.\"{table}\""
+        )))
+        .execute(&mut *transaction)
+        .await?;
+    }
+    transaction.commit().await?;
+    Ok(())
+}
+
+fn name_of(path: &Path) -> Result<&str, StoreError> {
+    path.to_str().ok_or_else(|| StoreError::File {
+        path: PathBuf::from(path),
+        source: io::Error::new(io::ErrorKind::InvalidInput, "its name is not UTF-8"),
+    })
+}
+
+/// What is wrong with a backup, without its name: the one it has is of no use to anybody.
+fn not_a_backup(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Foreign { .. } => {
+            StoreError::NoBackup("is no backup of this program".to_owned())
+        }
+        StoreError::Corrupt { problem, .. } => {
+            StoreError::NoBackup(format!("is damaged ({problem})"))
+        }
+        StoreError::Newer { version, .. } => StoreError::NewerBackup { version },
+        StoreError::Value {
+            source: SealError::UnknownKey { key_id },
+            ..
+        } => StoreError::KeyOfBackup { key_id },
+        error @ (StoreError::Value { .. } | StoreError::Unknown { .. }) => {
+            StoreError::NoBackup(format!("is damaged: {error}"))
+        }
+        StoreError::Sqlite(error) => StoreError::NoBackup(format!("is damaged, or none ({error})")),
+        error => error,
+    }
+}

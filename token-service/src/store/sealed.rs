@@ -1,0 +1,227 @@
+//! The sealed values of a database, wherever they stand: which key has sealed each, and
+//! sealing all of them anew.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::{Connection as _, Row as _, SqliteConnection};
+
+use super::{
+    Store, StoreError,
+    open::{KEY_CHECK, connect, prepare_forgetting},
+};
+use crate::{
+    config::Database,
+    seal::{Cell, Keyring},
+};
+
+/// A column of sealed values. A test holds the list against the schema.
+struct Column {
+    /// As values are bound to it.
+    table: &'static str,
+    name: &'static str,
+    /// Row and value.
+    select: &'static str,
+    update: &'static str,
+}
+
+const COLUMNS: [Column; 4] = [
+    Column {
+        table: KEY_CHECK.table,
+        name: KEY_CHECK.column,
+        select: "SELECT key, value FROM meta WHERE key = 'key_check'",
+        update: "UPDATE meta SET value = ? WHERE key = ?",
+    },
+    Column {
+        table: "oauth_clients",
+        name: "client_secret",
+        select: "SELECT client_id, client_secret_sealed FROM oauth_clients
+                 WHERE client_secret_sealed IS NOT NULL",
+        update: "UPDATE oauth_clients SET client_secret_sealed = ? WHERE client_id = ?",
+    },
+    Column {
+        table: "projects",
+        name: "refresh_token",
+        select: "SELECT id, refresh_token_sealed FROM projects
+                 WHERE refresh_token_sealed IS NOT NULL",
+        update: "UPDATE projects SET refresh_token_sealed = ? WHERE id = ?",
+    },
+    Column {
+        table: "projects",
+        name: "access_token",
+        select: "SELECT id, access_token_sealed FROM projects
+                 WHERE access_token_sealed IS NOT NULL",
+        update: "UPDATE projects SET access_token_sealed = ? WHERE id = ?",
+    },
+];
+
+impl Column {
+    async fn values(
+        &self,
+        connection: &mut SqliteConnection,
+    ) -> Result<Vec<(String, Vec<u8>)>, sqlx::Error> {
+        let rows = sqlx::query(self.select).fetch_all(connection).await?;
+        rows.into_iter()
+            .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+            .collect()
+    }
+}
+
+impl Store {
+    /// How many values each key has sealed, by its id.
+    pub(crate) async fn sealed_values(&self) -> Result<BTreeMap<String, u32>, StoreError> {
+        let mut connection = self.connection.lock().await;
+        let mut counts = BTreeMap::new();
+        for column in &COLUMNS {
+            for (_, sealed) in column.values(&mut connection).await? {
+                let id = Keyring::id_of(&sealed).unwrap_or_default();
+                *counts.entry(id).or_default() += 1;
+            }
+        }
+        Ok(counts)
+    }
+
+    /// Seals everything with the first of these keys, which open everything; from now on they
+    /// are the store's. Tells how many values were sealed anew.
+    pub(crate) async fn reseal(&self, keys: Arc<Keyring>) -> Result<u32, StoreError> {
+        let mut connection = self.connection.lock().await;
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        let resealed = reseal(&mut transaction, &keys).await?;
+        transaction.commit().await?;
+        *self.keys.write() = keys;
+        Ok(resealed)
+    }
+
+    /// From now on these keys are the store's; what is kept is sealed with the first of them.
+    pub(crate) async fn use_keys(&self, keys: Arc<Keyring>) {
+        let _connection = self.connection.lock().await;
+        *self.keys.write() = keys;
+    }
+}
+
+/// Opens every value, and seals those anew that the first key has not sealed.
+pub(super) async fn reseal(
+    connection: &mut SqliteConnection,
+    keys: &Keyring,
+) -> Result<u32, StoreError> {
+    let mut resealed = 0;
+    let first = keys.sealing_key_id();
+    for column in &COLUMNS {
+        for (row, sealed) in column.values(&mut *connection).await? {
+            let cell = Cell {
+                table: column.table,
+                column: column.name,
+                row: &row,
+            };
+            let anew = keys.open(cell, &sealed).and_then(|secret| {
+                if Keyring::id_of(&sealed).as_ref() == Some(&first) {
+                    Ok(None)
+                } else {
+                    keys.seal(cell, secret.expose_secret()).map(Some)
+                }
+            });
+            let anew = anew.map_err(|source| StoreError::Value {
+                table: column.table,
+                column: column.name,
+                row: row.clone(),
+                source,
+            })?;
+            if let Some(anew) = anew {
+                sqlx::query(column.update)
+                    .bind(anew)
+                    .bind(&row)
+                    .execute(&mut *connection)
+                    .await?;
+                resealed += 1;
+            }
+        }
+    }
+    Ok(resealed)
+}
+
+/// What a database without its key still tells.
+pub(crate) async fn forget(database: &Database, keys: &Keyring) -> Result<(u32, u32), StoreError> {
+    let (_lock, pool, path) = connect(database).await?;
+    let done = forget_in(&pool, &path, keys).await;
+    pool.close().await;
+    done
+}
+
+async fn forget_in(
+    pool: &sqlx::SqlitePool,
+    path: &std::path::Path,
+    keys: &Keyring,
+) -> Result<(u32, u32), StoreError> {
+    prepare_forgetting(pool, path).await?;
+    let mut connection = pool.acquire().await?;
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let nothing = SecretString::from("");
+    let mut counts = [0; COLUMNS.len()];
+    for (count, column) in counts.iter_mut().zip(&COLUMNS) {
+        for (row, _) in column.values(&mut transaction).await? {
+            *count += 1;
+            let cell = Cell {
+                table: column.table,
+                column: column.name,
+                row: &row,
+            };
+            let sealed = keys.seal(cell, nothing.expose_secret());
+            let sealed = sealed.map_err(|source| StoreError::Value {
+                table: column.table,
+                column: column.name,
+                row: row.clone(),
+                source,
+            })?;
+            sqlx::query(column.update)
+                .bind(sealed)
+                .bind(&row)
+                .execute(&mut *transaction)
+                .await?;
+        }
+    }
+    sqlx::query("UPDATE oauth_clients SET client_secret_sealed = NULL")
+        .execute(&mut *transaction)
+        .await?;
+    sqlx::query(
+        "UPDATE projects SET access_token_sealed = NULL, access_token_expires_at = NULL,
+             access_token_lifetime = NULL, refreshed_at = NULL, status = 'needs_login',
+             status_reason = 'the encryption key was lost', action_url = ''",
+    )
+    .execute(&mut *transaction)
+    .await?;
+    // What was imported before is no longer here, so that the same file may bring it again.
+    for query in ["DELETE FROM imports", "DELETE FROM client_imports"] {
+        sqlx::query(query).execute(&mut *transaction).await?;
+    }
+    transaction.commit().await?;
+    let [_, clients, projects, _] = counts;
+    Ok((projects, clients))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A column that is sealed and not in the list would be lost with the old key.
+    #[tokio::test]
+    async fn every_sealed_column_is_in_the_list() {
+        let (_lock, pool, path) = connect(&Database::Memory).await.unwrap();
+        prepare_forgetting(&pool, &path).await.unwrap();
+        let mut connection = pool.acquire().await.unwrap();
+        let columns: Vec<(String, String)> = sqlx::query_as(
+            "SELECT tables.name, columns.name
+             FROM sqlite_schema AS tables, pragma_table_info(tables.name) AS columns
+             WHERE tables.type = 'table' AND columns.name LIKE '%\\_sealed' ESCAPE '\\'",
+        )
+        .fetch_all(&mut *connection)
+        .await
+        .unwrap();
+        assert_eq!(columns.len(), COLUMNS.len() - 1, "{columns:?}");
+        for (table, column) in columns {
+            let listed = COLUMNS
+                .iter()
+                .any(|listed| listed.table == table && column == format!("{}_sealed", listed.name));
+            assert!(listed, "{table}.{column}");
+        }
+    }
+}
