@@ -58,7 +58,7 @@ class Pool:
             file.write(text)
 
     def left(self):
-        return [name for name in os.listdir(os.path.join(self.folder, 'data')) if '.part' in name or '.new-' in name]
+        return [name for name in os.listdir(os.path.join(self.folder, 'data')) if '.part' in name or '.new-' in name or '.draft-' in name]
 
     def gone(self):
         shutil.rmtree(self.folder)

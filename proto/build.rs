@@ -12,6 +12,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "antigravity/token/v1/token_service.proto",
             "antigravity/token/v1/project_service.proto",
             "antigravity/token/v1/database_service.proto",
+            "antigravity/token/v1/usage_service.proto",
         ],
         [&root],
     )?;

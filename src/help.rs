@@ -64,6 +64,16 @@ Examples:
   antigravity-gateway oauth-clients put 123-abc.apps.googleusercontent.com --secret-file secret.txt
   antigravity-gateway oauth-clients list";
 
+pub(crate) const USAGE: &str = "\
+Attempts are requests to Google, of which a client's request may take several; answers are those
+that came whole. Tokens are counted as OpenAI counts them: prompt includes cached, completion
+includes reasoning. Names of keys are those of API_KEYS.
+
+Examples:
+  antigravity-gateway usage --since 7d
+  antigravity-gateway usage --by day,model --since 2026-11-01 --key team
+  antigravity-gateway usage --by project --since 30d --csv > usage.csv";
+
 pub(crate) const BACKUP: &str = "\
 The token-service may go on serving. Secrets stay sealed: without the encryption key of now
 (`antigravity-gateway secret encryption_key`) a backup brings no project back. Keep the two

@@ -52,6 +52,9 @@ enum Command {
     /// List, add and remove the OAuth clients that minted the refresh tokens.
     #[command(subcommand, after_help = help::OAUTH_CLIENTS)]
     OauthClients(admin::oauth_clients::Command),
+    /// Sum up who used what.
+    #[command(after_help = help::USAGE)]
+    Usage(admin::usage::Arguments),
     /// Write a copy of all that is kept, while it is in use.
     #[command(after_help = help::BACKUP)]
     Backup(admin::backup::BackupArguments),
@@ -106,6 +109,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Export(export) => admin::export::run(&environment, export).await,
         Command::Projects(command) => admin::projects::run(&environment, command).await,
         Command::OauthClients(command) => admin::oauth_clients::run(&environment, command).await,
+        Command::Usage(usage) => admin::usage::run(&environment, usage).await,
         Command::Backup(backup) => admin::backup::back_up(&environment, backup).await,
         Command::Restore(restore) => admin::backup::restore(&environment, restore).await,
         Command::Keys(command) => admin::keys::run(&environment, command).await,

@@ -21,5 +21,6 @@ pub mod v1 {
 
 mod group;
 mod redacted;
+mod usage;
 
 pub use group::{UNSTATED_REST, model_group};

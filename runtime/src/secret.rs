@@ -164,13 +164,26 @@ pub fn read_or_create(
     })
 }
 
+/// Ends, with the process's number, the name of a file that [`replace`] is about to put into
+/// its place.
+const DRAFT: &str = "draft-";
+
+/// Whether a name is that of a file that [`replace`] did not put into its place: its process was
+/// killed.
+#[must_use]
+pub fn is_draft(name: &str) -> bool {
+    let extension = name.rsplit('.').next().unwrap_or_default();
+    let number = extension.strip_prefix(DRAFT);
+    number.is_some_and(|number| number.parse::<u32>().is_ok())
+}
+
 /// Makes `path` hold exactly `bytes`, readable by its owner alone (mode 0600). A reader
 /// sees the old file or the new one, never a part.
 ///
 /// # Errors
 /// As the system says.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let draft = path.with_extension(format!("new-{}", std::process::id()));
+    let draft = path.with_extension(format!("{DRAFT}{}", std::process::id()));
     // One that was left by a process of the same number may be readable by others.
     match std::fs::remove_file(&draft) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

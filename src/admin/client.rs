@@ -7,10 +7,11 @@ use antigravity_proto::v1::{
     self, BackUpRequest, CreateProjectRequest, DeleteOAuthClientRequest, DeleteProjectRequest,
     ExportProjectsRequest, GetProjectRequest, ImportProjectsRequest, ImportProjectsResponse,
     ListEncryptionKeysRequest, ListEncryptionKeysResponse, ListOAuthClientsRequest,
-    ListProjectsRequest, OAuthClient, Project, PutOAuthClientRequest, RefreshProjectRequest,
-    RestoreRequest, RestoreResponse, RotateEncryptionKeyRequest, RotateEncryptionKeyResponse,
-    UpdateProjectRequest, database_service_client::DatabaseServiceClient,
-    project_service_client::ProjectServiceClient, restore_request,
+    ListProjectsRequest, OAuthClient, Project, PutOAuthClientRequest, QueryUsageRequest,
+    QueryUsageResponse, RefreshProjectRequest, RestoreRequest, RestoreResponse,
+    RotateEncryptionKeyRequest, RotateEncryptionKeyResponse, UpdateProjectRequest,
+    database_service_client::DatabaseServiceClient, project_service_client::ProjectServiceClient,
+    restore_request, usage_service_client::UsageServiceClient,
 };
 use antigravity_runtime::tls::{self, Connector};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -94,6 +95,7 @@ impl Interceptor for Bearer {
 pub(crate) struct Client {
     service: ProjectServiceClient<InterceptedService<Channel, Bearer>>,
     database: DatabaseServiceClient<InterceptedService<Channel, Bearer>>,
+    usage: UsageServiceClient<InterceptedService<Channel, Bearer>>,
     /// Where the service is, for people.
     url: String,
     /// Where the token comes from, for people.
@@ -138,7 +140,11 @@ impl Client {
                 channel.clone(),
                 Bearer(bearer.clone()),
             ),
-            database: DatabaseServiceClient::with_interceptor(channel, Bearer(bearer)),
+            database: DatabaseServiceClient::with_interceptor(
+                channel.clone(),
+                Bearer(bearer.clone()),
+            ),
+            usage: UsageServiceClient::with_interceptor(channel, Bearer(bearer)),
             url,
             token_origin: token_origin.to_owned(),
         })
@@ -332,6 +338,15 @@ impl Client {
 }
 
 impl Client {
+    /// Sums of what was used.
+    pub(crate) async fn query_usage(
+        &mut self,
+        request: QueryUsageRequest,
+    ) -> Result<QueryUsageResponse, Error> {
+        let answer = self.usage.query_usage(request).await;
+        Ok(answer.map_err(|status| self.refusal(status))?.into_inner())
+    }
+
     /// The keys that seal secrets at rest, by their ids.
     pub(crate) async fn list_encryption_keys(
         &mut self,

@@ -11,6 +11,7 @@ pub(crate) mod keys;
 pub(crate) mod oauth_clients;
 pub(crate) mod projects;
 mod route;
+pub(crate) mod usage;
 mod view;
 
 use antigravity_runtime::config::Environment;

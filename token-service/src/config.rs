@@ -100,6 +100,12 @@ const QUOTA_INTERVAL: Var = Var {
            project in use; projects list shows it. 0: never.",
     secret: false,
 };
+const USAGE_RETENTION: Var = Var {
+    name: "USAGE_RETENTION",
+    default: "400d",
+    help: "How far back the ledger goes, which `antigravity-gateway usage` sums up.",
+    secret: false,
+};
 const OAUTH_TOKEN_URL: Var = Var {
     name: "OAUTH_TOKEN_URL",
     default: "",
@@ -124,6 +130,7 @@ pub const VARS: &[Var] = &[
     OAUTH_TOKEN_URL,
     ANTIGRAVITY_BASE_URLS,
     QUOTA_INTERVAL,
+    USAGE_RETENTION,
     UPSTREAM_CA_FILE,
     CONNECT_TIMEOUT,
     LOG_FORMAT,
@@ -152,6 +159,8 @@ pub struct Config {
     pub antigravity_hosts: Vec<String>,
     /// How often a project's quotas are asked for; zero: never.
     pub quota_interval: Duration,
+    /// How far back the ledger goes.
+    pub usage_retention: Duration,
     /// Certificates that are trusted beside the system's.
     pub upstream_ca_file: Option<PathBuf>,
     /// How long a connection to Google may take.
@@ -285,6 +294,7 @@ impl Config {
             oauth_token_url: environment.read(&OAUTH_TOKEN_URL, base_url)?,
             antigravity_hosts: environment.required(&ANTIGRAVITY_BASE_URLS, base_urls)?,
             quota_interval: environment.required(&QUOTA_INTERVAL, duration)?,
+            usage_retention: environment.required(&USAGE_RETENTION, positive_duration)?,
             upstream_ca_file: environment.read(&UPSTREAM_CA_FILE, |path| Ok(path.into()))?,
             connect_timeout: environment.required(&CONNECT_TIMEOUT, positive_duration)?,
             gateway_token: bearer(environment, &GATEWAY_TOKEN)?,

@@ -186,6 +186,7 @@ impl Pool {
             let mut state = this.state();
             // A report that was counted is not to count again.
             new.seen = std::mem::take(&mut state.seen);
+            new.ledger = std::mem::take(&mut state.ledger);
             let before = std::mem::replace(&mut *state, new);
             Ok(RestoredCounts {
                 projects: state.projects.len(),

@@ -3,13 +3,16 @@
 
 use std::{
     collections::{HashSet, VecDeque},
-    hash::{BuildHasher as _, RandomState},
     sync::Arc,
+    time::Duration,
 };
 
 use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
+    ledger::Used,
     pool::Pool,
     project::{Answer, Denial, ProjectId},
 };
@@ -18,11 +21,16 @@ use crate::{
 /// seconds.
 const REMEMBERED: usize = 131_072;
 
-/// A report, as far as it concerns the pool.
+/// Between two looks for what the ledger may forget.
+const PRUNE_INTERVAL: Duration = Duration::from_secs(600);
+
+/// A report, as far as it concerns the pool and the ledger.
 #[derive(Debug)]
 pub(crate) struct Report {
-    pub(crate) outcome_id: String,
+    pub(crate) id: u128,
     pub(crate) project: String,
+    pub(crate) api_key_name: String,
+    pub(crate) used: Used,
     pub(crate) turn: Option<u64>,
     pub(crate) answer: Answer,
     pub(crate) model: String,
@@ -38,20 +46,16 @@ pub(crate) struct Counted {
     pub(crate) repeated: u32,
 }
 
-/// The ids of the latest reports, as hashes of 128 bits: a hundred thousand ids would take
-/// more memory than everything else. Nobody who does not know the keys can make two alike.
+/// The ids of the latest reports, so that one that is repeated counts once.
 #[derive(Debug, Default)]
 pub(crate) struct SeenOutcomes {
-    keys: [RandomState; 2],
     ids: HashSet<u128>,
     order: VecDeque<u128>,
 }
 
 impl SeenOutcomes {
     /// Remembers an id; `false` when it is remembered already.
-    fn remember(&mut self, id: &str) -> bool {
-        let [high, low] = self.keys.each_ref().map(|key| u128::from(key.hash_one(id)));
-        let id = high << 64 | low;
+    pub(crate) fn remember(&mut self, id: u128) -> bool {
         if !self.ids.insert(id) {
             return false;
         }
@@ -63,6 +67,20 @@ impl SeenOutcomes {
         }
         true
     }
+}
+
+/// The id of a report in 128 bits, the same in every process: a UUID's own, of anything else
+/// the beginning of its SHA-256.
+pub(crate) fn outcome_number(id: &str) -> u128 {
+    uuid::Uuid::try_parse(id).map_or_else(
+        |_| {
+            let digest: [u8; 32] = Sha256::digest(id).into();
+            let mut half = [0; 16];
+            half.copy_from_slice(&digest[..16]);
+            u128::from_be_bytes(half)
+        },
+        |id| id.as_u128(),
+    )
 }
 
 impl Pool {
@@ -80,7 +98,7 @@ impl Pool {
             let mut changed = HashSet::new();
             let mut state = self.state();
             for report in reports {
-                if !state.seen.remember(&report.outcome_id) {
+                if !state.seen.remember(report.id) {
                     counted.repeated += 1;
                     continue;
                 }
@@ -88,6 +106,12 @@ impl Pool {
                 if let Some(turn) = report.turn {
                     state.rotation.settle(turn);
                 }
+                let names = (
+                    report.api_key_name.as_str(),
+                    report.project.as_str(),
+                    report.model.as_str(),
+                );
+                state.ledger.enter(report.id, names, report.used, now);
                 if let Some(id) = state.apply(&report, now) {
                     changed.insert(id);
                 }
@@ -105,7 +129,58 @@ impl Pool {
             // It is kept also when this call is cancelled.
             let _ = kept.await;
         }
+        if counted.counted > 0 {
+            let this = Arc::clone(self);
+            let kept = self.tasks.spawn(async move { this.keep_usage().await });
+            let _ = kept.await;
+        }
         counted
+    }
+
+    /// Stores what the ledger holds. When this returns, all that had come before is in the
+    /// store, or will be tried again every second.
+    pub(crate) async fn keep_usage(&self) {
+        let _writes = self.ledger_writes.lock().await;
+        let entries = self.state().ledger.take();
+        if entries.is_empty() {
+            return;
+        }
+        let stored = self.store.commit_usage(&entries, self.now()).await;
+        let mut state = self.state();
+        let ledger = &mut state.ledger;
+        match stored {
+            Ok(()) if std::mem::take(&mut ledger.is_behind) => {
+                tracing::info!("the ledger is in the store again");
+            }
+            Ok(()) => {}
+            Err(error) => {
+                ledger.put_back(entries);
+                if !std::mem::replace(&mut ledger.is_behind, true) {
+                    tracing::error!(
+                        %error,
+                        "cannot store who used what; it is kept in memory and tried again every \
+                         second"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Forgets what is older than the ledger is to go back, now and then.
+    pub(crate) async fn prune_usage(self: Arc<Self>, ended: CancellationToken) {
+        loop {
+            if let Err(error) = self
+                .store
+                .prune_usage(self.usage_retention, self.now())
+                .await
+            {
+                tracing::warn!(%error, "the ledger's oldest hours cannot be removed");
+            }
+            tokio::select! {
+                () = self.clock.sleep(PRUNE_INTERVAL) => {}
+                () = ended.cancelled() => return,
+            }
+        }
     }
 
     /// Stores what is known of a project; what cannot be stored now is tried again by
@@ -209,12 +284,13 @@ mod tests {
     #[test]
     fn remembers_a_bounded_number() {
         let mut seen = SeenOutcomes::default();
-        assert!(seen.remember("a"));
-        assert!(!seen.remember("a"));
+        let first = outcome_number("a");
+        assert!(seen.remember(first));
+        assert!(!seen.remember(first));
         for number in 0..REMEMBERED {
-            assert!(seen.remember(&number.to_string()));
+            assert!(seen.remember(outcome_number(&number.to_string())));
         }
-        assert!(seen.remember("a"), "forgotten by now");
+        assert!(seen.remember(first), "forgotten by now");
         assert_eq!(seen.ids.len(), REMEMBERED);
         assert_eq!(seen.order.len(), REMEMBERED);
     }

@@ -22,6 +22,7 @@ use crate::{
     config::Config,
     keys::KeyPlace,
     last_hour::LastHour,
+    ledger::Ledger,
     oauth::OAuth,
     outcomes::SeenOutcomes,
     project::{Denial, ProjectId, Status, Upstream},
@@ -40,6 +41,10 @@ pub(crate) struct Pool {
     /// Held from reading memory over writing the store to changing memory, so that two
     /// changes of one project do not undo each other.
     pub(crate) writes: tokio::sync::Mutex<()>,
+    /// Held while entries of the ledger are on their way to the store: who finds it free and the
+    /// ledger empty knows that all is stored.
+    pub(crate) ledger_writes: tokio::sync::Mutex<()>,
+    pub(crate) usage_retention: Duration,
     pub(crate) store: Store,
     pub(crate) oauth: OAuth,
     pub(crate) clock: Clock,
@@ -66,6 +71,7 @@ pub(crate) struct State {
     pub(crate) client_imports: Vec<ClientImportRecord>,
     pub(crate) rotation: Rotation,
     pub(crate) seen: SeenOutcomes,
+    pub(crate) ledger: Ledger,
     /// Projects whose state in the store is behind the one in memory.
     pub(crate) unkept: HashSet<ProjectId>,
     /// How many projects each upstream has, by [`Upstream::index`].
@@ -157,10 +163,15 @@ impl Pool {
         instance: String,
         key_place: KeyPlace,
     ) -> Result<Self, StoreError> {
-        let everything = store.load().await?;
+        let mut state = State::of(store.load().await?);
+        for id in store.counted_reports().await? {
+            state.seen.remember(id);
+        }
         Ok(Self {
-            state: Mutex::new(State::of(everything)),
+            state: Mutex::new(state),
             writes: tokio::sync::Mutex::new(()),
+            ledger_writes: tokio::sync::Mutex::new(()),
+            usage_retention: config.usage_retention,
             store,
             oauth,
             clock: config.clock.clone(),
@@ -217,6 +228,7 @@ impl State {
             client_imports: everything.client_imports,
             rotation: Rotation::default(),
             seen: SeenOutcomes::default(),
+            ledger: Ledger::default(),
             unkept: HashSet::new(),
             population: [0; 3],
         };

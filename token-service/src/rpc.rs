@@ -5,9 +5,12 @@ mod check;
 mod database;
 mod projects;
 mod tokens;
+mod usage;
 mod view;
 
-pub(crate) use self::{auth::Guard, database::Database, projects::Projects, tokens::Tokens};
+pub(crate) use self::{
+    auth::Guard, database::Database, projects::Projects, tokens::Tokens, usage::Usage,
+};
 
 /// `google.rpc.ErrorInfo.domain` of our errors.
 const ERROR_DOMAIN: &str = "antigravity-gateway";

@@ -5,6 +5,7 @@ use std::{io, path::PathBuf, sync::Arc, time::Duration};
 use antigravity_proto::v1::{
     FILE_DESCRIPTOR_SET, database_service_server::DatabaseServiceServer,
     project_service_server::ProjectServiceServer, token_service_server::TokenServiceServer,
+    usage_service_server::UsageServiceServer,
 };
 use antigravity_runtime::{descriptors, secret, shutdown::Shutdown, tls};
 use secrecy::ExposeSecret as _;
@@ -20,7 +21,7 @@ use crate::{
     oauth::OAuth,
     pool::Pool,
     quota,
-    rpc::{Database, Guard, Projects, Tokens},
+    rpc::{Database, Guard, Projects, Tokens, Usage},
     secrets::Secrets,
     store::Store,
     tokens_file::{self, TokensFile},
@@ -34,11 +35,12 @@ const GRACE: Duration = Duration::from_secs(5);
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What grpc.health.v1 tells of; the empty name is all of them.
-const SERVICES: [&str; 4] = [
+const SERVICES: [&str; 5] = [
     "",
     "antigravity.token.v1.TokenService",
     "antigravity.token.v1.ProjectService",
     "antigravity.token.v1.DatabaseService",
+    "antigravity.token.v1.UsageService",
 ];
 /// What TLS may carry.
 const GRPC: &[&[u8]] = &[b"h2"];
@@ -100,6 +102,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
         shutdown.drain.clone(),
     ));
     let saving = tokio::spawn(save_places(Arc::clone(&pool), shutdown.clone()));
+    let pruning = tokio::spawn(Arc::clone(&pool).prune_usage(shutdown.drain.clone()));
     let telling = tokio::spawn(transitions::tell(Arc::clone(&pool), shutdown.drain.clone()));
     let watching = acceptor
         .clone()
@@ -107,7 +110,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     let served = run(&pool, &secrets, (listener, acceptor), &shutdown).await;
     // Ends the background tasks also when the listener broke.
     shutdown.drain.cancel();
-    let background = [saving, telling, quotas];
+    let background = [saving, telling, quotas, pruning];
     for task in ahead.into_iter().chain(watching).chain(background) {
         if let Err(error) = task.await {
             tracing::error!(%error, "a background task broke off");
@@ -123,6 +126,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     }
     pool.save_places().await;
     pool.keep_states().await;
+    pool.keep_usage().await;
     match Arc::try_unwrap(pool) {
         Ok(pool) => pool.store.close().await?,
         // A refresh still holds it; every commit is in the write-ahead log already.
@@ -168,6 +172,7 @@ async fn save_places(pool: Arc<Pool>, shutdown: Shutdown) {
             () = tokio::time::sleep(SAVE_INTERVAL) => {
                 pool.save_places().await;
                 pool.keep_states().await;
+                pool.keep_usage().await;
             }
             () = shutdown.drain.cancelled() => return,
         }
@@ -195,6 +200,12 @@ async fn run(
     );
     let database = DatabaseServiceServer::with_interceptor(
         Database {
+            pool: Arc::clone(pool),
+        },
+        Guard::operators(gateway, admin),
+    );
+    let usage = UsageServiceServer::with_interceptor(
+        Usage {
             pool: Arc::clone(pool),
         },
         Guard::operators(gateway, admin),
@@ -229,7 +240,8 @@ async fn run(
         .add_service(reflection().build_v1alpha()?)
         .add_service(tokens)
         .add_service(projects)
-        .add_service(database);
+        .add_service(database)
+        .add_service(usage);
     let server = async {
         match acceptor {
             Some(acceptor) => {

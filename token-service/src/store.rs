@@ -6,6 +6,7 @@ mod lock;
 mod open;
 mod rows;
 mod sealed;
+mod usage;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -16,7 +17,11 @@ use sqlx::{Connection as _, SqliteConnection, sqlite::SqliteQueryResult};
 use tokio::sync::Mutex;
 
 use self::lock::DatabaseLock;
-pub(crate) use self::{backup::Draft, sealed::forget};
+pub(crate) use self::{
+    backup::Draft,
+    sealed::forget,
+    usage::{By, MAX_ROWS as MAX_USAGE_ROWS, Query as UsageQuery, Span, UsageRow},
+};
 use crate::{
     config::Database,
     oauth::Credentials,

@@ -16,6 +16,9 @@ use crate::{
     tokens::{Conversation, Lease},
 };
 
+/// Models are named by clients; of a longer name the token-service is told so many bytes.
+const LONGEST_MODEL: usize = 256;
+
 /// About the client's request, the same for all of its attempts.
 #[derive(Clone, Debug)]
 pub struct About {
@@ -49,13 +52,14 @@ pub struct Attempt {
 
 impl Attempt {
     pub(super) fn begin(about: &About, lease: &Lease, outcomes: Outcomes, clock: Clock) -> Self {
+        let model = &about.model[..about.model.floor_char_boundary(LONGEST_MODEL)];
         let report = OutcomeReport {
             outcome_id: new_id().to_string(),
             project_id: lease.token.project.to_string(),
             turn_id: lease.turn_id.clone().unwrap_or_default(),
             fingerprint: lease.token.fingerprint.to_string(),
             outcome: Outcome::Cancelled.into(),
-            model: about.model.to_string(),
+            model: model.to_owned(),
             started_at: Some(timestamp(clock.now())),
             api_key_name: about.api_key_name.to_string(),
             surface: about.surface.to_owned(),

@@ -1,6 +1,6 @@
 //! `TokenService`: turns for gateways, and what became of them.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use antigravity_proto::v1::{self, token_service_server::TokenService};
 use tonic::{Code, Request, Response, Status};
@@ -9,7 +9,8 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use super::{ERROR_DOMAIN, check::Check, view};
 use crate::{
     acquire::{AcquireError, Replacement, Wanted},
-    outcomes::Report,
+    ledger::Used,
+    outcomes::{Report, outcome_number},
     pool::Pool,
     project::Answer,
 };
@@ -18,6 +19,9 @@ const MAX_COUNT: u32 = 256;
 const MAX_LISTED: usize = 10_000;
 const MAX_REPORTS: usize = 1000;
 const MAX_TEXT: usize = 2048;
+/// More than any answer has, and little enough that sums do not overflow.
+const MAX_TOKENS: u64 = 1_000_000_000;
+const MAX_TIME: Duration = Duration::from_secs(86_400);
 
 /// The service over the pool.
 #[derive(Clone)]
@@ -189,6 +193,7 @@ impl Tokens {
         }
         for (name, value) in [
             ("model", &report.model),
+            ("api_key_name", &report.api_key_name),
             ("reason", &report.reason),
             ("url", &report.url),
         ] {
@@ -217,7 +222,14 @@ impl Tokens {
             _ => Answer::Neutral,
         };
         Report {
-            outcome_id: report.outcome_id,
+            id: outcome_number(&report.outcome_id),
+            used: used(
+                outcome.ok(),
+                &report.usage,
+                report.first_event,
+                report.duration,
+            ),
+            api_key_name: report.api_key_name,
             project: report.project_id,
             turn: self.turn_number(&report.turn_id),
             answer,
@@ -225,6 +237,36 @@ impl Tokens {
             started_at,
             failed,
         }
+    }
+}
+
+/// What an attempt adds to the ledger.
+fn used(
+    outcome: Option<v1::Outcome>,
+    usage: &Option<v1::Usage>,
+    first_event: Option<prost_types::Duration>,
+    duration: Option<prost_types::Duration>,
+) -> Used {
+    let is = |wanted: v1::Outcome| outcome == Some(wanted);
+    let usage = usage.unwrap_or_default();
+    let tokens = |count: u64| count.min(MAX_TOKENS);
+    let answered = is(v1::Outcome::Ok);
+    let time = |time: Option<prost_types::Duration>| {
+        let time = time
+            .filter(|_| answered)
+            .and_then(|time| time.try_into().ok());
+        time.unwrap_or(Duration::ZERO).min(MAX_TIME)
+    };
+    Used {
+        attempts: 1,
+        answers: answered.into(),
+        cancelled: is(v1::Outcome::Cancelled).into(),
+        prompt_tokens: tokens(usage.openai_prompt_tokens()),
+        cached_tokens: tokens(usage.cached_tokens),
+        completion_tokens: tokens(usage.openai_completion_tokens()),
+        reasoning_tokens: tokens(usage.thoughts_tokens),
+        first_event: time(first_event),
+        duration: time(duration),
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use antigravity_runtime::secret;
 use sqlx::{
     AssertSqlSafe, Connection as _, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions},
@@ -47,7 +48,8 @@ fn draft_prefix(database: &Path) -> String {
     format!(".{}-", name.to_string_lossy())
 }
 
-/// Removes drafts that a process left which was killed. Only by who holds the lock.
+/// Removes drafts of databases and of key files that a process left which was killed. Only by who
+/// holds the lock: nobody else makes any.
 pub(super) fn sweep(database: &Path) {
     let folder = match database.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -57,7 +59,8 @@ pub(super) fn sweep(database: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name.starts_with(&prefix) && name.contains(DRAFT) {
+        let is_of_keys = name.starts_with("encryption.") && secret::is_draft(&name);
+        if is_of_keys || name.starts_with(&prefix) && name.contains(DRAFT) {
             // The next start tries again.
             let _ = std::fs::remove_file(entry.path());
         }

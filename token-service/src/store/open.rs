@@ -301,7 +301,10 @@ mod tests {
                 (migration.version, hex)
             })
             .collect();
-        let expected = [(1, "362d9b45c7d94d03b84be8036407566f".to_owned())];
+        let expected = [
+            (1, "362d9b45c7d94d03b84be8036407566f".to_owned()),
+            (3, "6dbe172d93099fa9426d2dd5172c8046".to_owned()),
+        ];
         assert_eq!(published, expected);
     }
 }

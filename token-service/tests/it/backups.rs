@@ -245,6 +245,8 @@ async fn what_a_killed_process_left_is_swept_away() {
     for name in [
         ".tokens.db-abc.part",
         ".tokens.db-abc.part-journal",
+        "encryption.draft-4711",
+        "encryption.key.draft-4711",
         "mine.part",
     ] {
         std::fs::write(home.path(&format!("data/{name}")), "half").unwrap();
@@ -252,6 +254,7 @@ async fn what_a_killed_process_left_is_swept_away() {
     home.start().await.stop().await;
     let left = files(&home);
     assert!(left.contains(&"mine.part".to_owned()), "{left:?}");
+    assert!(!left.iter().any(|name| name.contains("draft")), "{left:?}");
     assert!(
         !left.iter().any(|name| name.starts_with(".tokens.db-")),
         "{left:?}"

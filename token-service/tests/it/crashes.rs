@@ -7,23 +7,25 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use antigravity_proto::v1::token_service_client::TokenServiceClient;
+use antigravity_proto::v1::{
+    token_service_client::TokenServiceClient, usage_service_client::UsageServiceClient,
+};
 use fake_google::{Account, Action, Fault};
 use sqlx::Connection as _;
 
 use crate::support::{
-    Bearer, GATEWAY_TOKEN, Home, TokensClient, channel, dealt, eventually, fake, one_token,
-    refreshes, rotating_google, tokens_json, wanted,
+    ADMIN_TOKEN, Bearer, GATEWAY_TOKEN, Home, TokensClient, UsageClient, channel, dealt,
+    eventually, fake, one_token, refreshes, rotating_google, tokens_json, wanted,
 };
 
 /// The real binary, killed when it is dropped.
-struct Process {
+pub(crate) struct Process {
     child: Child,
     address: SocketAddr,
 }
 
 impl Process {
-    fn start(home: &Home) -> Self {
+    pub(crate) fn start(home: &Home) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_token-service"))
             .env_clear()
             .envs(home.variables())
@@ -47,12 +49,17 @@ impl Process {
         Self { child, address }
     }
 
-    async fn tokens(&self) -> TokensClient {
+    pub(crate) async fn tokens(&self) -> TokensClient {
         let channel = channel(self.address).await;
         TokenServiceClient::with_interceptor(channel, Bearer(GATEWAY_TOKEN.into()))
     }
 
-    fn kill(mut self) {
+    pub(crate) async fn usage(&self) -> UsageClient {
+        let channel = channel(self.address).await;
+        UsageServiceClient::with_interceptor(channel, Bearer(ADMIN_TOKEN.into()))
+    }
+
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }

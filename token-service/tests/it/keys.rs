@@ -181,7 +181,7 @@ async fn a_key_file_that_cannot_be_written_changes_nothing() {
     let mut database = service.database().await;
     let before = keys(&mut database).await;
     // Nothing can be written over a folder, whoever asks.
-    let draft = format!("data/encryption.new-{}", std::process::id());
+    let draft = format!("data/encryption.draft-{}", std::process::id());
     std::fs::create_dir(home.path(&draft)).unwrap();
     let refused = rotate(&mut database).await.unwrap_err();
     assert_eq!(refused.code(), Code::Internal);

@@ -18,6 +18,7 @@ mod cooldowns;
 mod crashes;
 mod imports;
 mod keys;
+mod ledger;
 mod refreshes;
 mod refusals;
 mod roles;

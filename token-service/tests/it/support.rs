@@ -10,6 +10,7 @@ use std::{
 use antigravity_proto::v1::{
     self, database_service_client::DatabaseServiceClient,
     project_service_client::ProjectServiceClient, token_service_client::TokenServiceClient,
+    usage_service_client::UsageServiceClient,
 };
 use antigravity_runtime::{clock::Clock, config::Environment, shutdown::Shutdown};
 use fake_google::{Account, Action, CLIENT_ID, CLIENT_SECRET, FakeGoogle, Fault};
@@ -28,6 +29,7 @@ pub(crate) const ADMIN_TOKEN: &str = "admin-token-of-the-tests";
 
 pub(crate) type TokensClient = TokenServiceClient<InterceptedService<Channel, Bearer>>;
 pub(crate) type DatabaseClient = DatabaseServiceClient<InterceptedService<Channel, Bearer>>;
+pub(crate) type UsageClient = UsageServiceClient<InterceptedService<Channel, Bearer>>;
 pub(crate) type ProjectsClient = ProjectServiceClient<InterceptedService<Channel, Bearer>>;
 
 /// Sends a bearer token with each request; an empty one is not sent.
@@ -197,6 +199,11 @@ impl Service {
     pub(crate) async fn database(&self) -> DatabaseClient {
         let channel = channel(self.address).await;
         DatabaseServiceClient::with_interceptor(channel, Bearer(ADMIN_TOKEN.to_owned()))
+    }
+
+    pub(crate) async fn usage(&self) -> UsageClient {
+        let channel = channel(self.address).await;
+        UsageServiceClient::with_interceptor(channel, Bearer(ADMIN_TOKEN.to_owned()))
     }
 
     pub(crate) async fn projects(&self) -> ProjectsClient {

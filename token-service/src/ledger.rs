@@ -1,0 +1,192 @@
+//! Who used what, by the hour: reports summed up until they are in the store. Pure.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+
+pub(crate) const HOUR_MS: i64 = 3_600_000;
+/// Names come from clients; of a longer one so many bytes are told.
+const LONGEST_NAME: usize = 128;
+/// Models are named by clients too: beyond so many in an hour the rest share a name.
+const MODELS: usize = 1000;
+const OTHER: &str = "(other)";
+
+/// What is summed up together.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Account {
+    /// When the hour began, in milliseconds.
+    pub(crate) hour: i64,
+    pub(crate) api_key_name: String,
+    pub(crate) project: String,
+    pub(crate) model: String,
+}
+
+/// What was used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Used {
+    pub(crate) attempts: u64,
+    pub(crate) answers: u64,
+    pub(crate) cancelled: u64,
+    pub(crate) prompt_tokens: u64,
+    pub(crate) cached_tokens: u64,
+    pub(crate) completion_tokens: u64,
+    pub(crate) reasoning_tokens: u64,
+    /// Of the answers together.
+    pub(crate) first_event: Duration,
+    pub(crate) duration: Duration,
+}
+
+impl std::ops::AddAssign for Used {
+    fn add_assign(&mut self, other: Self) {
+        let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
+        add(&mut self.attempts, other.attempts);
+        add(&mut self.answers, other.answers);
+        add(&mut self.cancelled, other.cancelled);
+        add(&mut self.prompt_tokens, other.prompt_tokens);
+        add(&mut self.cached_tokens, other.cached_tokens);
+        add(&mut self.completion_tokens, other.completion_tokens);
+        add(&mut self.reasoning_tokens, other.reasoning_tokens);
+        self.first_event = self.first_event.saturating_add(other.first_event);
+        self.duration = self.duration.saturating_add(other.duration);
+    }
+}
+
+/// What is not in the store yet.
+#[derive(Debug, Default)]
+pub(crate) struct Entries {
+    pub(crate) sums: BTreeMap<Account, Used>,
+    /// The reports that are in it.
+    pub(crate) ids: Vec<u128>,
+}
+
+impl Entries {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// Puts what could not be stored back before what came meanwhile.
+    pub(crate) fn put_back(&mut self, earlier: Self) {
+        for (account, used) in earlier.sums {
+            *self.sums.entry(account).or_default() += used;
+        }
+        self.ids.extend(earlier.ids);
+    }
+}
+
+/// The ledger's edge: what has come and is not in the store.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    entries: Entries,
+    /// The names of models of the present hour.
+    models: HashSet<String>,
+    hour: i64,
+    /// The store did not take the last entries.
+    pub(crate) is_behind: bool,
+}
+
+impl Ledger {
+    /// Takes a report in.
+    pub(crate) fn enter(
+        &mut self,
+        id: u128,
+        (api_key_name, project, model): (&str, &str, &str),
+        used: Used,
+        now: Timestamp,
+    ) {
+        let now = now.as_millisecond();
+        let hour = now - now.rem_euclid(HOUR_MS);
+        if hour != self.hour {
+            self.hour = hour;
+            self.models.clear();
+        }
+        let model = self.named(model);
+        let account = Account {
+            hour,
+            api_key_name: short(api_key_name).to_owned(),
+            project: short(project).to_owned(),
+            model,
+        };
+        *self.entries.sums.entry(account).or_default() += used;
+        self.entries.ids.push(id);
+    }
+
+    fn named(&mut self, model: &str) -> String {
+        let model = short(model);
+        if !self.models.contains(model) {
+            if self.models.len() >= MODELS {
+                return OTHER.to_owned();
+            }
+            self.models.insert(model.to_owned());
+        }
+        model.to_owned()
+    }
+
+    /// What is to be stored now.
+    pub(crate) fn take(&mut self) -> Entries {
+        std::mem::take(&mut self.entries)
+    }
+
+    /// It was not stored.
+    pub(crate) fn put_back(&mut self, entries: Entries) {
+        self.entries.put_back(entries);
+    }
+}
+
+fn short(name: &str) -> &str {
+    &name[..name.floor_char_boundary(LONGEST_NAME)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one() -> Used {
+        Used {
+            attempts: 1,
+            answers: 1,
+            prompt_tokens: 7,
+            ..Used::default()
+        }
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + second).unwrap()
+    }
+
+    #[test]
+    fn sums_up_by_the_hour_and_forgets_nothing_that_is_put_back() {
+        let mut ledger = Ledger::default();
+        ledger.enter(1, ("ann", "p1", "m"), one(), at(0));
+        ledger.enter(2, ("ann", "p1", "m"), one(), at(1));
+        let first = ledger.take();
+        assert_eq!((first.sums.len(), first.ids.len()), (1, 2));
+        ledger.enter(3, ("ann", "p1", "m"), one(), at(2));
+        ledger.enter(4, ("bob", "p1", "m"), one(), at(7200));
+        ledger.put_back(first);
+        let all = ledger.take();
+        assert_eq!(all.ids.len(), 4);
+        let sums: Vec<_> = all.sums.values().map(|used| used.prompt_tokens).collect();
+        assert_eq!(sums, [21, 7]);
+        assert!(ledger.take().is_empty());
+    }
+
+    #[test]
+    fn names_of_clients_do_not_fill_it() {
+        let mut ledger = Ledger::default();
+        for number in 0..5000 {
+            let model = format!("{number}{}", "x".repeat(10_000));
+            ledger.enter(number, ("ann", "p1", &model), one(), at(0));
+        }
+        let entries = ledger.take();
+        assert_eq!(entries.sums.len(), MODELS + 1);
+        let longest = entries.sums.keys().map(|account| account.model.len()).max();
+        assert_eq!(longest, Some(LONGEST_NAME));
+        // Another hour has names of its own.
+        ledger.enter(5001, ("ann", "p1", "new"), one(), at(3600));
+        let entries = ledger.take();
+        assert!(entries.sums.keys().all(|account| account.model == "new"));
+    }
+}
