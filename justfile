@@ -44,6 +44,11 @@ full-pool:
     cargo build --release --workspace
     .ci/pool.py --full
 
+# Three gateways and the token-service are restarted behind nginx and HAProxy under load; about fourteen minutes.
+full-rollout:
+    cargo build --release -p gateway -p token-service -p fake-google
+    .ci/rollout.py --full
+
 # What the continuous integration runs.
 ci:
     .ci/run

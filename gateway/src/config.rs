@@ -200,8 +200,8 @@ const CORS_ALLOW_ORIGINS: Var = Var {
 const SHUTDOWN_DELAY: Var = Var {
     name: "SHUTDOWN_DELAY",
     default: "5s",
-    help: "After SIGTERM the listener stays open for so long, with /readyz at 503. On a terminal: \
-           not at all.",
+    help: "After SIGTERM the listener stays open for so long, with /readyz at 503: longer than a \
+           load balancer takes to see that. On a terminal: not at all.",
     secret: false,
 };
 const SHUTDOWN_GRACE: Var = Var {

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use tokio::{
     net::{TcpListener, TcpStream},
-    time::{MissedTickBehavior, interval, sleep, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout},
 };
 use tokio_util::task::TaskTracker;
 use tower::Service;
@@ -45,7 +45,8 @@ pub struct Limits {
     /// are busy, more wait in the system's backlog.
     pub connections: usize,
     /// How long the listener stays open after it was asked to drain, so that load
-    /// balancers see the failing readiness check first.
+    /// balancers see the failing readiness check first. Idle connections stay for a moment
+    /// more, since a request can be on its way on each.
     pub drain_delay: Duration,
     /// How long running requests may go on after that.
     pub drain_grace: Duration,
@@ -113,7 +114,7 @@ pub async fn serve<S>(
 where
     S: Serves,
 {
-    let protocols = Arc::new(Protocols::new(limits, tls));
+    let protocols = Arc::new(Protocols::new(limits, tls, shutdown.drain.clone()));
     let seats = Arc::new(Seats::new(limits.connections));
     let connections = TaskTracker::new();
     let closing = async {
@@ -124,6 +125,13 @@ where
         }
     };
     let mut closing = std::pin::pin!(closing);
+    let seat = |stream: TcpStream, taken| {
+        // Best effort: a socket that refuses it still works, with a delay.
+        let _ = stream.set_nodelay(true);
+        let (protocols, service) = (Arc::clone(&protocols), service.clone());
+        connections.spawn(attend(protocols, stream, service, taken));
+    };
+    let mut last = Vec::new();
     let mut looks = interval(LOOK_FOR_IDLE);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -145,25 +153,33 @@ where
                 }
             },
         };
-        let taken = tokio::select! {
-            () = &mut closing => break,
-            taken = seats.take() => taken,
-        };
-        // Best effort: a socket that refuses it still works, with a delay.
-        let _ = stream.set_nodelay(true);
-        connections.spawn(attend(
-            Arc::clone(&protocols),
-            stream,
-            service.clone(),
-            taken,
-        ));
+        tokio::select! {
+            () = &mut closing => {
+                last.push(stream);
+                break;
+            }
+            taken = seats.take() => seat(stream, taken),
+        }
     }
-    drop(listener);
+    let closed = Instant::now();
+    last.extend(close(listener, limits.connections));
+    let lingering = async {
+        for stream in last {
+            seat(stream, seats.take().await);
+        }
+        connections.close();
+        connections.wait().await;
+    };
+    tokio::select! {
+        () = lingering => return Ok(()),
+        () = sleep_until(closed + LINGER.min(limits.drain_delay)) => {}
+        () = shutdown.abort.cancelled() => {}
+    }
     seats.order_all(Order::Leave);
     connections.close();
     tokio::select! {
         () = connections.wait() => return Ok(()),
-        () = sleep(limits.drain_grace) => {
+        () = sleep_until(closed + limits.drain_grace) => {
             tracing::warn!("drain time is over; ending the requests that still run");
             shutdown.abort.cancel();
         }
@@ -177,11 +193,36 @@ where
     Ok(())
 }
 
+/// How long idle connections outlive the listener. A load balancer that is refused on a new
+/// one sends nothing more on those that it keeps, so that they can be closed without
+/// meeting a request on its way.
+const LINGER: Duration = Duration::from_secs(1);
 /// After the abort, for telling clients so; and after a last answer, for the client to send
 /// on or to close.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Between two looks for connections that have been idle for too long.
 const LOOK_FOR_IDLE: Duration = Duration::from_secs(1);
+
+/// Closes the listener. Returns who has connected until then, and may have asked already: left
+/// in its queue they would be reset.
+fn close(listener: TcpListener, most: usize) -> Vec<TcpStream> {
+    let mut connected = Vec::new();
+    let Ok(listener) = listener.into_std() else {
+        return connected;
+    };
+    while connected.len() < most {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                let stream = stream.set_nonblocking(true).map(|()| stream);
+                connected.extend(stream.and_then(TcpStream::from_std));
+            }
+            Err(error) if is_connection_error(&error) => {}
+            // Nobody else, as a rule.
+            Err(_) => break,
+        }
+    }
+    connected
+}
 
 /// Serves one connection, and hears what the listener orders.
 async fn attend<S>(protocols: Arc<Protocols>, stream: TcpStream, service: S, taken: Taken)

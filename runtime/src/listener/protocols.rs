@@ -15,6 +15,7 @@ use tokio::{
     net::TcpStream,
     time::{Duration, Instant, sleep, timeout},
 };
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::{
@@ -51,10 +52,15 @@ pub(super) struct Protocols {
     http2: http2::Builder<Streams>,
     limits: Limits,
     tls: Option<Arc<tls::Acceptor>>,
+    drain: CancellationToken,
 }
 
 impl Protocols {
-    pub(super) fn new(limits: Limits, tls: Option<Arc<tls::Acceptor>>) -> Self {
+    pub(super) fn new(
+        limits: Limits,
+        tls: Option<Arc<tls::Acceptor>>,
+        drain: CancellationToken,
+    ) -> Self {
         let mut http1 = http1::Builder::new();
         http1
             .timer(TokioTimer::new())
@@ -74,6 +80,7 @@ impl Protocols {
             http2,
             limits,
             tls,
+            drain,
         }
     }
 
@@ -130,8 +137,14 @@ impl Protocols {
         S: Serves,
     {
         seat.enter(Phase::Idle);
-        let seated = Arc::clone(seat);
-        let service = service_fn(move |request| respond(&service, request, &seated, true));
+        let (seated, drain) = (Arc::clone(seat), self.drain.clone());
+        let service = service_fn(move |request| {
+            if drain.is_cancelled() {
+                // GOAWAY: this request is served, and the next one goes elsewhere.
+                seated.order(Order::Leave);
+            }
+            respond(&service, request, &seated, true)
+        });
         let connection = self.http2.serve_connection(TokioIo::new(io), service);
         let mut connection = std::pin::pin!(connection);
         let mut asked = false;

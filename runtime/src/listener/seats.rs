@@ -122,7 +122,7 @@ impl Seat {
         Order::of(self.order.load(Ordering::Acquire))
     }
 
-    fn order(&self, order: Order) {
+    pub(super) fn order(&self, order: Order) {
         if self.order.fetch_max(order as u8, Ordering::AcqRel) < order as u8 {
             self.waker.wake();
         }

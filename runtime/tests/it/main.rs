@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod certificates;
+mod drain;
 mod idle;
 mod lengths;
 mod slow;
