@@ -110,6 +110,7 @@ pub async fn serve(
             files.clone(),
             HTTP,
             config.timeouts.body,
+            tls::Clients::Anybody,
         )?),
         None => None,
     };

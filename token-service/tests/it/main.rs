@@ -16,6 +16,7 @@ mod adversity;
 mod cooldowns;
 mod crashes;
 mod imports;
+mod listener;
 mod refreshes;
 mod refusals;
 mod roles;
