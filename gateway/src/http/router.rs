@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     config::Config, error::Error, limits::Limits, media::Fetcher, metrics::Metrics, models::Models,
-    request_line::RequestLine, tokens::Tokens, upstream::Upstream,
+    request_line::RequestLine, strangers::Strangers, tokens::Tokens, upstream::Upstream,
 };
 
 /// What the handlers work with.
@@ -36,6 +36,8 @@ pub struct Gateway {
     pub limits: Limits,
     /// Google.
     pub upstream: Upstream,
+    /// Who asks without a key.
+    pub strangers: Arc<Strangers>,
     /// What is counted.
     pub metrics: Metrics,
     /// How the process ends.
@@ -126,7 +128,12 @@ async fn around(
     let http1 = request.version() < axum::http::Version::HTTP_2;
     let (id, value) = RequestId::of(request.headers());
     let path = request.uri().path();
-    let line = RequestLine::begin(Arc::clone(&id.0), request.method().clone(), path);
+    let line = RequestLine::begin(
+        Arc::clone(&id.0),
+        request.method().clone(),
+        path,
+        Arc::clone(&gateway.strangers),
+    );
     // Probes and scrapes come all the time and tell nothing.
     if QUIET.contains(&path) {
         line.keep_quiet();
