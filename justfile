@@ -44,6 +44,11 @@ full-pool:
     cargo build --release --workspace
     .ci/pool.py --full
 
+# Attacks on the listeners while others are served, in their full length; about twenty minutes.
+full-attacks:
+    cargo build --release --workspace
+    .ci/attacks.py --full
+
 # What the continuous integration runs.
 ci:
     .ci/run
