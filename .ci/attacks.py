@@ -2,7 +2,7 @@
 """Attacks on the clients' port, and a Google that misbehaves, while others are served: none of their requests fails, and
 what the gateway holds of memory and open files is flat. And what a flood of bad keys costs.
 
-`--full` attacks for longer and over more connections, about ten minutes; without it all of it takes three.
+`--full` attacks for longer and over more connections, about twenty minutes; without it all of it takes three.
 """
 import argparse, collections, json, multiprocessing, os, re, socket, ssl, subprocess, tempfile, threading, time, urllib.request
 
@@ -18,7 +18,7 @@ MIB = 1 << 20
 # this, and that has to be within so many rounds. And what may be added at once, and by all attacks together.
 GROWS, MOST_ROUNDS, PEAK, GROWS_IN_ALL = 2 * MIB, 8, 256 * MIB, 96 * MIB
 # Attackers share two cores with those whom they attack.
-SLOWEST = 1.0
+SLOWEST = 2.0
 
 
 # slowhttptest sends no header but a cookie, and the cookie as it is.

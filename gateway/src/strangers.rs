@@ -51,14 +51,16 @@ impl Strangers {
     pub(crate) fn refused(&self) -> bool {
         self.metrics.refused();
         let mut lines = self.lines.lock();
+        let now = Instant::now();
+        let saved = (now - lines.since).as_millis() / EACH.as_millis();
+        if saved > 0 {
+            let saved = u32::try_from(saved).unwrap_or(SAVED).min(SAVED);
+            lines.left = (lines.left + saved).min(SAVED);
+            lines.since = now;
+        }
         if lines.left == 0 {
-            let saved = lines.since.elapsed().as_millis() / EACH.as_millis();
-            lines.left = u32::try_from(saved).unwrap_or(SAVED).min(SAVED);
-            if lines.left == 0 {
-                lines.untold += 1;
-                return false;
-            }
-            lines.since = Instant::now();
+            lines.untold += 1;
+            return false;
         }
         lines.left -= 1;
         true

@@ -221,7 +221,7 @@ async fn a_flood_of_bad_keys_does_not_flood_the_log() {
         own() + usize::try_from(told_together()).unwrap() == FLOOD
     })
     .await;
-    assert!(own() >= 100 && own() < FLOOD / 2, "{}", own());
+    assert!(own() >= 100 && own() < FLOOD * 3 / 4, "{}", own());
     let metrics = world.client.get(format!("http://{admin_address}/metrics"));
     let metrics = metrics.send().await.unwrap().text().await.unwrap();
     let counted = format!("antigravity_gateway_requests_without_key_total {FLOOD}\n");
