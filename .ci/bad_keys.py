@@ -10,7 +10,7 @@ LONG_ASK = json.dumps({**json.loads(ASK), 'messages': [{'role': 'user', 'content
 # A flood has so many lines of the log at first, and so many a second then.
 SAVED, LINES, LINE = 120, 12, 400
 # A refused request may cost so much of a served one.
-MOST = 1 / 3
+MOST = 0.4
 
 
 def processor_seconds(pid):
