@@ -49,6 +49,16 @@ full-rollout:
     cargo build --release -p gateway -p token-service -p fake-google
     .ci/rollout.py --full
 
+# Attacks on the listeners while others are served, in their full length; about twenty minutes.
+full-attacks:
+    cargo build --release --workspace
+    .ci/attacks.py --full
+
+# The operators' commands are killed at every step; about ten minutes.
+full-kills:
+    cargo build --release --workspace
+    .ci/kills.py --full
+
 # What the continuous integration runs.
 ci:
     .ci/run

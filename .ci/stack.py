@@ -86,10 +86,10 @@ class Stack(contextlib.ExitStack):
         base = {'TOKEN_SERVICE_LISTEN': '127.0.0.1:0', 'DATABASE_URL': f'sqlite://{self.database}', **TOKENS}
         return self.start('token-service', env={**base, **env}).listening()
 
-    def gateway(self, token_service, **env):
+    def gateway(self, token_service, binary=None, **env):
         base = {'HOST': '127.0.0.1', 'PORT': '0', 'API_KEYS': json.dumps([API_KEY]), 'TOKEN_SERVICE_URL': f'http://{token_service}',
                 'GATEWAY_TOKEN': TOKENS['GATEWAY_TOKEN'], 'SHUTDOWN_DELAY': '0s', 'SHUTDOWN_GRACE': '5s'}
-        return self.start('gateway', env={**base, **env}).listening('the gateway listens')
+        return self.start('gateway', env={**base, **env}, binary=binary).listening('the gateway listens')
 
 
 def free_port():

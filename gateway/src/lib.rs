@@ -2,7 +2,8 @@
 //!
 //! In reading order: [`config`] and [`api_keys`], [`http`] the edge, [`tokens`] the
 //! rotation's near side, [`media`] the rest of the Web, [`upstream`] Google, [`models`] who knows what, [`outcomes`]
-//! what the token-service is told, [`metrics`] what is counted, [`request_line`] what is logged, [`error`] how failures
+//! what the token-service is told, [`metrics`] what is counted, [`request_line`] what is logged,
+//! [`strangers`] whose lines are left out, [`error`] how failures
 //! become HTTP.
 
 pub mod api_keys;
@@ -16,6 +17,7 @@ pub mod metrics;
 pub mod models;
 pub mod outcomes;
 pub mod request_line;
+pub mod strangers;
 pub mod tokens;
 pub mod upstream;
 
@@ -39,6 +41,7 @@ use crate::{
     metrics::Metrics,
     models::Models,
     outcomes::Outcomes,
+    strangers::Strangers,
     tokens::{Client, Tokens},
     upstream::{Upstream, client::HttpClient, drain::Drain},
 };
@@ -110,6 +113,7 @@ pub async fn serve(
             files.clone(),
             HTTP,
             config.timeouts.body,
+            tls::Clients::Anybody,
         )?),
         None => None,
     };
@@ -179,6 +183,7 @@ pub async fn serve(
         models,
         upstream,
         drain: drain.clone(),
+        strangers: Arc::new(Strangers::new(metrics.clone())),
         metrics,
         shutdown: shutdown.clone(),
     });
@@ -192,6 +197,7 @@ pub async fn serve(
         let every = affinity.then_some(Duration::from_secs(60));
         async move { tokens.keep_in_hand(every, ended).await }
     });
+    background.spawn(Arc::clone(&gateway.strangers).tell(ended.clone()));
     if let Some(acceptor) = &acceptor {
         background.spawn(Arc::clone(acceptor).watch(ended.clone()));
     }

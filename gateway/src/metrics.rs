@@ -42,6 +42,7 @@ struct Values {
     queued: Gauge,
     dropped: Counter,
     attempts: Family<Attempt, Counter>,
+    refused: Counter,
 }
 
 impl fmt::Debug for Metrics {
@@ -60,6 +61,7 @@ impl Default for Metrics {
         let queued = Gauge::default();
         let dropped = Counter::default();
         let attempts = Family::<Attempt, Counter>::default();
+        let refused = Counter::default();
         registry.register(
             "token_service_calls",
             "Calls of the token-service",
@@ -95,6 +97,11 @@ impl Default for Metrics {
             "Requests to Google, by what came of them",
             attempts.clone(),
         );
+        registry.register(
+            "requests_without_key",
+            "Requests that showed none of the keys",
+            refused.clone(),
+        );
         Self(Arc::new(Values {
             registry,
             calls,
@@ -105,6 +112,7 @@ impl Default for Metrics {
             queued,
             dropped,
             attempts,
+            refused,
         }))
     }
 }
@@ -144,6 +152,11 @@ impl Metrics {
             .attempts
             .get_or_create(&Attempt { outcome: name })
             .inc();
+    }
+
+    /// Counts a request without a key.
+    pub fn refused(&self) {
+        self.0.refused.inc();
     }
 
     /// All of them in the text format of OpenMetrics.

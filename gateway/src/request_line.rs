@@ -1,10 +1,12 @@
 //! One log line for each request of a client: who asked for what, who answered, how long it
-//! took and what it cost. Never a secret, never a prompt.
+//! took and what it cost; but for floods of requests without a key. Never a secret, never a prompt.
 
 use std::{fmt, sync::Arc, time::Instant};
 
 use parking_lot::Mutex;
 use translate::gemini::usage::Usage;
+
+use crate::strangers::Strangers;
 
 /// Models are named by clients; of a longer name this much is told.
 const LONGEST: usize = 128;
@@ -19,6 +21,7 @@ struct Line {
     method: http::Method,
     path: Box<str>,
     began: Instant,
+    strangers: Arc<Strangers>,
     told: Mutex<Told>,
 }
 
@@ -43,12 +46,18 @@ struct Told {
 impl RequestLine {
     /// A request begins.
     #[must_use]
-    pub fn begin(request_id: Arc<str>, method: http::Method, path: &str) -> Self {
+    pub fn begin(
+        request_id: Arc<str>,
+        method: http::Method,
+        path: &str,
+        strangers: Arc<Strangers>,
+    ) -> Self {
         Self(Arc::new(Line {
             request_id,
             method,
             path: shortened(path).into(),
             began: Instant::now(),
+            strangers,
             told: Mutex::default(),
         }))
     }
@@ -130,7 +139,7 @@ impl Drop for Line {
     fn drop(&mut self) {
         let total_ms = self.passed_ms();
         let told = self.told.get_mut();
-        if told.quiet {
+        if told.quiet || told.key.is_none() && !self.strangers.refused() {
             return;
         }
         let model = told.model.as_deref().map(shortened);

@@ -13,7 +13,7 @@ use std::{
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 
 pub use self::{
-    acceptor::{Acceptor, ServerFiles},
+    acceptor::{Acceptor, Clients, ServerFiles},
     connector::{ClientFiles, Connector, connection_failure, demands_certificate},
 };
 

@@ -46,7 +46,7 @@ pub enum Error {
     HttpClient(reqwest::Error),
     /// The listener broke.
     #[error("the gRPC listener failed: {0}")]
-    Listener(#[from] tonic::transport::Error),
+    Listener(#[source] io::Error),
     /// The description of the contract is damaged, so that the build is.
     #[error("cannot set up server reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),

@@ -1,17 +1,33 @@
 //! The service from start to end: opens what it needs, serves, and puts everything away.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    io,
+    path::PathBuf,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use antigravity_proto::v1::{
     FILE_DESCRIPTOR_SET, database_service_server::DatabaseServiceServer,
     project_service_server::ProjectServiceServer, token_service_server::TokenServiceServer,
     usage_service_server::UsageServiceServer,
 };
-use antigravity_runtime::{descriptors, secret, shutdown::Shutdown, tls};
+use antigravity_runtime::{
+    descriptors,
+    listener::{self, Limits, RequestBody},
+    secret,
+    shutdown::Shutdown,
+    tls,
+};
+use futures_util::future::Either;
+use http::{Request, Response, StatusCode, Version};
 use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::{Server, server::TcpIncoming};
+use tonic::{body::Body, service::Routes};
+use tower::Service;
 
 use crate::{
     Error,
@@ -34,7 +50,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// turns of at most this time.
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What grpc.health.v1 tells of; the empty name is all of them.
+/// Whose health can be asked for: everything's, and each service's.
 const SERVICES: [&str; 5] = [
     "",
     "antigravity.token.v1.TokenService",
@@ -42,9 +58,10 @@ const SERVICES: [&str; 5] = [
     "antigravity.token.v1.DatabaseService",
     "antigravity.token.v1.UsageService",
 ];
+
 /// What TLS may carry.
 const GRPC: &[&[u8]] = &[b"h2"];
-/// How long a TLS handshake may take.
+/// How long a TLS handshake may take, and who has connected to say something.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Serves gRPC on `listener` until `shutdown`.
@@ -54,10 +71,14 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// changed when it cannot start.
 pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) -> Result<(), Error> {
     tls::install_crypto_provider();
-    // A gateway keeps a connection, and many are good to have: best effort.
-    let _ = descriptors::raise_limit();
+    let limits = limits(descriptors::raise_limit());
     let acceptor = match &config.tls {
-        Some(files) => Some(tls::Acceptor::load(files.clone(), GRPC, HANDSHAKE)?),
+        Some(files) => Some(tls::Acceptor::load(
+            files.clone(),
+            GRPC,
+            HANDSHAKE,
+            tls::Clients::OurOwn,
+        )?),
         None => None,
     };
     // Read before anything is made, so that a broken file leaves no trace.
@@ -107,7 +128,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     let watching = acceptor
         .clone()
         .map(|acceptor| tokio::spawn(acceptor.watch(shutdown.drain.clone())));
-    let served = run(&pool, &secrets, (listener, acceptor), &shutdown).await;
+    let served = run(&pool, &secrets, (listener, acceptor), limits, &shutdown).await;
     // Ends the background tasks also when the listener broke.
     shutdown.drain.cancel();
     let background = [saving, telling, quotas, pruning];
@@ -183,6 +204,7 @@ async fn run(
     pool: &Arc<Pool>,
     secrets: &Secrets,
     (listener, acceptor): (TcpListener, Option<Arc<tls::Acceptor>>),
+    limits: Limits,
     shutdown: &Shutdown,
 ) -> Result<(), Error> {
     let (gateway, admin) = (&secrets.gateway_token, &secrets.admin_token);
@@ -224,43 +246,73 @@ async fn run(
             .await;
     }
     let draining = shutdown.drain.clone();
-    let drained = async move {
+    let told = tokio::spawn(async move {
         draining.cancelled().await;
         for service in SERVICES {
             health
                 .set_service_status(service, tonic_health::ServingStatus::NotServing)
                 .await;
         }
-    };
-    let router = Server::builder()
-        .http2_keepalive_interval(Some(Duration::from_secs(30)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
-        .add_service(health_service)
+    });
+    let routes = Routes::new(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .add_service(tokens)
         .add_service(projects)
         .add_service(database)
-        .add_service(usage);
-    let server = async {
-        match acceptor {
-            Some(acceptor) => {
-                let incoming = ReceiverStream::new(acceptor.incoming(listener));
-                router.serve_with_incoming_shutdown(incoming, drained).await
-            }
-            None => {
-                let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-                router.serve_with_incoming_shutdown(incoming, drained).await
-            }
-        }
+        .add_service(usage)
+        .prepare();
+    // The end of the drain is the listener's; refreshes have time of their own after it.
+    let shutdown = Shutdown {
+        drain: shutdown.drain.clone(),
+        abort: shutdown.abort.child_token(),
     };
-    tokio::select! {
-        served = server => served?,
-        () = async {
-            shutdown.drain.cancelled().await;
-            tokio::time::sleep(GRACE).await;
-        } => tracing::warn!("the time to drain is over; ending the calls that still run"),
-        () = shutdown.abort.cancelled() => {}
+    let served = listener::serve(listener, acceptor, Grpc(routes), limits, shutdown).await;
+    told.abort();
+    served.map_err(Error::Listener)
+}
+
+/// What the listener grants gateways and operators.
+fn limits(descriptors: Option<u64>) -> Limits {
+    let usual = Limits::default();
+    // The others are for the database and for Google.
+    let possible = descriptors.and_then(|limit| usize::try_from(limit / 2).ok());
+    Limits {
+        header_timeout: HANDSHAKE,
+        // A gateway without clients has nothing to ask, and is to find its connection when it
+        // has; pings tell whether it is there.
+        idle_timeout: Duration::MAX,
+        connections: possible.map_or(usual.connections, |it| it.clamp(1, usual.connections)),
+        drain_grace: GRACE,
+        ..usual
     }
-    Ok(())
+}
+
+/// The services over HTTP/2. Who speaks HTTP/1.1 is told that it is not spoken here, as no
+/// client of gRPC would do.
+#[derive(Clone)]
+struct Grpc(Routes);
+
+impl Service<Request<RequestBody>> for Grpc {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Either<
+        <Routes as Service<Request<RequestBody>>>::Future,
+        Ready<Result<Response<Body>, Infallible>>,
+    >;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Service::<Request<RequestBody>>::poll_ready(&mut self.0, context)
+    }
+
+    fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
+        if request.version() == Version::HTTP_2 {
+            return Either::Left(self.0.call(request));
+        }
+        let mut answer = Response::new(Body::new(
+            "This port speaks gRPC, over HTTP/2 alone.\n".to_owned(),
+        ));
+        *answer.status_mut() = StatusCode::HTTP_VERSION_NOT_SUPPORTED;
+        Either::Right(ready(Ok(answer)))
+    }
 }

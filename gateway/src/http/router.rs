@@ -24,6 +24,7 @@ use crate::{
     metrics::Metrics,
     models::Models,
     request_line::RequestLine,
+    strangers::Strangers,
     tokens::Tokens,
     upstream::{Upstream, drain::Drain},
 };
@@ -45,6 +46,8 @@ pub struct Gateway {
     pub upstream: Upstream,
     /// Where answers go whose client has hung up.
     pub drain: Drain,
+    /// Who asks without a key.
+    pub strangers: Arc<Strangers>,
     /// What is counted.
     pub metrics: Metrics,
     /// How the process ends.
@@ -135,7 +138,12 @@ async fn around(
     let http1 = request.version() < axum::http::Version::HTTP_2;
     let (id, value) = RequestId::of(request.headers());
     let path = request.uri().path();
-    let line = RequestLine::begin(Arc::clone(&id.0), request.method().clone(), path);
+    let line = RequestLine::begin(
+        Arc::clone(&id.0),
+        request.method().clone(),
+        path,
+        Arc::clone(&gateway.strangers),
+    );
     // Probes and scrapes come all the time and tell nothing.
     if QUIET.contains(&path) {
         line.keep_quiet();

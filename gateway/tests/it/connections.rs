@@ -292,3 +292,41 @@ async fn clients_that_do_not_read_take_no_window_from_others() {
     assert_eq!(answer.streamed(), text);
     drop(lazy);
 }
+
+#[tokio::test]
+async fn connections_that_google_ends_with_goaway_end_nobodys_stream() {
+    let world = Setup::default().start().await;
+    let fake = world.google.fake();
+    fake.script(every_quarter_second());
+    for _ in 0..3 {
+        let others = begin(&world, 10).await;
+        // Before the first event of this one, in the middle of the others.
+        fake.script(Fault::once(Action::GoAway));
+        let met = timeout(SOON, world.chat(&streamed())).await.unwrap();
+        assert!(met.chunks().1, "{}", met.body);
+        for other in others {
+            let whole = timeout(SOON, other.rest()).await.unwrap();
+            assert!(whole.chunks().1, "{}", whole.body);
+        }
+    }
+    assert_eq!(fake.counters().faults_fired, 33 + 3);
+}
+
+#[tokio::test]
+async fn a_stream_that_google_resets_takes_no_other_along() {
+    let world = Setup::default().start().await;
+    let fake = world.google.fake();
+    fake.script(every_quarter_second());
+    let others = begin(&world, 10).await;
+    fake.script(Fault::once(Action::ResetStream { after_events: 2 }));
+    let met = timeout(SOON, world.chat(&streamed())).await.unwrap();
+    assert!(
+        met.body.contains("\"error\"") && !met.body.contains("[DONE]"),
+        "{}",
+        met.body
+    );
+    for other in others {
+        let whole = timeout(SOON, other.rest()).await.unwrap();
+        assert!(whole.chunks().1, "{}", whole.body);
+    }
+}

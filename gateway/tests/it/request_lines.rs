@@ -183,3 +183,47 @@ async fn streams_that_break_or_are_left_say_so() {
         (&499.into(), &"cancelled".into())
     );
 }
+
+#[tokio::test]
+async fn a_flood_of_bad_keys_does_not_flood_the_log() {
+    const FLOOD: usize = 400;
+    let kept = Kept::start();
+    let admin = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let admin_address = admin.local_addr().unwrap();
+    drop(admin);
+    let setup = Setup {
+        environment: vec![("ADMIN_LISTEN", admin_address.to_string())],
+        ..Setup::projects(&[("p1", "antigravity")])
+    };
+    let world = setup.start().await;
+    let url = world.url(0, "/v1/chat/completions");
+    for nth in 0..FLOOD {
+        let request = world.client.post(&url).bearer_auth("sk-of-nobody");
+        let request = request.header("x-request-id", format!("flood-{nth}"));
+        let answer = request.body(hello().to_string()).send().await.unwrap();
+        assert_eq!(answer.status(), 401);
+    }
+    // Who has a key has his line all the same.
+    let answer = ask(&world, "in-the-flood", &hello()).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    kept.of("in-the-flood").await;
+
+    let told_together = || -> u64 {
+        let all = kept.all();
+        let lines = all
+            .lines()
+            .filter(|line| line.contains("many requests without"));
+        let lines = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.map(|line| line["requests"].as_u64().unwrap()).sum()
+    };
+    let own = || kept.all().matches("\"request_id\":\"flood-").count();
+    eventually("the others are told together", || {
+        own() + usize::try_from(told_together()).unwrap() == FLOOD
+    })
+    .await;
+    assert!(own() >= 100 && own() < FLOOD * 3 / 4, "{}", own());
+    let metrics = world.client.get(format!("http://{admin_address}/metrics"));
+    let metrics = metrics.send().await.unwrap().text().await.unwrap();
+    let counted = format!("antigravity_gateway_requests_without_key_total {FLOOD}\n");
+    assert!(metrics.contains(&counted), "{metrics}");
+}

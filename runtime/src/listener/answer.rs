@@ -40,15 +40,26 @@ enum Asked {
 #[derive(Debug)]
 pub struct RequestBody {
     body: Incoming,
-    _running: Option<Running>,
+    running: Option<Running>,
 }
+
+/// More of a body than this is not read for the sake of the next request on its connection.
+const REST: u64 = 64 * 1024;
 
 impl RequestBody {
     pub(super) fn new(body: Incoming, seat: &Arc<Seat>) -> Self {
         let running = (!body.is_end_stream()).then(|| seat.run());
-        Self {
-            body,
-            _running: running,
+        Self { body, running }
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if let Some(running) = &self.running
+            && !self.body.is_end_stream()
+            && self.body.size_hint().upper().is_none_or(|rest| rest > REST)
+        {
+            running.leaves_unread();
         }
     }
 }

@@ -1,9 +1,17 @@
 //! One connection: what it opens with, and how it is served until it ends.
 
-use std::{convert::Infallible, future::poll_fn, io, pin::Pin, sync::Arc, task::Poll};
+use std::{
+    convert::Infallible,
+    future::poll_fn,
+    io,
+    mem::MaybeUninit,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header::CONNECTION};
 use hyper::{
     body::Incoming,
     server::conn::{http1, http2},
@@ -11,7 +19,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     net::TcpStream,
     time::{Duration, Instant, sleep, timeout},
 };
@@ -119,7 +127,8 @@ impl Protocols {
     where
         S: Serves,
     {
-        let accepting = Box::pin(acceptor.accept(socket));
+        let from = socket.from();
+        let accepting = Box::pin(acceptor.accept(socket, from));
         let Some(Some(mut stream)) = unless_ordered(seat, accepting).await else {
             return;
         };
@@ -273,10 +282,16 @@ fn respond<S: Serves>(
     seat: &Arc<Seat>,
     in_pieces: bool,
 ) -> impl Future<Output = Result<Response<Answer<S::Body>>, Infallible>> + Send + use<S> {
-    let (running, service) = (seat.run(), service.clone());
+    let (running, service, http2) = (seat.run(), service.clone(), in_pieces);
     let request = request.map(|body| RequestBody::new(body, seat));
+    let seat = Arc::clone(seat);
     async move {
-        let answer = service.oneshot(request).await?;
+        let mut answer = service.oneshot(request).await?;
+        if seat.take_unread() && !http2 {
+            // It would be closed all the same; so the client knows, and asks nothing more here.
+            let close = HeaderValue::from_static("close");
+            answer.headers_mut().insert(CONNECTION, close);
+        }
         Ok(answer.map(|body| Answer::new(body, in_pieces, running)))
     }
 }
@@ -314,11 +329,23 @@ where
     };
     timeout(LAST_WORDS, closing).await??;
     let end = Instant::now() + LONGEST_LINGER;
-    let mut discarded = vec![0; 16 * 1024];
     while Instant::now() < end
-        && let Ok(Ok(1..)) = timeout(LAST_WORDS, io.read(&mut discarded)).await
-    {}
+        && let Ok(Ok(1..)) = timeout(LAST_WORDS, poll_fn(|it| poll_discard(&mut io, it))).await
+    {
+    }
     Ok(())
+}
+
+/// Reads what has come, and tells how much that was. No connection keeps room for it: there
+/// may be thousands that are refused and send nothing more.
+fn poll_discard<I>(io: &mut I, context: &mut Context<'_>) -> Poll<io::Result<usize>>
+where
+    I: AsyncRead + Unpin,
+{
+    let mut discarded = [const { MaybeUninit::uninit() }; 64 * 1024];
+    let mut discarded = ReadBuf::uninit(&mut discarded);
+    ready!(Pin::new(io).poll_read(context, &mut discarded))?;
+    Poll::Ready(Ok(discarded.filled().len()))
 }
 
 fn log_end(ended: hyper::Result<()>) {

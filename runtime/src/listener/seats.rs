@@ -17,12 +17,21 @@ use tokio::sync::Notify;
 
 /// Who has said nothing for so long is no newcomer any more.
 const SILENT: Duration = Duration::from_secs(1);
-/// A head that has been arriving for so long gives way to others.
+/// A head that has been arriving for so long gives way before anybody who was answered.
 const SLOW_HEAD: Duration = Duration::from_secs(5);
+/// One that has been for so long, before those who were answered a moment ago and will go on:
+/// heads come whole, but for those that are meant to take long.
+const NO_WHOLE_HEAD: Duration = Duration::from_millis(500);
+/// Who has been idle for so long may not go on soon.
+const IDLE: Duration = Duration::from_secs(1);
 /// Who has been idle for so long is asked to keep nothing but the connection.
 const PARK: Duration = Duration::from_secs(1);
 /// Who was asked to go and is idle goes within this.
 const GOING: Duration = Duration::from_secs(1);
+/// Who was given up hears why within this.
+const GIVEN_UP: Duration = Duration::from_millis(200);
+/// The class of those who give way only when nobody else is about to go.
+const LAST: u8 = 5;
 
 /// What a connection is told to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,6 +93,8 @@ pub(super) struct Seat {
     /// Whether a write waits for the client.
     blocked: AtomicBool,
     parking: AtomicU8,
+    /// Whether much of a request's body was left unread.
+    unread: AtomicBool,
     waker: AtomicWaker,
 }
 
@@ -109,6 +120,7 @@ impl Seat {
             order: AtomicU8::new(Order::Stay as u8),
             blocked: AtomicBool::new(false),
             parking: AtomicU8::new(Parking::No as u8),
+            unread: AtomicBool::new(false),
             waker: AtomicWaker::new(),
         }
     }
@@ -146,6 +158,16 @@ impl Seat {
         self.blocked.store(blocked, Ordering::Relaxed);
     }
 
+    /// A body was left that is not read to its end.
+    pub(super) fn leave_unread(&self) {
+        self.unread.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that has happened since this was last asked.
+    pub(super) fn take_unread(&self) -> bool {
+        self.unread.load(Ordering::Relaxed) && self.unread.swap(false, Ordering::Relaxed)
+    }
+
     pub(super) fn set_parking(&self, parking: Parking) {
         self.parking.store(parking as u8, Ordering::Relaxed);
     }
@@ -171,6 +193,11 @@ impl Seat {
         Running(Arc::clone(self))
     }
 
+    /// Whether it was asked to go, and can.
+    fn is_going(&self) -> bool {
+        !self.is_running() && matches!(self.ordered(), Order::Leave | Order::GiveUp)
+    }
+
     fn in_phase_for(&self) -> Duration {
         let since = Duration::from_millis(self.phase.load(Ordering::Relaxed) >> 2);
         self.opened.elapsed().saturating_sub(since)
@@ -184,11 +211,14 @@ impl Seat {
         let lasted = self.in_phase_for();
         let (class, order) = match (self.ordered(), self.phase()) {
             (Order::End, _) => return None,
-            (Order::Leave | Order::GiveUp, _) if lasted > GOING => (0, Order::End),
+            (Order::Leave, _) if lasted > GOING => (0, Order::End),
+            (Order::GiveUp, _) if lasted > GIVEN_UP => (0, Order::End),
             (Order::Leave | Order::GiveUp, _) => return None,
             (Order::Stay, Phase::Silent) if lasted > SILENT => (1, Order::Leave),
-            (Order::Stay, Phase::Silent | Phase::Idle) => (2, Order::Leave),
-            (Order::Stay, Phase::Head) if lasted > SLOW_HEAD => (3, Order::GiveUp),
+            (Order::Stay, Phase::Head) if lasted > SLOW_HEAD => (2, Order::GiveUp),
+            (Order::Stay, Phase::Idle) if lasted > IDLE => (3, Order::Leave),
+            (Order::Stay, Phase::Head) if lasted > NO_WHOLE_HEAD => (4, Order::GiveUp),
+            (Order::Stay, Phase::Silent | Phase::Idle) => (LAST, Order::Leave),
             (Order::Stay, Phase::Head) => return None,
         };
         Some((class, Instant::now() - lasted, order))
@@ -198,6 +228,13 @@ impl Seat {
 /// A request of a connection.
 #[derive(Debug)]
 pub(super) struct Running(Arc<Seat>);
+
+impl Running {
+    /// Its body is left, and much of it has not been read.
+    pub(super) fn leaves_unread(&self) {
+        self.0.leave_unread();
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -258,6 +295,9 @@ impl Seats {
         let mut candidates: Vec<_> = candidates
             .filter_map(|(at, seat)| Some((seat.gives_way()?, at)))
             .collect();
+        if taken.iter().any(|seat| seat.is_going()) {
+            candidates.retain(|((class, ..), _)| *class < LAST);
+        }
         let few = (self.capacity / 64).max(1);
         if candidates.len() > few {
             candidates.select_nth_unstable(few);

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -60,12 +61,19 @@ impl Stall {
     }
 }
 
+/// After so many reads it is the others' turn. Eight kilobytes hold hundreds of frames of
+/// HTTP/2, and who sends nothing but those without an end would have a core to himself for
+/// milliseconds each time.
+const READS_IN_A_ROW: u8 = 8;
+
 /// A TCP connection with a client.
 #[derive(Debug)]
 pub(super) struct Socket {
     tcp: TcpStream,
     seat: Arc<Seat>,
     writes: Stall,
+    /// Reads in a row that had something.
+    reads: u8,
     /// Whether what is read may be the head of a request, as over HTTP/1.1.
     pub(super) heads: bool,
 }
@@ -76,8 +84,14 @@ impl Socket {
             tcp,
             seat,
             writes: Stall::new(write_timeout),
+            reads: 0,
             heads: false,
         }
+    }
+
+    /// Who is on the other side.
+    pub(super) fn from(&self) -> Option<SocketAddr> {
+        self.tcp.peer_addr().ok()
     }
 
     fn written(
@@ -178,8 +192,14 @@ impl AsyncRead for Socket {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.reads == READS_IN_A_ROW {
+            self.reads = 0;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.tcp).poll_read(context, buffer);
+        self.reads = if read.is_ready() { self.reads + 1 } else { 0 };
         if self.heads && buffer.filled().len() > before {
             self.seat.reads();
         }

@@ -13,8 +13,6 @@ use rustls::{
 use sha2::{Digest as _, Sha256};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc},
     time::timeout,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
@@ -32,9 +30,6 @@ const LOOK: Duration = Duration::from_secs(2);
 const TELL: Duration = Duration::from_secs(5);
 /// How long a client is listened to whose handshake failed.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-/// Handshakes at once of [`Acceptor::incoming`].
-const HANDSHAKES: usize = 256;
-
 /// Where a server's certificate and key are, and whose client certificates it demands.
 #[derive(Clone, Debug)]
 pub struct ServerFiles {
@@ -98,12 +93,22 @@ impl ServerFiles {
     }
 }
 
+/// Who connects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clients {
+    /// Whoever wants to: handshakes that fail are nobody's concern.
+    Anybody,
+    /// Our own programs: of handshakes that fail, one in a while is told.
+    OurOwn,
+}
+
 /// Does the server's part of handshakes.
 #[derive(Debug)]
 pub struct Acceptor {
     files: ServerFiles,
     protocols: &'static [&'static [u8]],
     handshake_timeout: Duration,
+    clients: Clients,
     current: RwLock<Current>,
     /// What was last found in the files, and whether it was refused then.
     found: Mutex<Found>,
@@ -139,6 +144,7 @@ impl Acceptor {
         files: ServerFiles,
         protocols: &'static [&'static [u8]],
         handshake_timeout: Duration,
+        clients: Clients,
     ) -> Result<Arc<Self>, ConfigError> {
         let contents = files.read()?;
         let current = files.current(&contents, protocols)?;
@@ -153,6 +159,7 @@ impl Acceptor {
             files,
             protocols,
             handshake_timeout,
+            clients,
             current: RwLock::new(current),
             found: Mutex::new(found),
             told: Mutex::new(None),
@@ -165,14 +172,14 @@ impl Acceptor {
         current.clone()
     }
 
-    /// Does the handshake; `None`: it failed, or was not done in time.
-    pub async fn accept<I>(&self, io: I) -> Option<TlsStream<I>>
+    /// Does the handshake with `from`; `None`: it failed, or was not done in time.
+    pub async fn accept<I>(&self, io: I, from: Option<SocketAddr>) -> Option<TlsStream<I>>
     where
         I: AsyncRead + AsyncWrite + Unpin,
     {
         self.shake_hands(io)
             .await
-            .inspect_err(|why| tracing::debug!(why, "a TLS handshake failed"))
+            .inspect_err(|why| self.tell_failure(from, why))
             .ok()
     }
 
@@ -193,54 +200,15 @@ impl Acceptor {
         }
     }
 
-    /// Every connection of `listener` whose handshake succeeds; of those that fail one in a
-    /// while is told, as here it is our own programs that connect. Ends with its receiver.
-    #[must_use]
-    pub fn incoming(
-        self: Arc<Self>,
-        listener: TcpListener,
-    ) -> mpsc::Receiver<io::Result<TlsStream<TcpStream>>> {
-        let (done, incoming) = mpsc::channel(16);
-        tokio::spawn(async move {
-            let places = Arc::new(Semaphore::new(HANDSHAKES));
-            loop {
-                // Never closed.
-                let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-                    return;
-                };
-                let accepted = tokio::select! {
-                    () = done.closed() => return,
-                    accepted = listener.accept() => accepted,
-                };
-                let (tcp, from) = match accepted {
-                    Ok(accepted) => accepted,
-                    Err(error) => {
-                        tracing::debug!(%error, "cannot accept a connection");
-                        tokio::time::sleep(Duration::from_millis(100)).await;
-                        continue;
-                    }
-                };
-                let (this, done) = (Arc::clone(&self), done.clone());
-                tokio::spawn(async move {
-                    // Best effort: a socket that refuses it still works, with a delay.
-                    let _ = tcp.set_nodelay(true);
-                    match this.shake_hands(tcp).await {
-                        // An error says that the server has ended.
-                        Ok(stream) => drop(done.send(Ok(stream)).await),
-                        Err(why) => this.tell_failure(from, &why),
-                    }
-                    drop(place);
-                });
-            }
-        });
-        incoming
-    }
-
-    fn tell_failure(&self, from: SocketAddr, why: &str) {
+    fn tell_failure(&self, from: Option<SocketAddr>, why: &str) {
+        if self.clients == Clients::Anybody {
+            tracing::debug!(?from, why, "a TLS handshake failed");
+            return;
+        }
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if told.is_none_or(|at| at.elapsed() >= TELL) {
             *told = Some(Instant::now());
-            tracing::warn!(%from, why, "a TLS handshake failed");
+            tracing::warn!(?from, why, "a TLS handshake failed");
         }
     }
 

@@ -141,6 +141,34 @@ async fn heads_that_dawdle_give_way_before_their_time() {
 }
 
 #[tokio::test]
+async fn heads_that_dawdle_give_way_before_those_who_were_just_answered() {
+    let server = Server::start(room_for(4)).await;
+    let mut kept = [server.connect().await, server.connect().await];
+    let mut slow = Vec::new();
+    for _ in 0..2 {
+        let mut stream = server.connect().await;
+        stream
+            .write_all(b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+            .await
+            .unwrap();
+        slow.push(stream);
+    }
+    sleep(Duration::from_millis(700)).await;
+    for stream in &mut kept {
+        assert!(get(stream, "/first").await.starts_with("HTTP/1.1 200"));
+    }
+    let mut new = [server.connect().await, server.connect().await];
+    for stream in new.iter_mut().chain(&mut kept) {
+        let said = get(stream, "/then").await;
+        assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+    }
+    for mut stream in slow {
+        let said = rest(&mut stream).await;
+        assert!(said.starts_with("HTTP/1.1 408"), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn nobody_is_kept_for_ever() {
     let limits = Limits {
         idle_timeout: Duration::from_secs(1),

@@ -4,7 +4,7 @@
 use antigravity_runtime::listener::Limits;
 use tokio::io::AsyncWriteExt as _;
 
-use crate::support::{Server, rest};
+use crate::support::{Server, get, rest, some};
 
 /// Everything that comes back for `bytes` until the server closes.
 async fn told(server: &Server, bytes: &[u8]) -> String {
@@ -95,6 +95,29 @@ async fn broken_chunks_are_no_new_request() {
         let said = told(&server, request.as_bytes()).await;
         assert!(!said.contains("/smuggled"), "{chunks:?}: {said:?}");
         assert!(answers(&said) <= 1, "{chunks:?}: {said:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_answered_before_a_large_body_hears_that_the_connection_ends() {
+    let server = Server::start(Limits::default()).await;
+    for (length, closes) in [
+        ("content-length: 1048576", true),
+        ("transfer-encoding: chunked", true),
+        ("content-length: 2", false),
+    ] {
+        let mut stream = server.connect().await;
+        let head = format!("POST /unread HTTP/1.1\r\nHost: x\r\n{length}\r\n\r\n{{}}");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let said = some(&mut stream).await.to_lowercase();
+        assert!(said.starts_with("http/1.1 200"), "{said}");
+        assert_eq!(said.contains("\nconnection: close\r"), closes, "{said}");
+        if closes {
+            assert_eq!(rest(&mut stream).await, "");
+        } else {
+            let said = get(&mut stream, "/next").await;
+            assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+        }
     }
 }
 

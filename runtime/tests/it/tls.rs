@@ -5,7 +5,7 @@ use std::{io, path::Path, sync::Arc, time::Duration};
 use antigravity_runtime::{
     config::{Environment, Var},
     listener::Limits,
-    tls::{Acceptor, ClientFiles, Connector, ServerFiles},
+    tls::{Acceptor, ClientFiles, Clients, Connector, ServerFiles},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -50,7 +50,13 @@ const SERVER: &[(&str, &str)] = &[("CERTIFICATE", "server.pem"), ("KEY", "server
 
 fn acceptor(folder: &Path) -> Arc<Acceptor> {
     let files = files(folder, SERVER).unwrap();
-    Acceptor::load(files, &[b"h2", b"http/1.1"], Duration::from_secs(1)).unwrap()
+    Acceptor::load(
+        files,
+        &[b"h2", b"http/1.1"],
+        Duration::from_secs(1),
+        Clients::Anybody,
+    )
+    .unwrap()
 }
 
 fn connector(folder: &Path, names: &[(&str, &str)]) -> Connector {
@@ -188,7 +194,7 @@ async fn files_that_do_not_fit_are_named_by_their_variables() {
         ),
     ] {
         let files = files(folder, &names).unwrap();
-        let loaded = Acceptor::load(files, &[], Duration::from_secs(1));
+        let loaded = Acceptor::load(files, &[], Duration::from_secs(1), Clients::Anybody);
         let said = loaded.err().map(|error| error.to_string()).unwrap();
         assert!(
             said.starts_with(wanted[0]) && said.contains(wanted[1]),

@@ -19,6 +19,7 @@ mod crashes;
 mod imports;
 mod keys;
 mod ledger;
+mod listener;
 mod refreshes;
 mod refusals;
 mod roles;
