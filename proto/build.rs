@@ -25,6 +25,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             ".antigravity.token.v1.ImportProjectsRequest",
             ".antigravity.token.v1.ExportProjectsRequest",
             ".antigravity.token.v1.PutOAuthClientRequest",
+            ".antigravity.token.v1.BeginLoginResponse",
+            ".antigravity.token.v1.FinishLoginRequest",
         ])
         .compile_fds(files)?;
     Ok(())

@@ -13,9 +13,9 @@ use antigravity_runtime::{
     secret, telemetry,
     tls::{ClientFiles, Connector, ServerFiles},
     variables::{
-        ANTIGRAVITY_BASE_URLS, CONNECT_TIMEOUT, GATEWAY_TOKEN, GATEWAY_TOKEN_FILE, LOG_FORMAT,
-        LOG_LEVEL, TOKEN_SERVICE_CA_FILE, TOKEN_SERVICE_CLIENT_CERT_FILE,
-        TOKEN_SERVICE_CLIENT_KEY_FILE, UPSTREAM_CA_FILE,
+        ANTIGRAVITY_BASE_URLS, CONNECT_TIMEOUT, GATEWAY_TOKEN, GATEWAY_TOKEN_FILE, GEMINI_BASE_URL,
+        LOG_FORMAT, LOG_LEVEL, TOKEN_SERVICE_CA_FILE, TOKEN_SERVICE_CLIENT_CERT_FILE,
+        TOKEN_SERVICE_CLIENT_KEY_FILE, UPSTREAM_CA_FILE, VERTEX_BASE_URL,
     },
 };
 use secrecy::SecretString;
@@ -68,18 +68,6 @@ const ADMIN_LISTEN: Var = Var {
     default: "",
     help: "An address for /livez, /readyz and /metrics apart from the clients' port, such as \
            127.0.0.1:9090.",
-    secret: false,
-};
-const GEMINI_BASE_URL: Var = Var {
-    name: "GEMINI_BASE_URL",
-    default: "https://generativelanguage.googleapis.com",
-    help: "Host of the Gemini API.",
-    secret: false,
-};
-const VERTEX_BASE_URL: Var = Var {
-    name: "VERTEX_BASE_URL",
-    default: "",
-    help: "Host of Vertex AI. Not set: Google's host of each project's location.",
     secret: false,
 };
 const UPSTREAM_HEADERS: Var = Var {

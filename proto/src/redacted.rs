@@ -4,8 +4,9 @@
 use std::fmt;
 
 use crate::v1::{
-    AccessToken, CreateProjectRequest, ExportProjectsRequest, ImportProjectsRequest,
-    PutOAuthClientRequest, UpdateProjectRequest, import_projects_request,
+    AccessToken, BeginLoginResponse, CreateProjectRequest, ExportProjectsRequest,
+    FinishLoginRequest, ImportProjectsRequest, PutOAuthClientRequest, UpdateProjectRequest,
+    import_projects_request,
 };
 
 impl fmt::Debug for AccessToken {
@@ -51,6 +52,20 @@ impl fmt::Debug for PutOAuthClientRequest {
         f.debug_struct("PutOAuthClientRequest")
             .field("client", &self.client)
             .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for BeginLoginResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BeginLoginResponse")
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for FinishLoginRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FinishLoginRequest").finish_non_exhaustive()
     }
 }
 
@@ -109,6 +124,15 @@ mod tests {
             client_secret: "planted".into(),
             ..Default::default()
         };
+        let begun = BeginLoginResponse {
+            authorization_url: "https://example.com/?state=planted".into(),
+            login: "planted".into(),
+            ..Default::default()
+        };
+        let finish = FinishLoginRequest {
+            login: "planted".into(),
+            answer: "planted".into(),
+        };
         let import = ImportProjectsRequest {
             payload: Some(import_projects_request::Payload::Options(
                 import_projects_request::Options {
@@ -122,8 +146,10 @@ mod tests {
                 b"planted".to_vec(),
             )),
         };
-        let told =
-            format!("{token:?} {create:?} {update:?} {export:?} {client:?} {import:?} {file:?}");
+        let told = format!(
+            "{token:?} {create:?} {update:?} {export:?} {client:?} {import:?} {file:?} {begun:?} \
+             {finish:?}"
+        );
         assert!(!told.contains("planted"), "{told}");
         let bytes = format!("{:?}", b"planted".to_vec());
         assert!(!told.contains(&bytes), "{told}");

@@ -2,7 +2,7 @@
 //!
 //! Read in this order: [`project`] (what a project is), `rotation` (who is next),
 //! `refresh` and `oauth` (how tokens stay fresh), `acquire` (turns with tokens),
-//! `outcomes`, `admin`, [`tokens_file`] and `import`, `store` and [`seal`] (what is
+//! `outcomes`, `admin`, `login`, [`tokens_file`] and `import`, `store` and [`seal`] (what is
 //! kept, and how), `rpc` (the contract), and [`serve()`], the only way in.
 
 pub mod config;
@@ -19,6 +19,7 @@ mod healthcheck;
 mod import;
 mod last_hour;
 mod limits;
+mod login;
 mod oauth;
 mod outcomes;
 mod pool;

@@ -16,6 +16,7 @@ use crate::{
     Error,
     config::Config,
     import,
+    login::{Logins, Places},
     oauth::OAuth,
     pool::Pool,
     quota,
@@ -92,7 +93,12 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     let watching = acceptor
         .clone()
         .map(|acceptor| tokio::spawn(acceptor.watch(shutdown.drain.clone())));
-    let served = run(&pool, &secrets, (listener, acceptor), &shutdown).await;
+    let logins = Arc::new(Logins::new(
+        Arc::clone(&pool),
+        Arc::clone(&secrets.encryption_keys),
+        Places::of(&config),
+    ));
+    let served = run(logins, &secrets, (listener, acceptor), &shutdown).await;
     // Ends the background tasks also when the listener broke.
     shutdown.drain.cancel();
     let background = [saving, telling, quotas];
@@ -163,7 +169,7 @@ async fn save_places(pool: Arc<Pool>, shutdown: Shutdown) {
 }
 
 async fn run(
-    pool: &Arc<Pool>,
+    logins: Arc<Logins>,
     secrets: &Secrets,
     (listener, acceptor): (TcpListener, Option<Arc<tls::Acceptor>>),
     shutdown: &Shutdown,
@@ -171,13 +177,14 @@ async fn run(
     let (gateway, admin) = (&secrets.gateway_token, &secrets.admin_token);
     let tokens = TokenServiceServer::with_interceptor(
         Tokens {
-            pool: Arc::clone(pool),
+            pool: Arc::clone(&logins.pool),
         },
         Guard::gateways(gateway, admin),
     );
     let projects = ProjectServiceServer::with_interceptor(
         Projects {
-            pool: Arc::clone(pool),
+            pool: Arc::clone(&logins.pool),
+            logins,
         },
         Guard::operators(gateway, admin),
     );

@@ -16,6 +16,7 @@ mod adversity;
 mod cooldowns;
 mod crashes;
 mod imports;
+mod logins;
 mod refreshes;
 mod refusals;
 mod roles;
