@@ -25,6 +25,11 @@ pub(crate) fn piece(text: &str) {
     }
 }
 
+/// Tells something beside the result: a line on standard error.
+pub(crate) fn note(text: impl AsRef<str>) {
+    eprintln!("{}", harmless(text.as_ref()));
+}
+
 /// The text without what would steer a terminal, colours excepted: names and reasons come
 /// from elsewhere.
 fn harmless(text: &str) -> Cow<'_, str> {

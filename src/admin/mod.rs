@@ -6,6 +6,7 @@ mod connection;
 pub(crate) mod export;
 mod files;
 pub(crate) mod import;
+pub(crate) mod login;
 pub(crate) mod oauth_clients;
 pub(crate) mod projects;
 mod route;
