@@ -146,9 +146,9 @@ fn chooser(asked: &Form, accounts: &[String]) -> String {
     for account in accounts {
         let account = escaped(account);
         // Writing to a String cannot fail.
-        let _ = write!(
+        let _ = writeln!(
             body,
-            "<form method=get>{}<button name=login_hint value=\"{account}\">{account}</button></form>\n",
+            "<form method=get>{}<button name=login_hint value=\"{account}\">{account}</button></form>",
             hidden(asked, &["login_hint"])
         );
     }
@@ -164,12 +164,12 @@ fn consent(asked: &Form, account: &str) -> String {
     for scope in asked.get("scope").unwrap_or_default().split(' ') {
         let _ = writeln!(body, "<li>{}", escaped(scope));
     }
-    let _ = write!(
+    let _ = writeln!(
         body,
         "</ul>\n<form method=post action=\"/o/oauth2/v2/auth\">{}\
          <input type=hidden name=login_hint value=\"{}\">\
          <button name=decision value=deny id=deny>Cancel</button> \
-         <button name=decision value=allow id=allow>Allow</button></form>\n",
+         <button name=decision value=allow id=allow>Allow</button></form>",
         hidden(asked, &["login_hint"]),
         escaped(account)
     );

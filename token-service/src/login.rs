@@ -111,7 +111,7 @@ pub(crate) struct Refused {
 }
 
 impl Refused {
-    fn new(reason: &str, message: String) -> LoginError {
+    fn because(reason: &str, message: String) -> LoginError {
         LoginError::Refused(Self {
             reason: reason.to_owned(),
             message,
@@ -202,7 +202,7 @@ impl Logins {
         ];
         parameters.extend(hint.map(|email| ("login_hint", email)));
         let url = Url::parse_with_params(&self.places.auth_url, parameters).map_err(|error| {
-            Refused::new(
+            Refused::because(
                 "AUTH_URL",
                 format!("OAUTH_AUTH_URL cannot be used: {error}"),
             )

@@ -75,7 +75,7 @@ pub(super) async fn discover(
             own_project: true,
         });
     if tier.own_project && wanted.is_none() {
-        return Err(Refused::new(
+        return Err(Refused::because(
             "PROJECT_REQUIRED",
             format!(
                 "this account uses the tier {}, to which it has to bring a Google Cloud project \
@@ -207,7 +207,7 @@ async fn onboard(
     }
     let found = project(&operation["response"]["cloudaicompanionProject"]);
     wanted.map(str::to_owned).or(found).ok_or_else(|| {
-        Refused::new(
+        Refused::because(
             "PROJECT_REQUIRED",
             "Google has made the account ready and names no project; nothing was stored. Log in \
              again and name one: --project GOOGLE_PROJECT_ID (google_project_id)"

@@ -82,7 +82,7 @@ impl Logins {
             )
         })?;
         if self.pool.now() >= ticket.expires_at {
-            return Err(Refused::new(
+            return Err(Refused::because(
                 "LOGIN_EXPIRED",
                 "the login was begun more than ten minutes ago, and its code is no longer good; \
                  begin anew"
@@ -91,14 +91,14 @@ impl Logins {
         }
         match answer::read(answer, ticket.state.expose_secret()).map_err(LoginError::Answer)? {
             Answer::Code(code) => Ok(Finish { ticket, code }),
-            Answer::Refusal(error) if error == "access_denied" => Err(Refused::new(
+            Answer::Refusal(error) if error == "access_denied" => Err(Refused::because(
                 "ACCESS_DENIED",
                 "consent was denied in the browser; nothing was stored. Log in again, and allow \
                  it. (While the OAuth client's consent screen is in testing, Google denies all \
                  but its test users: add the account there)"
                     .to_owned(),
             )),
-            Answer::Refusal(error) => Err(Refused::new(
+            Answer::Refusal(error) => Err(Refused::because(
                 &error.to_ascii_uppercase(),
                 format!(
                     "Google sent the browser back with the error {error}; nothing was stored. \
@@ -180,7 +180,7 @@ impl Logins {
             (_, Some(given)) => given,
             (upstream, None) => {
                 // A ticket of a version that did not ask for it.
-                return Err(Refused::new(
+                return Err(Refused::because(
                     "PROJECT_REQUIRED",
                     format!("on {upstream} a Google project has to be named; begin anew"),
                 ));
@@ -256,7 +256,7 @@ impl Logins {
         if project.google_project_id == found {
             return Ok(());
         }
-        Err(Refused::new(
+        Err(Refused::because(
             "OTHER_ACCOUNT",
             format!(
                 "{} has the Google project {found}, and {} of the pool is {}: that is another \
@@ -306,7 +306,7 @@ fn checked(exchanged: &Exchanged, client_id: &str) -> Result<SecretString, Login
     let scopes = exchanged.scopes.as_deref();
     let allowed = |scope: &str| scopes.is_none_or(|all| all.split_whitespace().any(|s| s == scope));
     if !allowed(PLATFORM) {
-        return Err(Refused::new(
+        return Err(Refused::because(
             "SCOPE_MISSING",
             format!(
                 "the consent leaves out {PLATFORM}, without which Gemini cannot be asked; nothing \

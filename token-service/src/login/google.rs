@@ -40,7 +40,10 @@ impl fmt::Display for Refusal {
         match self.status {
             0 => f.write_str(&self.message),
             status if self.message.is_empty() => write!(f, "Google answers {status}"),
-            status => write!(f, "Google answers {status}: {}", self.message),
+            status => {
+                let said = self.message.trim_end_matches('.');
+                write!(f, "Google answers {status}: {said}")
+            }
         }
     }
 }

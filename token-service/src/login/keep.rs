@@ -56,14 +56,14 @@ pub(super) fn target(
     });
     match (matching.next(), matching.next()) {
         (Some((known, _)), None) => Ok(Target::Known(Arc::clone(known))),
-        (Some((first, _)), Some((second, _))) => Err(Refused::new(
+        (Some((first, _)), Some((second, _))) => Err(Refused::because(
             "AMBIGUOUS",
             format!(
                 "several projects of the pool have the Google project {google_project_id} ({first}, \
                  {second}); nothing was stored. Log in again and say which: --id ID (id)"
             ),
         )),
-        (None, _) if state.projects.contains_key(google_project_id) => Err(Refused::new(
+        (None, _) if state.projects.contains_key(google_project_id) => Err(Refused::because(
             "ALREADY_EXISTS",
             format!(
                 "there is a project {google_project_id} already, for another upstream or another \
