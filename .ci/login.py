@@ -11,6 +11,7 @@ from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 from stack import BIN, Stack, clean_env, free_port, post
+from terminal import Terminal
 
 CLIENT, SECRET = 'fake-client.apps.googleusercontent.com', 'fake-client-secret'
 FLAGS = ('--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
@@ -129,38 +130,6 @@ def by_browser(stack):
     done, _ = login('fake-project-2@example.com', 'allow', '--json')
     check(done.returncode == 0 and json.loads(done.stdout)['created'] is False, 'the same account gets a new login')
     check(list(place.projects()) == ['fake-project-2'], 'and nothing else is there')
-
-
-class Terminal:
-    """A terminal of 80 columns, as a server has one."""
-
-    def __init__(self, stack):
-        self.socket = f'agw-login-{os.getpid()}'
-        stack.callback(lambda: subprocess.run(['tmux', '-L', self.socket, 'kill-server'], capture_output=True))
-
-    def tmux(self, *args):
-        return subprocess.run(['tmux', '-L', self.socket, '-f', '/dev/null', *args], check=True, capture_output=True, text=True).stdout
-
-    def start(self, command, folder, env):
-        words = [f'{name}={value}' for name, value in env.items()]
-        shell = f'env -i {shlex.join(words)} TERM=xterm {shlex.join(command)}; echo "exit status: $?"; sleep 600'
-        self.tmux('new-session', '-d', '-x', '80', '-y', '200', '-c', folder, 'sh', '-c', shell)
-
-    def text(self):
-        return self.tmux('capture-pane', '-p', '-J')
-
-    def wait_for(self, pattern, seconds=60):
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            found = re.search(pattern, self.text())
-            if found:
-                return found
-            time.sleep(0.1)
-        raise SystemExit(f'no {pattern!r} in the terminal:\n{self.text()}')
-
-    def type(self, text):
-        self.tmux('send-keys', '-l', text)
-        self.tmux('send-keys', 'Enter')
 
 
 def by_paste(stack):
