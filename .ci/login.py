@@ -157,10 +157,24 @@ def by_paste(stack):
     place.chat()
 
 
+def interrupted(stack):
+    """Ctrl-C while a secret is typed: the terminal shows again what is typed, and nothing is stored."""
+    place, terminal = Place(stack), Terminal(stack)
+    terminal.start(['sh', '-c', f'trap : INT; {shlex.quote(PROGRAM)} login --no-browser; echo "ended with $?"; stty -a'], place.folder, place.env)
+    terminal.wait_for('Client ID: ')
+    terminal.type(CLIENT)
+    terminal.wait_for('Client secret')
+    terminal.tmux('send-keys', 'C-c')
+    terminal.wait_for('ended with 130')
+    terminal.wait_for(r'(?<!-)\becho\b')
+    check('nothing was stored' in terminal.text(), 'it says so, and the terminal is as before')
+    check('no OAuth client' in place.run('oauth-clients', 'list').stdout, 'no client is there')
+
+
 def main():
     if sys.argv[1:2] == ['--browse']:
         return browse(*sys.argv[2:4])
-    for part in (by_browser, by_paste):
+    for part in (by_browser, by_paste, interrupted):
         print(f'\n{part.__name__.replace("_", " ")}', flush=True)
         with Stack() as stack:
             part(stack)

@@ -14,7 +14,7 @@ class Terminal:
 
     def start(self, command, folder, env):
         words = [f'{name}={value}' for name, value in env.items()]
-        shell = f'env -i {shlex.join(words)} TERM=xterm {shlex.join(command)}; echo "exit status: $?"; sleep 600'
+        shell = f'trap : INT; env -i {shlex.join(words)} TERM=xterm {shlex.join(command)}; echo "exit status: $?"; sleep 600'
         self.tmux('new-session', '-d', '-x', '80', '-y', '200', '-c', folder, 'sh', '-c', shell)
 
     def text(self):

@@ -104,7 +104,11 @@ fn checked(code: String) -> Result<Answer, AnswerError> {
 /// An error's name as it may be repeated.
 fn shown(error: &str) -> String {
     let harmless = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
-    error.chars().filter(harmless).take(64).collect()
+    let shown: String = error.chars().filter(harmless).take(64).collect();
+    match shown.as_str() {
+        "" => "unknown".to_owned(),
+        _ => shown,
+    }
 }
 
 #[cfg(test)]
@@ -137,6 +141,7 @@ mod tests {
         assert_eq!(denied.as_deref(), Ok("error access_denied"));
         let odd = told("?error=%1b[2Ja\u{9b}&state=st");
         assert_eq!(odd.as_deref(), Ok("error 2Ja"));
+        assert_eq!(told("?error=&state=st").as_deref(), Ok("error unknown"));
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl Logins {
             return Err(Refused::because(
                 "LOGIN_EXPIRED",
                 "the login was begun more than ten minutes ago, and its code is no longer good; \
-                 begin anew"
+                 nothing was stored. Log in again"
                     .to_owned(),
             ));
         }
