@@ -57,6 +57,13 @@ pub const VERTEX_BASE_URL: Var = Var {
     help: "Host of Vertex AI. Not set: Google's host of each project's location.",
     secret: false,
 };
+/// What goes with every request beside our own headers.
+pub const UPSTREAM_HEADERS: Var = Var {
+    name: "UPSTREAM_HEADERS",
+    default: "",
+    help: "Extra headers on every request to Google, as a JSON object of names and values.",
+    secret: true,
+};
 /// Further certificate authorities.
 pub const UPSTREAM_CA_FILE: Var = Var {
     name: "UPSTREAM_CA_FILE",

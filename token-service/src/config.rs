@@ -12,15 +12,17 @@ use std::{
 use antigravity_runtime::{
     clock::Clock,
     config::{
-        ConfigError, Environment, Var, base_url, base_urls, duration, parsed, positive_duration,
+        ConfigError, Environment, Var, base_url, base_urls, duration, header_map, parsed,
+        positive_duration,
     },
     secret, telemetry,
     tls::ServerFiles,
     variables::{
         ANTIGRAVITY_BASE_URLS, CONNECT_TIMEOUT, GATEWAY_TOKEN, GEMINI_BASE_URL, LOG_FORMAT,
-        LOG_LEVEL, UPSTREAM_CA_FILE, VERTEX_BASE_URL,
+        LOG_LEVEL, UPSTREAM_CA_FILE, UPSTREAM_HEADERS, VERTEX_BASE_URL,
     },
 };
+use http::HeaderMap;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{project::Upstream, seal::Keyring};
@@ -139,6 +141,7 @@ pub const VARS: &[Var] = &[
     ANTIGRAVITY_BASE_URLS,
     GEMINI_BASE_URL,
     VERTEX_BASE_URL,
+    UPSTREAM_HEADERS,
     QUOTA_INTERVAL,
     UPSTREAM_CA_FILE,
     CONNECT_TIMEOUT,
@@ -174,6 +177,8 @@ pub struct Config {
     pub gemini_host: String,
     /// Host of Vertex AI. `None`: Google's host of each location.
     pub vertex_host: Option<String>,
+    /// Extra headers of every request to them.
+    pub upstream_headers: HeaderMap,
     /// How often a project's quotas are asked for; zero: never.
     pub quota_interval: Duration,
     /// Certificates that are trusted beside the system's.
@@ -312,6 +317,9 @@ impl Config {
             antigravity_hosts: environment.required(&ANTIGRAVITY_BASE_URLS, base_urls)?,
             gemini_host: environment.required(&GEMINI_BASE_URL, base_url)?,
             vertex_host: environment.read(&VERTEX_BASE_URL, base_url)?,
+            upstream_headers: environment
+                .read(&UPSTREAM_HEADERS, header_map)?
+                .unwrap_or_default(),
             quota_interval: environment.required(&QUOTA_INTERVAL, duration)?,
             upstream_ca_file: environment.read(&UPSTREAM_CA_FILE, |path| Ok(path.into()))?,
             connect_timeout: environment.required(&CONNECT_TIMEOUT, positive_duration)?,
@@ -384,6 +392,7 @@ mod tests {
             ("TOKEN_SERVICE_TLS_CERT_FILE", "without.a.key"),
             ("TOKEN_SERVICE_TLS_KEY_FILE", "without.a.certificate"),
             ("TOKEN_SERVICE_CLIENT_CA_FILE", "without.both"),
+            ("UPSTREAM_HEADERS", "[]"),
             ("LOG_FORMAT", "xml"),
         ] {
             let environment = Environment::of([(name, value)]);

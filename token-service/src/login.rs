@@ -16,6 +16,7 @@ use std::{sync::Arc, time::Duration};
 
 use antigravity_runtime::secret;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use http::HeaderMap;
 use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
@@ -59,6 +60,8 @@ pub(crate) struct Places {
     antigravity: Vec<String>,
     gemini: String,
     vertex: Option<String>,
+    /// Those that an operator adds.
+    headers: HeaderMap,
 }
 
 /// What a login is to be; checked for its form by the caller.
@@ -155,6 +158,7 @@ impl Places {
             antigravity: config.antigravity_hosts.clone(),
             gemini: config.gemini_host.clone(),
             vertex: config.vertex_host.clone(),
+            headers: config.upstream_headers.clone(),
         }
     }
 }

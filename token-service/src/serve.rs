@@ -84,6 +84,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
         quota::Source {
             http: pool.oauth.http(),
             hosts: config.antigravity_hosts.clone(),
+            headers: config.upstream_headers.clone(),
             interval: config.quota_interval,
         },
         shutdown.drain.clone(),

@@ -160,6 +160,7 @@ impl Logins {
         let caller = Caller {
             http: &http,
             token: &exchanged.access_token,
+            headers: &self.places.headers,
             user_project: None,
         };
         let account = match exchanged.email {

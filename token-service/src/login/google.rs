@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use reqwest::{Method, header};
+use http::{HeaderMap, HeaderValue, Method, header};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
@@ -19,6 +19,8 @@ pub(super) const UNSUPPORTED_CLIENT: &str = "This version of Antigravity is no l
 pub(super) struct Caller<'a> {
     pub(super) http: &'a reqwest::Client,
     pub(super) token: &'a SecretString,
+    /// Those that an operator adds; ours go before them.
+    pub(super) headers: &'a HeaderMap,
     /// `x-goog-user-project`: who pays, where the API asks for that.
     pub(super) user_project: Option<&'a str>,
 }
@@ -166,18 +168,24 @@ impl Caller<'_> {
         url: &str,
         body: Option<&Value>,
     ) -> Result<Value, Refusal> {
+        let mut headers = self.headers.clone();
+        headers.remove(header::AUTHORIZATION);
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+        if let Some(project) = self.user_project
+            && let Ok(project) = HeaderValue::from_str(project)
+        {
+            headers.insert("x-goog-user-project", project);
+        }
         let mut request = self
             .http
             .request(method, url)
-            .bearer_auth(self.token.expose_secret())
-            .header(header::ACCEPT, "application/json");
-        if let Some(project) = self.user_project {
-            request = request.header("x-goog-user-project", project);
-        }
+            .headers(headers)
+            .bearer_auth(self.token.expose_secret());
         if let Some(body) = body {
-            request = request
-                .header(header::CONTENT_TYPE, "application/json")
-                .body(body.to_string());
+            request = request.body(body.to_string());
         }
         let silent = |error: reqwest::Error| Refusal::no_answer(silence(error));
         let mut answer = request.send().await.map_err(silent)?;

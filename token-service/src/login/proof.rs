@@ -29,6 +29,7 @@ pub(super) async fn prove(http: &reqwest::Client, places: &Places, grant: &Grant
     let caller = Caller {
         http,
         token: &grant.secret,
+        headers: &places.headers,
         user_project: (grant.upstream == Upstream::Gemini)
             .then_some(grant.google_project_id.as_str()),
     };

@@ -204,6 +204,31 @@ async fn an_account_is_brought_in_proven_and_dealt() {
 }
 
 #[tokio::test]
+async fn an_operators_headers_go_with_it_and_ours_before_them() {
+    let google = google_with(Config {
+        keep_requests: 1,
+        ..Config::with_accounts(1)
+    })
+    .await;
+    let home = Home::new(&google);
+    let mut config = home.config();
+    let headers = json!({"x-of-the-operator": "yes", "user-agent": "his", "authorization": "no"});
+    config.upstream_headers =
+        antigravity_runtime::config::header_map(&headers.to_string()).unwrap();
+    let service = Service::start(config).await;
+    let mut admin = service.projects().await;
+    put_client(&mut admin, CLIENT_ID, CLIENT_SECRET).await;
+    let done = logged_in(&mut admin, anything(), 1).await.unwrap();
+    assert_eq!(done.proof_error, "");
+    let sent = serde_json::to_string(&google.fake().requests()).unwrap();
+    assert!(
+        sent.contains("x-of-the-operator") && sent.contains("his"),
+        "{sent}"
+    );
+    service.stop().await;
+}
+
+#[tokio::test]
 async fn another_replica_finishes_it_after_a_restart() {
     let google = google(1).await;
     let (home, service, mut admin) = with_client(&google).await;
