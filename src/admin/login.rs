@@ -12,6 +12,7 @@ use std::{
 
 use antigravity_proto::v1::{self, finish_login_response::Done};
 use antigravity_runtime::config::{self, Environment};
+use clap::builder::NonEmptyStringValueParser;
 use secrecy::SecretString;
 use serde::Serialize;
 
@@ -42,20 +43,20 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum)]
     upstream: Option<Upstream>,
     /// The Google Cloud project id. Needed for gemini and vertex; for antigravity it is found.
-    #[arg(long, value_name = "GOOGLE_PROJECT_ID")]
+    #[arg(long, value_name = "GOOGLE_PROJECT_ID", value_parser = NonEmptyStringValueParser::new())]
     project: Option<String>,
     /// Vertex AI's location. Default: global.
     #[arg(long)]
     location: Option<String>,
     /// The project's id in the pool: one that is there gets a new login. Default: the one
     /// with this Google project, else a new one of its name.
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     id: Option<String>,
     /// A name for people. Default: the account's e-mail address.
     #[arg(long)]
     name: Option<String>,
     /// The OAuth client that asks for consent. Default: the only one there is.
-    #[arg(long, value_name = "CLIENT_ID")]
+    #[arg(long, value_name = "CLIENT_ID", value_parser = NonEmptyStringValueParser::new())]
     oauth_client: Option<String>,
     /// Open no browser: print the address, and take the answer from standard input.
     #[arg(long)]

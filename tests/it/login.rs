@@ -330,6 +330,8 @@ async fn what_goes_wrong_says_what_to_do_and_stores_nothing() {
     for (arguments, said) in [
         (&["--timeout", "1h"][..], "more than 10m"),
         (&["--port", "0"], "--port"),
+        (&["--project", ""], "--project"),
+        (&["--id", ""], "--id"),
         (&["--upstream", "gemini"], "--project is missing"),
         (
             &["--location", "global"],

@@ -14,6 +14,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use url::Url;
 
+use crate::adversity::{empty, fill};
 use crate::support::{
     Home, ProjectsClient, Service, dealt, fake, google, google_with, ids, lossy, project, raw,
     refreshes, tokens_json, wanted,
@@ -703,6 +704,31 @@ async fn requests_that_make_no_sense_are_refused() {
     let mut gateway = service.projects_as(crate::support::GATEWAY_TOKEN).await;
     let status = gateway.begin_login(anything()).await.unwrap_err();
     assert_eq!(status.code(), Code::PermissionDenied);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_a_new_login_heals_it() {
+    let google = google(2).await;
+    let home = Home::new(&google);
+    home.write_tokens(&tokens_json([1]));
+    let mut config = home.config();
+    // Nothing else is to be kept meanwhile.
+    config.refresh_ahead = false;
+    let service = Service::start(config).await;
+    let mut admin = service.projects().await;
+    let before = project(&mut admin, "fake-project-1").await;
+    let full = fill(&home, "projects").await;
+    for number in [1, 2] {
+        let status = logged_in(&mut admin, anything(), number).await.unwrap_err();
+        assert_eq!(status.code(), Code::Internal);
+        assert!(status.message().contains("is the disk full"), "{status:?}");
+        assert_eq!(project(&mut admin, "fake-project-1").await, before);
+        assert_eq!(ids(&mut admin).await, ["fake-project-1"]);
+    }
+    empty(full).await;
+    let done = logged_in(&mut admin, anything(), 2).await.unwrap();
+    assert!(done.created && done.proof_error.is_empty(), "{done:?}");
     service.stop().await;
 }
 

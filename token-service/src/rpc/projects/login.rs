@@ -10,6 +10,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::{Answers, status};
 use crate::{
+    admin::AdminError,
     login::{Begin, Done, LoginError, Logins, Progress, Step},
     rpc::{ERROR_DOMAIN, check::Check, view},
 };
@@ -141,6 +142,13 @@ fn refusal(error: LoginError) -> Status {
             let info =
                 ErrorDetails::with_error_info("GOOGLE_UNAVAILABLE", ERROR_DOMAIN, HashMap::new());
             Status::with_error_details(Code::Unavailable, message, info)
+        }
+        LoginError::Admin(AdminError::Store(error)) => {
+            tracing::error!(%error, "a login cannot be stored");
+            Status::internal(
+                "the login cannot be stored (is the disk full? The token-service's log says \
+                 why); nothing was stored. Mend that, and log in again",
+            )
         }
         LoginError::Admin(error) => status(error),
         LoginError::Seal(error) => {
