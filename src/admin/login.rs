@@ -215,7 +215,9 @@ async fn by_paste(
     ));
     let end = tokio::time::sleep(arguments.timeout);
     tokio::pin!(end);
-    for left in (0..TRIES).rev() {
+    let mut left = TRIES;
+    loop {
+        left -= 1;
         let pasted = tokio::select! {
             pasted = keyboard.ask("Address or code: ", Line::Pasted) => pasted?,
             () = &mut end => {
@@ -234,7 +236,6 @@ async fn by_paste(
             done => return done,
         }
     }
-    Err(Failure::Interrupted)
 }
 
 async fn finish(

@@ -16,6 +16,7 @@ mod adversity;
 mod cooldowns;
 mod crashes;
 mod imports;
+mod login_refusals;
 mod logins;
 mod refreshes;
 mod refusals;
