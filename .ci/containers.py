@@ -7,7 +7,8 @@ The commands are those of the README and of docs/containers.md, word for word.
 import contextlib, json, os, re, signal, subprocess, tempfile, threading, time, urllib.request
 import openai
 from readme import blocks, documents
-from stack import clean_env
+from stack import clean_env, consent
+from terminal import Terminal
 
 TOP = os.path.realpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
 BASE = 'http://127.0.0.1:8000'
@@ -103,9 +104,14 @@ class Compose(contextlib.ExitStack):
             raise SystemExit(f'podman-compose {" ".join(args)}: {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}')
         return done.stdout
 
+    @staticmethod
+    def text(name):
+        (text,) = [block.text for document in documents() for block in blocks(document) if block.runner == name]
+        return text
+
     def block(self, name, after=''):
         """Runs a block of the documents, and then something more in the same shell."""
-        (text,) = [block.text for document in documents() for block in blocks(document) if block.runner == name]
+        text = self.text(name)
         done = subprocess.run(['bash', '-euo', 'pipefail', '-c', text + after], cwd=self.clone, env=self.env, capture_output=True, text=True, timeout=900)
         if done.returncode:
             print(logs(), flush=True)
@@ -243,12 +249,32 @@ class Load:
         wait_for(f'{count} more answers', 60, lambda: self.good >= wanted)
 
 
-def fake(path):
-    """What fake-google counted; it is reached through a gateway's network only."""
+def google():
+    """Where fake-google is reached from here, through its network."""
     (name,) = containers('fake-google')
     address = podman('inspect', '--format', '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}', name)
-    with urllib.request.urlopen(f'http://{address}:8080{path}', timeout=5) as answer:
+    return f'http://{address}:8080'
+
+
+def fake(path):
+    """What fake-google counted."""
+    with urllib.request.urlopen(f'{google()}{path}', timeout=5) as answer:
         return json.load(answer)
+
+
+def logged_in(stack):
+    """The block of logins in a terminal, where the answer is pasted; the pool is as big as before."""
+    before = projects()
+    terminal = Terminal(stack)
+    terminal.start(['bash', '-euo', 'pipefail', '-c', stack.text('containers-login')], stack.clone, stack.env)
+    address = terminal.wait_for(r'http://fake-google:8080/o/oauth2/v2/auth\?\S+')[0]
+    back = consent(address.replace('http://fake-google:8080', google()), 'fake-project-2@example.com')
+    terminal.type(back)
+    terminal.wait_for('exit status: 0')
+    text = terminal.text()
+    check('fake-project-2 has a new login' in text and 'has answered a real call' in text, 'a login by paste in the container')
+    check('fake-client-secret' not in text and 'ya29.' not in text, 'no secret shows')
+    check(list(projects()) == list(before), 'and the pool has the same projects')
 
 
 def projects():
@@ -262,7 +288,7 @@ def moved():
         old = os.path.join(stack.folder, 'antigravity-fastapi')
         os.makedirs(os.path.join(old, 'data'))
         with open(os.path.join(old, '.env'), 'w', encoding='utf8') as file:
-            file.write(f'API_KEYS=["{KEY}"]\nHOST=0.0.0.0\nPORT=8000\nANTIGRAVITY_BASE_URLS=http://fake-google:8080\nCOMPOSE_PROFILES=demo\n')
+            file.write(f'API_KEYS=["{KEY}"]\nHOST=0.0.0.0\nPORT=8000\nANTIGRAVITY_BASE_URLS=http://fake-google:8080\nOAUTH_AUTH_URL=http://fake-google:8080/o/oauth2/v2/auth\nOAUTH_USERINFO_URL=http://fake-google:8080/oauth2/v2/userinfo\nCOMPOSE_PROFILES=demo\n')
         path = os.path.join(old, 'data', 'tokens.json')
         with open(path, 'w', encoding='utf8') as file:
             json.dump({'oauth_config': {'client_id': 'fake-client.apps.googleusercontent.com', 'client_secret': 'fake-client-secret', 'token_url': 'http://fake-google:8080/token'},
@@ -274,6 +300,7 @@ def moved():
         wait_for('the projects have tokens', 30, lambda: len([p for p in projects().values() if p['token_expires_at']]) == 3)
         check(sorted(projects()) == ['fake-project-1', 'fake-project-2', 'fake-project-3'], 'the three projects of tokens.json are there')
         admin = stack.block('containers-admin')
+        logged_in(stack)
         check('fake-project-1' in admin and os.path.getsize(os.path.join(stack.clone, 'encryption.key')) == 44, 'the daily commands work in the container')
 
         # Scaled by hand, as compose is told no number.

@@ -1,12 +1,28 @@
 #!/usr/bin/env python3
 """Plants secrets everywhere, makes things go right and wrong at the most talkative log level, and looks for the
-secrets in all that was written: logs, errors, the database, its -wal and -shm.
+secrets in all that was written: logs, errors, what logins tell, the database, its -wal and -shm.
 """
-import json, os, sqlite3, subprocess, sys
-from stack import API_KEY, BIN, TOKENS, Stack, clean_env, control, free_port, post
+import json, os, sqlite3, subprocess, sys, urllib.parse
+from stack import API_KEY, BIN, TOKENS, Stack, clean_env, consent, control, free_port, post
 
 REFRESH = [f'1//planted-refresh-token-{n}' for n in range(4)]
 CLIENT_SECRET, ACCESS = 'planted-client-secret', 'ya29.planted-access-token'
+
+
+def log_in(service, account, decision):
+    """One `login` by paste; `again` pastes a code that is not one. Returns its state, and what it told beside its address."""
+    env = {**clean_env(), 'TOKEN_SERVICE_URL': f'http://{service}', 'LOG_LEVEL': 'trace', **TOKENS}
+    command = [os.path.join(BIN, 'antigravity-gateway'), 'login', '--no-browser', '--json']
+    login = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    told = ''
+    while '/o/oauth2/v2/auth?' not in (line := login.stderr.readline()):
+        assert line, told
+        told += line
+    address = line.strip()
+    state = urllib.parse.parse_qs(urllib.parse.urlsplit(address).query)['state'][0]
+    answer = '4/0Aplanted' if decision == 'again' else consent(address, account, decision)
+    out, rest = login.communicate(answer + '\n', timeout=60)
+    return state, (login.returncode, out, told, rest)
 
 
 def main():
@@ -19,17 +35,25 @@ def main():
         projects = [{'project_id': f'p{n}', 'refresh_token': token, 'access_token': ACCESS if n == 0 else None, 'expires_at': '2099-01-01T00:00:00' if n == 0 else None} for n, token in enumerate(REFRESH)]
         file = stack.tokens_file(projects, f'{base}/token', client=('client-1', CLIENT_SECRET))
         loud = {'LOG_LEVEL': 'trace'}
-        tokens = stack.token_service(TOKENS_FILE=file, **loud)
+        places = {'OAUTH_TOKEN_URL': f'{base}/token', 'OAUTH_AUTH_URL': f'{base}/o/oauth2/v2/auth', 'OAUTH_USERINFO_URL': f'{base}/oauth2/v2/userinfo',
+                  'ANTIGRAVITY_BASE_URLS': base}
+        tokens = stack.token_service(TOKENS_FILE=file, **places, **loud)
         gateway = stack.gateway(tokens.address, ANTIGRAVITY_BASE_URLS=base, **loud)
         url = f'http://{gateway.address}/v1/chat/completions'
         body = {'model': 'gemini-2.5-flash', 'messages': [{'role': 'user', 'content': 'hi'}]}
         told = []
+        states = []
+        for account, decision, code in (('p1@example.com', 'allow', 0), ('p2@example.com', 'deny', 1), ('p2@example.com', 'again', 1)):
+            state, done = log_in(tokens.address, account, decision)
+            assert done[0] == code, done
+            states.append(state)
+            told.append(done)
         for fault in (None, 'unauthenticated', 'rate_limited', 'internal', 'terms_of_service', 'service_disabled'):
             if fault:
                 control(base, 'faults', {'matcher': {}, 'times': 2, 'action': {'kind': 'error', 'error': fault}})
             for stream in (False, True):
                 told.append(post(url, {**body, 'stream': stream}))
-        assert any(status == 200 for status, _, _ in told), told
+        assert any(answer[0] == 200 for answer in told), told
         told.append(post(url, body, key='sk-planted-wrong-key'))
         told.append(post(url, b'{"model": "x", '))
         wrong = {**clean_env(), 'DATABASE_URL': f'sqlite://{stack.database}', 'TOKEN_SERVICE_LISTEN': '127.0.0.1:0', 'TOKENS_FILE': file,
@@ -45,7 +69,7 @@ def main():
         found = []
         issued = [row for row in sqlite3.connect(stack.database).execute('select name from sqlite_master')]
         assert issued, 'the database holds tables'
-        for secret in [*REFRESH, CLIENT_SECRET, ACCESS, 'ya29.', '1//fake', API_KEY, 'sk-planted-wrong-key', *TOKENS.values(), 'planted-encryption', 'cGxhbnRlZC1l']:
+        for secret in [*REFRESH, CLIENT_SECRET, ACCESS, 'ya29.', '1//fake', '1//0g', '4/0A', '4%2F0A', 'code_verifier', *states, API_KEY, 'sk-planted-wrong-key', *TOKENS.values(), 'planted-encryption', 'cGxhbnRlZC1l']:
             for place, hay in haystacks.items():
                 if secret.encode() in hay:
                     at = hay.index(secret.encode())

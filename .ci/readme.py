@@ -4,17 +4,18 @@
   readme.py VENV CLIENTS MODULES     a virtual environment with openai and grpcurl, one with the other Python clients
                                      (each wants its own version of openai), and a node_modules
   readme.py block NAME               prints the block that this runner is for
+  readme.py consent ADDRESS          consents there as a browser would: the BROWSER of the block of logins
 
 A block's runner is named in a comment before it (`<!-- run: serve -->`); without one it is run against `demo`. Both
 READMEs have the same blocks (a test of the project holds that), so those of one are run.
 """
 import os, re, shutil, signal, socket, subprocess, sys, tempfile, time, urllib.request
-from stack import BIN, clean_env, free_port
+from stack import BIN, clean_env, consent, free_port
 
 TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..')
-RUNNERS = {'start', 'test', 'install', 'serve', 'served', 'demo', 'fastapi', 'apart'}
+RUNNERS = {'start', 'test', 'install', 'login', 'login-begin', 'login-finish', 'serve', 'served', 'demo', 'fastapi', 'apart'}
 # These are run by containers.py.
-CONTAINERS = {'containers', 'containers-demo', 'containers-scale', 'containers-fastapi', 'containers-admin', 'containers-one'}
+CONTAINERS = {'containers', 'containers-demo', 'containers-scale', 'containers-fastapi', 'containers-admin', 'containers-login', 'containers-one'}
 # For reading only: pictures, and settings of other programs.
 SHOWN = {'text', 'yaml'}
 REFRESH_TOKEN, CLIENT, SECRET = '1//a-refresh-token-of-mine', '123-abc.apps.googleusercontent.com', 'a-client-secret-of-mine'
@@ -186,7 +187,7 @@ def google(runner):
 
 def served(runner, by_runner):
     process, base, folder = google(runner)
-    env = {**runner.env, 'ANTIGRAVITY_BASE_URLS': base}
+    env = {**runner.env, 'ANTIGRAVITY_BASE_URLS': base, 'OAUTH_AUTH_URL': f'{base}/o/oauth2/v2/auth', 'OAUTH_USERINFO_URL': f'{base}/oauth2/v2/userinfo'}
     try:
         # A folder of one's own: nothing is configured but where Google is.
         own = os.path.join(runner.scratch, 'own')
@@ -196,6 +197,9 @@ def served(runner, by_runner):
         try:
             wait_for('serve listens', 30, lambda: listens(8000))
             runner.run(by_runner['served'], own)
+            said = runner.run(by_runner['login'], own, {**env, 'BROWSER': f'{sys.executable} {os.path.abspath(__file__)} consent'})
+            assert 'fake-project-1 has a new login' in said, said
+            logged_in_by_rpc(runner, by_runner, own)
             print(f'ok   {by_runner["serve"]}', flush=True)
         finally:
             serve.interrupt()
@@ -238,7 +242,27 @@ def served(runner, by_runner):
         process.wait()
 
 
+def logged_in_by_rpc(runner, by_runner, folder):
+    """The two calls, with a browser between them that is none."""
+    with open(os.path.join(folder, 'data', 'admin_token'), encoding='utf8') as file:
+        env = {'ADMIN_TOKEN': file.read().strip()}
+    # What the block of grpcurl has defined before.
+    (text,) = [block.text for block in blocks('README.md') if 'admin() {' in block.text]
+    defined = text[:text.index('# What there is')]
+    for name in ('login-begin', 'login-finish'):
+        block = by_runner[name]
+        block.text = defined + block.text
+        said = runner.run(block, folder, env)
+        if name == 'login-begin':
+            with open(os.path.join(folder, 'answer.txt'), 'w', encoding='utf8') as file:
+                file.write(consent(said.split()[-1], 'fake-project-2@example.com'))
+    assert 'STEP_DONE' in said and '"fake-project-2@example.com"' in said, said
+
+
 def main():
+    if sys.argv[1] == 'consent':
+        urllib.request.urlopen(consent(sys.argv[2], 'fake-project-1@example.com'), timeout=60).read()
+        return
     if sys.argv[1] == 'block':
         print(next(block.text for document in documents() for block in blocks(document) if block.runner == sys.argv[2]), end='')
         return

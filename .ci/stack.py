@@ -1,5 +1,5 @@
 """Starts the real processes on loopback ports of their own, and ends them again."""
-import contextlib, json, os, re, signal, socket, subprocess, tempfile, time, urllib.request
+import contextlib, http.client, json, os, re, signal, socket, subprocess, tempfile, time, urllib.parse, urllib.request
 
 BIN = os.environ.get('BIN_DIR') or os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'target', 'release')
 API_KEY = 'sk-ci-0123456789abcdef'
@@ -102,6 +102,19 @@ def control(base, path, body):
     """Tells fake-google to do something."""
     request = urllib.request.Request(f'{base}/__fake/{path}', json.dumps(body).encode(), {'Content-Type': 'application/json'})
     urllib.request.urlopen(request, timeout=10).read()
+
+
+def consent(address, account, decision='allow'):
+    """Decides on fake-google's consent page as `account`; returns where the browser is sent."""
+    page = urllib.parse.urlsplit(address)
+    fields = f'{page.query}&{urllib.parse.urlencode({"login_hint": account, "decision": decision})}'
+    connection = http.client.HTTPConnection(page.netloc, timeout=10)
+    connection.request('POST', page.path, fields, {'Content-Type': 'application/x-www-form-urlencoded'})
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    assert answer.status == 302, answer.status
+    return answer.getheader('Location')
 
 
 def post(url, body, key=API_KEY, headers=None, timeout=30):

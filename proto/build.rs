@@ -29,6 +29,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             ".antigravity.token.v1.PutOAuthClientRequest",
             ".antigravity.token.v1.RestoreRequest",
             ".antigravity.token.v1.BackUpResponse",
+            ".antigravity.token.v1.BeginLoginResponse",
+            ".antigravity.token.v1.FinishLoginRequest",
         ])
         .compile_fds(files)?;
     Ok(())

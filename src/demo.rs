@@ -172,6 +172,8 @@ fn environment(
         ),
         // Of every OAuth client, so that none is asked about at Google.
         ("OAUTH_TOKEN_URL", format!("{url}/token")),
+        ("OAUTH_AUTH_URL", format!("{url}/o/oauth2/v2/auth")),
+        ("OAUTH_USERINFO_URL", format!("{url}/oauth2/v2/userinfo")),
         ("ANTIGRAVITY_BASE_URLS", url.clone()),
         ("GEMINI_BASE_URL", url.clone()),
         ("VERTEX_BASE_URL", url),

@@ -78,6 +78,12 @@ pub(crate) enum Failure {
     /// Something the command found wanting, which it has told already.
     #[error("{0}")]
     Found(String),
+    /// What was pasted, or what the browser came back with.
+    #[error("what came back from the browser {0}; nothing was stored")]
+    Pasted(String),
+    /// Ctrl-C.
+    #[error("interrupted; nothing was stored")]
+    Interrupted,
     /// No fake Google.
     #[error("cannot start fake-google: {0}")]
     FakeGoogle(#[from] fake_google::StartError),
@@ -103,6 +109,8 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Usage(_) => 2,
+            // As of a process that SIGINT ended.
+            Self::Interrupted => 130,
             // Not an address of this machine, so that waiting would not help.
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrNotAvailable => 2,
             Self::TokenService(error) => error.exit_code(),

@@ -5,6 +5,7 @@ use antigravity_runtime::config::{Var, help};
 pub(crate) const TOP: &str = "\
 Examples:
   antigravity-gateway demo                     try it, without an account
+  antigravity-gateway login                    bring a Google account in
   antigravity-gateway import data/tokens.json  take projects over
   antigravity-gateway                          serve
 
@@ -34,6 +35,24 @@ network, leaves nothing behind.
 Examples:
   antigravity-gateway demo
   antigravity-gateway demo --once";
+
+pub(crate) const LOGIN: &str = "\
+Opens Google's consent page in the browser (BROWSER, else the system's), waits for it to come
+back to a port of this machine, finds the account's Google project, stores it with its tokens,
+and makes one real call to prove it. An account that is in the pool gets a new login, which ends
+`needs login`. Until it is stored nothing has changed: it can be ended at any point.
+
+Where there is no browser, --no-browser prints the address; open it anywhere, and paste the
+address that the browser ends at (its page cannot be shown, which is all right).
+
+The OAuth client is yours, of the type \"Desktop app\" (console.cloud.google.com, Google Auth
+Platform, Clients). It is asked for once, and stored sealed.
+
+Examples:
+  antigravity-gateway login
+  antigravity-gateway login --no-browser
+  antigravity-gateway login --upstream gemini --project my-project-123
+  antigravity-gateway login --id my-project                             its next login";
 
 pub(crate) const IMPORT: &str = "\
 Good entries are imported, bad ones are told with their line (exit status 1). The file is

@@ -40,6 +40,9 @@ enum Command {
     /// Show the whole path with a fake Google on this machine; needs no account.
     #[command(after_help = help::DEMO)]
     Demo(demo::Arguments),
+    /// Bring a Google account in: consent in the browser, and its project is in the pool.
+    #[command(after_help = help::LOGIN)]
+    Login(Box<admin::login::Arguments>),
     /// Import projects from a tokens file or a sealed export.
     #[command(after_help = help::IMPORT)]
     Import(admin::import::Arguments),
@@ -105,6 +108,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
     let environment = Environment::load(arguments.env_file.as_deref())?;
     match command {
         Command::Serve | Command::Demo(_) => serve::run(&environment).await,
+        Command::Login(login) => admin::login::run(&environment, *login).await,
         Command::Import(import) => admin::import::run(&environment, import).await,
         Command::Export(export) => admin::export::run(&environment, export).await,
         Command::Projects(command) => admin::projects::run(&environment, command).await,

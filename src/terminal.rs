@@ -33,6 +33,11 @@ pub(crate) fn counted(count: impl Into<u64>, what: &str) -> String {
     }
 }
 
+/// Tells something beside the result: a line on standard error.
+pub(crate) fn note(text: impl AsRef<str>) {
+    eprintln!("{}", harmless(text.as_ref()));
+}
+
 /// The text without what would steer a terminal, colours excepted: names and reasons come
 /// from elsewhere.
 fn harmless(text: &str) -> Cow<'_, str> {

@@ -64,7 +64,19 @@ struct Code {
     client_id: String,
     redirect_uri: String,
     challenge: Option<Challenge>,
+    scope: String,
+    offline: bool,
     expires: SystemTime,
+}
+
+/// What an authorize request asks for.
+pub(crate) struct Consent<'a> {
+    pub(crate) client_id: &'a str,
+    pub(crate) redirect_uri: &'a str,
+    pub(crate) challenge: Option<Challenge>,
+    pub(crate) scope: &'a str,
+    /// `access_type=offline`: the exchange brings a refresh token.
+    pub(crate) offline: bool,
 }
 
 /// PKCE: what the authorize request announced.
@@ -88,6 +100,8 @@ pub(crate) struct Grant {
     pub(crate) account: AccountId,
     pub(crate) access_token: String,
     pub(crate) refresh_token: Option<String>,
+    /// Of a consent. `None`: all that there are.
+    pub(crate) scope: Option<String>,
 }
 
 /// The two halves of what a client proves itself with.
@@ -208,6 +222,7 @@ impl Accounts {
             account: id,
             access_token: self.issue(id, config, now),
             refresh_token,
+            scope: None,
         })
     }
 
@@ -233,27 +248,35 @@ impl Accounts {
         Ok(())
     }
 
-    /// Consent: the account of that e-mail address, else the first of that client. Hands out a code.
+    /// The e-mail addresses of the accounts that a client may ask for consent.
+    pub(crate) fn of_client(&self, client_id: &str) -> Vec<String> {
+        let holders = self.holders.iter();
+        holders
+            .filter(|holder| holder.account.client_id == client_id)
+            .map(|holder| holder.account.email())
+            .collect()
+    }
+
+    /// The account of that e-mail address consents. Hands out a code.
     pub(crate) fn authorize(
         &mut self,
-        client_id: &str,
-        redirect_uri: &str,
-        login_hint: Option<&str>,
-        challenge: Option<Challenge>,
+        email: &str,
+        consent: Consent<'_>,
         now: SystemTime,
     ) -> Option<String> {
         let account = self.holders.iter().position(|holder| {
-            holder.account.client_id == client_id
-                && login_hint.is_none_or(|hint| holder.account.email() == hint)
+            holder.account.client_id == consent.client_id && holder.account.email() == email
         })?;
         let code = format!("4/0A{}", random());
         self.codes.insert(
             code.clone(),
             Code {
                 account: AccountId(account),
-                client_id: client_id.to_owned(),
-                redirect_uri: redirect_uri.to_owned(),
-                challenge,
+                client_id: consent.client_id.to_owned(),
+                redirect_uri: consent.redirect_uri.to_owned(),
+                challenge: consent.challenge,
+                scope: consent.scope.to_owned(),
+                offline: consent.offline,
                 expires: now + CODE_LIFETIME,
             },
         );
@@ -289,19 +312,23 @@ impl Accounts {
             (Some(_), Some(_)) => return Err(OAuthError::CodeVerifierWrong),
         }
         let id = code.account;
-        let refresh_token = new_refresh_token();
-        self.refresh.insert(
-            refresh_token.clone(),
-            Refresh {
-                account: id,
-                dead: false,
-                replaces: None,
-            },
-        );
+        let granted = code.offline && !self.holders[id.0].account.withholds_refresh_token;
+        let refresh_token = granted.then(new_refresh_token);
+        if let Some(refresh_token) = &refresh_token {
+            self.refresh.insert(
+                refresh_token.clone(),
+                Refresh {
+                    account: id,
+                    dead: false,
+                    replaces: None,
+                },
+            );
+        }
         Ok(Grant {
             account: id,
             access_token: self.issue(id, config, now),
-            refresh_token: Some(refresh_token),
+            refresh_token,
+            scope: Some(code.scope),
         })
     }
 

@@ -149,6 +149,16 @@ fn allowed_tiers() -> Json {
     ])
 }
 
+/// Of accounts that bring a project of their own.
+fn own_project_tier() -> Json {
+    object! {
+        "id": "standard-tier",
+        "name": "Standard",
+        "isDefault": true,
+        "userDefinedCloudaicompanionProject": true,
+    }
+}
+
 fn load(holder: &Holder) -> Json {
     let onboarded = |project: Json| {
         object! {
@@ -174,6 +184,8 @@ fn load(holder: &Holder) -> Json {
         Discovery::ObjectProject => onboarded(object! { "id": holder.project() }),
         Discovery::NotOnboarded if holder.onboarded => onboarded(holder.project().into()),
         Discovery::NotOnboarded => object! { "allowedTiers": allowed_tiers() },
+        Discovery::OwnProject if holder.onboarded => onboarded(holder.project().into()),
+        Discovery::OwnProject => object! { "allowedTiers": [own_project_tier()] },
         Discovery::ValidationRequired => ineligible(object! {
             "reasonCode": "VALIDATION_REQUIRED",
             "reasonMessage": "Verify your account to continue.",
@@ -212,7 +224,16 @@ fn onboard(exchange: &Exchange, account: AccountId, body: &Json) -> Result<Json,
             "Request contains an invalid argument.",
         ));
     }
+    let project = project.and_then(Json::as_str);
     let mut ledger = exchange.fake.ledger();
+    let holder = ledger.accounts.holder(account);
+    if tier != FREE_TIER && !project.is_some_and(|project| holder.may_use(project)) {
+        return Err(Status::new(
+            400,
+            "FAILED_PRECONDITION",
+            "Precondition check failed.",
+        ));
+    }
     let running = ledger
         .operations
         .iter()

@@ -49,6 +49,9 @@ pub struct Config {
     /// Answer every `generateContent` and `streamGenerateContent` with the same bytes, made once: neither checked nor
     /// counted, nor met by faults. For load tests; `text_chunks` and the delays hold.
     pub prepared: bool,
+    /// The addresses that consent may send browsers back to, as a client of the type "Web application" has them.
+    /// Nothing: any port of loopback, as for "Desktop app".
+    pub redirect_uris: Option<Vec<String>>,
     /// How often an onboarding operation answers `done: false` before it is done.
     pub onboarding_polls: u32,
     /// Requests that each (account, model group) may make per window; nothing means no limit.
@@ -96,6 +99,7 @@ impl Default for Config {
             first_event_delay: Duration::ZERO,
             event_delay: Duration::ZERO,
             prepared: false,
+            redirect_uris: None,
             onboarding_polls: 1,
             quota: None,
             keep_requests: 0,
@@ -135,6 +139,9 @@ pub struct Account {
     /// Makes every refresh fail with this `invalid_grant`.
     #[serde(default)]
     pub invalid_grant: Option<InvalidGrant>,
+    /// Consents bring no refresh token, as those that Google takes for repeated.
+    #[serde(default)]
+    pub withholds_refresh_token: bool,
 }
 
 fn client_id() -> String {
@@ -156,6 +163,7 @@ impl Account {
             email: String::new(),
             discovery: Discovery::default(),
             invalid_grant: None,
+            withholds_refresh_token: false,
         }
     }
 
@@ -198,6 +206,8 @@ pub enum Discovery {
     ObjectProject,
     /// No tier and no project until `onboardUser` is done.
     NotOnboarded,
+    /// No tier; the only one that is allowed wants a project of the user's own.
+    OwnProject,
     /// No tier; `ineligibleTiers` asks for the account to be validated.
     ValidationRequired,
     /// No tier; `ineligibleTiers` names the location.

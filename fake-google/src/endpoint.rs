@@ -12,7 +12,7 @@ pub enum Endpoint {
     /// `POST /token`
     #[serde(rename = "oauth_token")]
     OAuthToken,
-    /// `GET /o/oauth2/v2/auth`
+    /// `GET /o/oauth2/v2/auth`, and `POST` from its own page
     #[serde(rename = "oauth_authorize")]
     OAuthAuthorize,
     /// `POST /revoke`
@@ -144,7 +144,9 @@ impl Route {
         let post = method == Method::POST;
         match path {
             "/token" if post => return Some(route(Endpoint::OAuthToken, None)),
-            "/o/oauth2/v2/auth" if get => return Some(route(Endpoint::OAuthAuthorize, None)),
+            "/o/oauth2/v2/auth" if get || post => {
+                return Some(route(Endpoint::OAuthAuthorize, None));
+            }
             "/revoke" if post || get => return Some(route(Endpoint::OAuthRevoke, None)),
             "/tokeninfo" | "/oauth2/v3/tokeninfo" => return Some(route(Endpoint::TokenInfo, None)),
             "/oauth2/v1/userinfo" | "/oauth2/v2/userinfo" | "/oauth2/v3/userinfo" if get => {

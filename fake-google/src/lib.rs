@@ -44,6 +44,7 @@ mod catalogue;
 mod code_assist;
 mod config;
 mod connection;
+mod consent;
 mod control;
 mod counters;
 mod embedding;

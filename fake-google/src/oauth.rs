@@ -1,4 +1,4 @@
-//! Google's OAuth: consent, the token endpoint, user info, token info and revocation.
+//! Google's OAuth: the token endpoint, user info, token info and revocation.
 
 use std::sync::Arc;
 
@@ -6,12 +6,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Response;
 
-use crate::accounts::{AccountId, Challenge, ClientProof, Grant, SCOPES};
+use crate::accounts::{AccountId, ClientProof, Grant, SCOPES};
 use crate::counters::fingerprint;
 use crate::endpoint::Endpoint;
 use crate::fake::FakeGoogle;
 use crate::fault::{Action, Subject};
-use crate::form::{Form, encode};
+use crate::form::Form;
 use crate::intervention::{Met, intervene};
 use crate::json::{Json, object};
 use crate::oauth_error::OAuthError;
@@ -104,7 +104,7 @@ fn tokens(fake: &FakeGoogle, grant: &Grant, refreshing: bool) -> Json {
     if let Some(refresh_token) = &grant.refresh_token {
         tokens.set("refresh_token", refresh_token);
     }
-    tokens.set("scope", SCOPES);
+    tokens.set("scope", grant.scope.as_deref().unwrap_or(SCOPES));
     tokens.set("token_type", "Bearer");
     if !refreshing {
         tokens.set("id_token", id_token(fake, grant.account));
@@ -133,53 +133,6 @@ fn refused(error: OAuthError) -> Response<Body> {
     let (status, body) = error.answer();
     reply::json(status, &body)
 }
-
-/// `GET /o/oauth2/v2/auth`: the account consents at once.
-pub(crate) fn authorize(fake: &FakeGoogle, query: &Form) -> Response<Body> {
-    let (Some(client_id), Some(redirect_uri)) = (query.get("client_id"), query.get("redirect_uri"))
-    else {
-        return reply::html(400, "<title>Error 400: invalid_request</title>");
-    };
-    let join = if redirect_uri.contains('?') { '&' } else { '?' };
-    let state = query
-        .get("state")
-        .map_or_else(String::new, |state| format!("state={}&", encode(state)));
-    if query.get("response_type") != Some("code") {
-        return reply::redirect(&format!(
-            "{redirect_uri}{join}{state}error=unsupported_response_type"
-        ));
-    }
-    if query.get("login_hint") == Some(DENIES) {
-        return reply::redirect(&format!("{redirect_uri}{join}{state}error=access_denied"));
-    }
-    let challenge = query.get("code_challenge").map(|challenge| {
-        if query.get("code_challenge_method") == Some("S256") {
-            Challenge::S256(challenge.to_owned())
-        } else {
-            Challenge::Plain(challenge.to_owned())
-        }
-    });
-    let mut ledger = fake.ledger();
-    let now = ledger.now();
-    let code = ledger.accounts.authorize(
-        client_id,
-        redirect_uri,
-        query.get("login_hint"),
-        challenge,
-        now,
-    );
-    match code {
-        Some(code) => reply::redirect(&format!(
-            "{redirect_uri}{join}{state}code={}&scope={}",
-            encode(&code),
-            encode(query.get("scope").unwrap_or(SCOPES))
-        )),
-        None => reply::html(401, "<title>Error 401: invalid_client</title>"),
-    }
-}
-
-/// The `login_hint` of somebody who always says no.
-const DENIES: &str = "denies@example.com";
 
 /// `GET /oauth2/v2/userinfo`
 pub(crate) fn user_info(fake: &FakeGoogle, access_token: Option<&str>) -> Response<Body> {

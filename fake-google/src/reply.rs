@@ -95,6 +95,11 @@ pub(crate) fn html(status: u16, page: &'static str) -> Response<Body> {
     whole(status, HTML, page)
 }
 
+/// A page for people that is made for them.
+pub(crate) fn page(status: u16, page: String) -> Response<Body> {
+    whole(status, HTML, page)
+}
+
 /// 302
 pub(crate) fn redirect(location: &str) -> Response<Body> {
     let mut response = whole(302, HTML, Bytes::new());

@@ -19,7 +19,7 @@ use crate::intervention::{Met, intervene};
 use crate::page;
 use crate::reply::{self, Body, Watched};
 use crate::status::Status;
-use crate::{code_assist, generation, listing, oauth};
+use crate::{code_assist, consent, generation, listing, oauth};
 
 /// Bodies above this are refused, as Google refuses them.
 const BODY_LIMIT: usize = 100 * 1024 * 1024;
@@ -163,7 +163,7 @@ async fn without_model(exchange: &Exchange, body: &[u8]) -> Result<Response<Body
     let fake = &exchange.fake;
     let form = || Form::parse(std::str::from_utf8(body).unwrap_or_default());
     Ok(match exchange.route.endpoint {
-        Endpoint::OAuthAuthorize => oauth::authorize(fake, &exchange.query),
+        Endpoint::OAuthAuthorize => consent::answer(fake, &exchange.query, &form()),
         Endpoint::OAuthRevoke => oauth::revoke(
             fake,
             form().get("token").or_else(|| exchange.query.get("token")),

@@ -6,16 +6,16 @@ use std::{
     time::Duration,
 };
 
-use ::http::{HeaderMap, HeaderName, HeaderValue};
+use ::http::HeaderMap;
 use antigravity_runtime::{
     clock::Clock,
     config::{self, ConfigError, Environment, Var, parsed},
     secret, telemetry,
     tls::{ClientFiles, Connector, ServerFiles},
     variables::{
-        ANTIGRAVITY_BASE_URLS, CONNECT_TIMEOUT, GATEWAY_TOKEN, GATEWAY_TOKEN_FILE, LOG_FORMAT,
-        LOG_LEVEL, TOKEN_SERVICE_CA_FILE, TOKEN_SERVICE_CLIENT_CERT_FILE,
-        TOKEN_SERVICE_CLIENT_KEY_FILE, UPSTREAM_CA_FILE,
+        ANTIGRAVITY_BASE_URLS, CONNECT_TIMEOUT, GATEWAY_TOKEN, GATEWAY_TOKEN_FILE, GEMINI_BASE_URL,
+        LOG_FORMAT, LOG_LEVEL, TOKEN_SERVICE_CA_FILE, TOKEN_SERVICE_CLIENT_CERT_FILE,
+        TOKEN_SERVICE_CLIENT_KEY_FILE, UPSTREAM_CA_FILE, UPSTREAM_HEADERS, VERTEX_BASE_URL,
     },
 };
 use secrecy::SecretString;
@@ -69,24 +69,6 @@ const ADMIN_LISTEN: Var = Var {
     help: "An address for /livez, /readyz and /metrics apart from the clients' port, such as \
            127.0.0.1:9090.",
     secret: false,
-};
-const GEMINI_BASE_URL: Var = Var {
-    name: "GEMINI_BASE_URL",
-    default: "https://generativelanguage.googleapis.com",
-    help: "Host of the Gemini API.",
-    secret: false,
-};
-const VERTEX_BASE_URL: Var = Var {
-    name: "VERTEX_BASE_URL",
-    default: "",
-    help: "Host of Vertex AI. Not set: Google's host of each project's location.",
-    secret: false,
-};
-const UPSTREAM_HEADERS: Var = Var {
-    name: "UPSTREAM_HEADERS",
-    default: "",
-    help: "Extra headers on every request to Google, as a JSON object of names and values.",
-    secret: true,
 };
 const DEFAULT_STREAM: Var = Var {
     name: "DEFAULT_STREAM",
@@ -503,7 +485,7 @@ impl Config {
                 gemini: environment.required(&GEMINI_BASE_URL, config::base_url)?,
                 vertex: environment.read(&VERTEX_BASE_URL, config::base_url)?,
                 headers: environment
-                    .read(&UPSTREAM_HEADERS, header_map)?
+                    .read(&UPSTREAM_HEADERS, config::header_map)?
                     .unwrap_or_default(),
                 ca_file: environment.read(&UPSTREAM_CA_FILE, |text| Ok(text.into()))?,
             },
@@ -573,18 +555,4 @@ fn attempts(text: &str) -> Result<usize, String> {
         Ok(attempts @ 1..=100) => Ok(attempts),
         _ => Err("is not a number from 1 to 100".to_owned()),
     }
-}
-
-fn header_map(text: &str) -> Result<HeaderMap, String> {
-    let wrong = || "is not a JSON object of header names and values".to_owned();
-    let pairs: std::collections::BTreeMap<String, String> =
-        serde_json::from_str(text).map_err(|_| wrong())?;
-    let mut headers = HeaderMap::new();
-    for (name, value) in pairs {
-        let name: HeaderName = name.parse().map_err(|_| wrong())?;
-        let mut value = HeaderValue::from_str(&value).map_err(|_| wrong())?;
-        value.set_sensitive(true);
-        headers.insert(name, value);
-    }
-    Ok(headers)
 }

@@ -4,9 +4,9 @@
 use std::fmt;
 
 use crate::v1::{
-    AccessToken, BackUpResponse, CreateProjectRequest, ExportProjectsRequest,
-    ImportProjectsRequest, PutOAuthClientRequest, RestoreRequest, UpdateProjectRequest,
-    import_projects_request, restore_request,
+    AccessToken, BackUpResponse, BeginLoginResponse, CreateProjectRequest, ExportProjectsRequest,
+    FinishLoginRequest, ImportProjectsRequest, PutOAuthClientRequest, RestoreRequest,
+    UpdateProjectRequest, import_projects_request, restore_request,
 };
 
 impl fmt::Debug for AccessToken {
@@ -52,6 +52,20 @@ impl fmt::Debug for PutOAuthClientRequest {
         f.debug_struct("PutOAuthClientRequest")
             .field("client", &self.client)
             .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for BeginLoginResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BeginLoginResponse")
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for FinishLoginRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FinishLoginRequest").finish_non_exhaustive()
     }
 }
 
@@ -139,6 +153,15 @@ mod tests {
             client_secret: "planted".into(),
             ..Default::default()
         };
+        let begun = BeginLoginResponse {
+            authorization_url: "https://example.com/?state=planted".into(),
+            login: "planted".into(),
+            ..Default::default()
+        };
+        let finish = FinishLoginRequest {
+            login: "planted".into(),
+            answer: "planted".into(),
+        };
         let import = ImportProjectsRequest {
             payload: Some(import_projects_request::Payload::Options(
                 import_projects_request::Options {
@@ -163,8 +186,8 @@ mod tests {
             backup: b"planted".to_vec(),
         };
         let told = format!(
-            "{token:?} {create:?} {update:?} {export:?} {client:?} {import:?} {file:?} {restore:?} \
-             {backup:?}"
+            "{token:?} {create:?} {update:?} {export:?} {client:?} {import:?} {file:?} {begun:?} \
+             {finish:?} {restore:?} {backup:?}"
         );
         assert!(!told.contains("planted"), "{told}");
         let bytes = format!("{:?}", b"planted".to_vec());

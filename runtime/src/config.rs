@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::SecretString;
 
 use crate::{dotenv, secret::SecretFileError};
@@ -427,6 +428,24 @@ pub fn base_url(text: &str) -> Result<String, String> {
 /// As [`base_url`].
 pub fn base_urls(text: &str) -> Result<Vec<String>, String> {
     text.split(',').map(|url| base_url(url.trim())).collect()
+}
+
+/// Reads headers as a JSON object of names and values. The values are marked as secrets.
+///
+/// # Errors
+/// Any other text.
+pub fn header_map(text: &str) -> Result<HeaderMap, String> {
+    let wrong = || "is not a JSON object of header names and values".to_owned();
+    let pairs: std::collections::BTreeMap<String, String> =
+        serde_json::from_str(text).map_err(|_| wrong())?;
+    let mut headers = HeaderMap::new();
+    for (name, value) in pairs {
+        let name: HeaderName = name.parse().map_err(|_| wrong())?;
+        let mut value = HeaderValue::from_str(&value).map_err(|_| wrong())?;
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    Ok(headers)
 }
 
 /// The variables as a table for `--help`.

@@ -43,6 +43,27 @@ pub const ANTIGRAVITY_BASE_URLS: Var = Var {
     help: "Hosts of the Cloud Code API, comma-separated, tried in this order.",
     secret: false,
 };
+/// Where the Gemini API is.
+pub const GEMINI_BASE_URL: Var = Var {
+    name: "GEMINI_BASE_URL",
+    default: "https://generativelanguage.googleapis.com",
+    help: "Host of the Gemini API.",
+    secret: false,
+};
+/// Where Vertex AI is.
+pub const VERTEX_BASE_URL: Var = Var {
+    name: "VERTEX_BASE_URL",
+    default: "",
+    help: "Host of Vertex AI. Not set: Google's host of each project's location.",
+    secret: false,
+};
+/// What goes with every request beside our own headers.
+pub const UPSTREAM_HEADERS: Var = Var {
+    name: "UPSTREAM_HEADERS",
+    default: "",
+    help: "Extra headers on every request to Google, as a JSON object of names and values.",
+    secret: true,
+};
 /// Further certificate authorities.
 pub const UPSTREAM_CA_FILE: Var = Var {
     name: "UPSTREAM_CA_FILE",

@@ -4,8 +4,9 @@
 use std::net::SocketAddr;
 
 use antigravity_proto::v1::{
-    self, BackUpRequest, CreateProjectRequest, DeleteOAuthClientRequest, DeleteProjectRequest,
-    ExportProjectsRequest, GetProjectRequest, ImportProjectsRequest, ImportProjectsResponse,
+    self, BackUpRequest, BeginLoginRequest, BeginLoginResponse, CreateProjectRequest,
+    DeleteOAuthClientRequest, DeleteProjectRequest, ExportProjectsRequest, FinishLoginRequest,
+    FinishLoginResponse, GetProjectRequest, ImportProjectsRequest, ImportProjectsResponse,
     ListEncryptionKeysRequest, ListEncryptionKeysResponse, ListOAuthClientsRequest,
     ListProjectsRequest, OAuthClient, Project, PutOAuthClientRequest, QueryUsageRequest,
     QueryUsageResponse, RefreshProjectRequest, RestoreRequest, RestoreResponse,
@@ -155,6 +156,8 @@ impl Client {
             Code::Unauthenticated => Error::WrongToken {
                 origin: self.token_origin.clone(),
             },
+            // The service itself says why: Google does not answer.
+            Code::Unavailable if !status.details().is_empty() => Error::Refused(Box::new(status)),
             // A connection that breaks in the wrong moment is a cancelled call.
             Code::Unavailable
             | Code::Cancelled
@@ -326,6 +329,38 @@ impl Client {
         };
         let answer = self.service.put_o_auth_client(request).await;
         Ok(answer.map_err(|status| self.refusal(status))?.into_inner())
+    }
+
+    /// Begins a login.
+    pub(crate) async fn begin_login(
+        &mut self,
+        request: BeginLoginRequest,
+    ) -> Result<BeginLoginResponse, Error> {
+        let answer = self.service.begin_login(request).await;
+        Ok(answer.map_err(|status| self.refusal(status))?.into_inner())
+    }
+
+    /// Finishes a login; `told` hears what it is at.
+    pub(crate) async fn finish_login(
+        &mut self,
+        login: String,
+        answer: &SecretString,
+        mut told: impl FnMut(FinishLoginResponse),
+    ) -> Result<(), Error> {
+        let request = FinishLoginRequest {
+            login,
+            answer: answer.expose_secret().to_owned(),
+        };
+        let answer = self.service.finish_login(request).await;
+        let mut steps = answer.map_err(|status| self.refusal(status))?.into_inner();
+        while let Some(step) = steps
+            .message()
+            .await
+            .map_err(|status| self.refusal(status))?
+        {
+            told(step);
+        }
+        Ok(())
     }
 
     /// Removes an OAuth client that no project names.

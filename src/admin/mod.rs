@@ -8,6 +8,7 @@ pub(crate) mod export;
 mod files;
 pub(crate) mod import;
 pub(crate) mod keys;
+pub(crate) mod login;
 pub(crate) mod oauth_clients;
 pub(crate) mod projects;
 mod route;

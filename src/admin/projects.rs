@@ -95,10 +95,22 @@ pub(crate) struct Add {
 
 /// The upstreams as operators write them.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Upstream {
+pub(super) enum Upstream {
     Antigravity,
     Gemini,
     Vertex,
+}
+
+impl Upstream {
+    /// The same in the contract.
+    pub(super) fn in_contract(named: Option<Self>) -> v1::Upstream {
+        match named {
+            None => v1::Upstream::Unspecified,
+            Some(Self::Antigravity) => v1::Upstream::Antigravity,
+            Some(Self::Gemini) => v1::Upstream::Gemini,
+            Some(Self::Vertex) => v1::Upstream::Vertex,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -154,8 +166,9 @@ async fn list(environment: &Environment, json: bool) -> Result<(), Failure> {
     }
     if list.projects.is_empty() {
         terminal::line(
-            "There is no project yet. Add one: `antigravity-gateway import data/tokens.json`, or \
-             `antigravity-gateway projects add GOOGLE_PROJECT_ID --refresh-token-file FILE`.",
+            "There is no project yet. Bring one in: `antigravity-gateway login`, \
+             `antigravity-gateway import data/tokens.json`, or `antigravity-gateway projects add \
+             GOOGLE_PROJECT_ID --refresh-token-file FILE`.",
         );
         return Ok(());
     }
@@ -195,12 +208,7 @@ async fn list(environment: &Environment, json: bool) -> Result<(), Failure> {
 
 async fn create(environment: &Environment, add: Add) -> Result<v1::Project, Failure> {
     let refresh_token = add.refresh_token_file.read_secret("refresh token")?;
-    let upstream = match add.upstream {
-        None => v1::Upstream::Unspecified,
-        Some(Upstream::Antigravity) => v1::Upstream::Antigravity,
-        Some(Upstream::Gemini) => v1::Upstream::Gemini,
-        Some(Upstream::Vertex) => v1::Upstream::Vertex,
-    };
+    let upstream = Upstream::in_contract(add.upstream);
     let project = v1::Project {
         id: add.id.unwrap_or_default(),
         google_project_id: add.google_project_id,
@@ -388,7 +396,7 @@ fn listed(each: impl Iterator<Item = String>) -> String {
     }
 }
 
-fn remarks(project: &view::Project) -> String {
+pub(super) fn remarks(project: &view::Project) -> String {
     let state_reason = project.state_reason.iter().cloned();
     let link = project.action_url.iter().cloned();
     let failure = project

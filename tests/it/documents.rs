@@ -175,6 +175,7 @@ fn each_command_helps() {
     for command in [
         "serve",
         "demo",
+        "login",
         "import",
         "export",
         "projects",

@@ -14,6 +14,7 @@ mod demo;
 mod documents;
 mod help_table;
 mod init;
+mod login;
 mod readmes;
 mod refusals;
 mod serve;

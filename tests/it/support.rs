@@ -5,7 +5,7 @@ use std::{
     io::{BufRead as _, BufReader, Read, Write as _},
     net::SocketAddr,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
     sync::{Arc, Mutex, mpsc},
     thread,
     time::{Duration, Instant},
@@ -91,6 +91,18 @@ impl Folder {
     /// Starts a command that goes on.
     pub(crate) fn start(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Process {
         Process::of(&mut self.command(arguments, environment))
+    }
+
+    /// Starts a command that reads what is written to it.
+    pub(crate) fn start_reading(
+        &self,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> (Process, ChildStdin) {
+        let mut command = self.command(arguments, environment);
+        let mut process = Process::of(command.stdin(Stdio::piped()));
+        let stdin = process.child.0.stdin.take().unwrap();
+        (process, stdin)
     }
 
     /// Starts `serve` and waits until both services listen.
@@ -227,6 +239,12 @@ impl Process {
         serde_json::from_str(&self.stderr.line_with(part)).unwrap()
     }
 
+    /// The next line on standard error with `part` in it.
+    #[track_caller]
+    pub(crate) fn stderr_with(&self, part: &str) -> String {
+        self.stderr.line_with(part)
+    }
+
     /// Everything on standard output up to a line with `part` in it.
     #[track_caller]
     pub(crate) fn stdout_until(&self, part: &str) -> String {
@@ -241,8 +259,22 @@ impl Process {
     }
 
     pub(crate) fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    /// As a machine that loses its power.
+    pub(crate) fn kill(&self) {
+        self.signal("-KILL");
+    }
+
+    /// Ctrl-C.
+    pub(crate) fn interrupt(&self) {
+        self.signal("-INT");
+    }
+
+    fn signal(&self, signal: &str) {
         let status = Command::new("kill")
-            .args(["-TERM", &self.id().to_string()])
+            .args([signal, &self.id().to_string()])
             .status();
         assert!(status.unwrap().success());
     }
@@ -377,6 +409,8 @@ pub(crate) fn at(google: &Running, folder: &Folder) -> Vec<(&'static str, String
     vec![
         ("UPSTREAM_CA_FILE", "ca.pem".to_owned()),
         ("OAUTH_TOKEN_URL", format!("{url}/token")),
+        ("OAUTH_AUTH_URL", format!("{url}/o/oauth2/v2/auth")),
+        ("OAUTH_USERINFO_URL", format!("{url}/oauth2/v2/userinfo")),
         ("ANTIGRAVITY_BASE_URLS", url.clone()),
         ("GEMINI_BASE_URL", url.clone()),
         ("VERTEX_BASE_URL", url),

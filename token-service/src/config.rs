@@ -12,15 +12,17 @@ use std::{
 use antigravity_runtime::{
     clock::Clock,
     config::{
-        ConfigError, Environment, Var, base_url, base_urls, duration, parsed, positive_duration,
+        ConfigError, Environment, Var, base_url, base_urls, duration, header_map, parsed,
+        positive_duration,
     },
     secret, telemetry,
     tls::ServerFiles,
     variables::{
-        ANTIGRAVITY_BASE_URLS, CONNECT_TIMEOUT, GATEWAY_TOKEN, LOG_FORMAT, LOG_LEVEL,
-        UPSTREAM_CA_FILE,
+        ANTIGRAVITY_BASE_URLS, CONNECT_TIMEOUT, GATEWAY_TOKEN, GEMINI_BASE_URL, LOG_FORMAT,
+        LOG_LEVEL, UPSTREAM_CA_FILE, UPSTREAM_HEADERS, VERTEX_BASE_URL,
     },
 };
+use http::HeaderMap;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{project::Upstream, seal::Keyring};
@@ -113,6 +115,18 @@ const OAUTH_TOKEN_URL: Var = Var {
            client; otherwise a client without one uses https://oauth2.googleapis.com/token.",
     secret: false,
 };
+const OAUTH_AUTH_URL: Var = Var {
+    name: "OAUTH_AUTH_URL",
+    default: "https://accounts.google.com/o/oauth2/v2/auth",
+    help: "Where the owner of an account consents to a login.",
+    secret: false,
+};
+const OAUTH_USERINFO_URL: Var = Var {
+    name: "OAUTH_USERINFO_URL",
+    default: "https://www.googleapis.com/oauth2/v2/userinfo",
+    help: "Where a login asks for the account's e-mail address, when its tokens do not tell it.",
+    secret: false,
+};
 
 /// The variables that [`Config::from_environment`] reads.
 pub const VARS: &[Var] = &[
@@ -128,7 +142,12 @@ pub const VARS: &[Var] = &[
     GATEWAY_TOKEN,
     ADMIN_TOKEN,
     OAUTH_TOKEN_URL,
+    OAUTH_AUTH_URL,
+    OAUTH_USERINFO_URL,
     ANTIGRAVITY_BASE_URLS,
+    GEMINI_BASE_URL,
+    VERTEX_BASE_URL,
+    UPSTREAM_HEADERS,
     QUOTA_INTERVAL,
     USAGE_RETENTION,
     UPSTREAM_CA_FILE,
@@ -155,8 +174,18 @@ pub struct Config {
     pub refresh_margin: Duration,
     /// Overrides the token URL of every OAuth client.
     pub oauth_token_url: Option<String>,
+    /// Where the owner of an account consents to a login.
+    pub oauth_auth_url: String,
+    /// Where a login asks for the account's e-mail address.
+    pub oauth_userinfo_url: String,
     /// Hosts of the Cloud Code API, in the order of trying.
     pub antigravity_hosts: Vec<String>,
+    /// Host of the Gemini API.
+    pub gemini_host: String,
+    /// Host of Vertex AI. `None`: Google's host of each location.
+    pub vertex_host: Option<String>,
+    /// Extra headers of every request to them.
+    pub upstream_headers: HeaderMap,
     /// How often a project's quotas are asked for; zero: never.
     pub quota_interval: Duration,
     /// How far back the ledger goes.
@@ -292,7 +321,14 @@ impl Config {
             )?,
             refresh_margin: environment.required(&REFRESH_MARGIN, margin)?,
             oauth_token_url: environment.read(&OAUTH_TOKEN_URL, base_url)?,
+            oauth_auth_url: environment.required(&OAUTH_AUTH_URL, base_url)?,
+            oauth_userinfo_url: environment.required(&OAUTH_USERINFO_URL, base_url)?,
             antigravity_hosts: environment.required(&ANTIGRAVITY_BASE_URLS, base_urls)?,
+            gemini_host: environment.required(&GEMINI_BASE_URL, base_url)?,
+            vertex_host: environment.read(&VERTEX_BASE_URL, base_url)?,
+            upstream_headers: environment
+                .read(&UPSTREAM_HEADERS, header_map)?
+                .unwrap_or_default(),
             quota_interval: environment.required(&QUOTA_INTERVAL, duration)?,
             usage_retention: environment.required(&USAGE_RETENTION, positive_duration)?,
             upstream_ca_file: environment.read(&UPSTREAM_CA_FILE, |path| Ok(path.into()))?,
@@ -361,9 +397,12 @@ mod tests {
             ("GATEWAY_TOKEN", "planted"),
             ("ADMIN_TOKEN", "planted planted planted"),
             ("OAUTH_TOKEN_URL", "oauth2.googleapis.com"),
+            ("OAUTH_AUTH_URL", "https://example.com/auth?prompt=none"),
+            ("OAUTH_USERINFO_URL", "userinfo"),
             ("TOKEN_SERVICE_TLS_CERT_FILE", "without.a.key"),
             ("TOKEN_SERVICE_TLS_KEY_FILE", "without.a.certificate"),
             ("TOKEN_SERVICE_CLIENT_CA_FILE", "without.both"),
+            ("UPSTREAM_HEADERS", "[]"),
             ("LOG_FORMAT", "xml"),
         ] {
             let environment = Environment::of([(name, value)]);

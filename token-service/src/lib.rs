@@ -2,7 +2,7 @@
 //!
 //! Read in this order: [`project`] (what a project is), `rotation` (who is next),
 //! `refresh` and `oauth` (how tokens stay fresh), `acquire` (turns with tokens),
-//! `outcomes`, `ledger` (who used what), `admin`, `keys`, [`tokens_file`] and `import`, `store` and [`seal`] (what is
+//! `outcomes`, `ledger` (who used what), `admin`, `login`, `keys`, [`tokens_file`] and `import`, `store` and [`seal`] (what is
 //! kept, and how), `rpc` (the contract), and [`serve()`], the only way in.
 
 pub mod config;
@@ -21,6 +21,7 @@ mod keys;
 mod last_hour;
 mod ledger;
 mod limits;
+mod login;
 mod oauth;
 mod outcomes;
 mod pool;

@@ -24,3 +24,9 @@ pub(crate) fn is_project_number(text: &str) -> bool {
 pub(crate) fn is_token(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_graphic())
 }
+
+/// Whether a text can be shown as an e-mail address.
+pub(crate) fn is_email(text: &str) -> bool {
+    let plain = |c: char| !c.is_control() && !c.is_whitespace();
+    text.contains('@') && text.chars().count() <= DISPLAY_NAME && text.chars().all(plain)
+}

@@ -1,6 +1,8 @@
 //! Google's OAuth token endpoint: the one place that knows how a refresh is asked for
 //! and what its answers mean.
 
+mod exchange;
+
 use std::time::Duration;
 
 use antigravity_runtime::tls;
@@ -9,6 +11,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+pub(crate) use self::exchange::{Exchange, ExchangeError, Exchanged};
 use crate::{config::Config, error::Error, limits};
 
 const GOOGLE_TOKEN_URL: &str = "https://oauth2.googleapis.com/token";
@@ -98,19 +101,31 @@ impl OAuth {
         client: &Credentials,
         refresh_token: &SecretString,
     ) -> Result<Refreshed, RefreshError> {
+        let form = vec![
+            ("grant_type", "refresh_token"),
+            ("refresh_token", refresh_token.expose_secret()),
+        ];
+        let answer = self.ask(client, form).await;
+        let (status, body) = answer.map_err(RefreshError::Transient)?;
+        let secret = client.client_secret.as_ref().map(|s| s.expose_secret());
+        let secrets = [Some(refresh_token.expose_secret()), secret];
+        read_answer(status, &body, &secrets.map(Option::unwrap_or_default))
+    }
+
+    /// Posts a grant as `client`, and reads the whole answer.
+    async fn ask(
+        &self,
+        client: &Credentials,
+        mut form: Vec<(&str, &str)>,
+    ) -> Result<(StatusCode, Vec<u8>), String> {
         let url = self
             .token_url
             .as_deref()
             .or(client.token_url.as_deref())
             .unwrap_or(GOOGLE_TOKEN_URL);
+        form.push(("client_id", client.client_id.as_str()));
         let secret = client.client_secret.as_ref().map(|s| s.expose_secret());
-        let mut form = vec![
-            ("client_id", client.client_id.as_str()),
-            ("grant_type", "refresh_token"),
-            ("refresh_token", refresh_token.expose_secret()),
-        ];
         form.extend(secret.map(|secret| ("client_secret", secret)));
-        let no_answer = |error: reqwest::Error| RefreshError::Transient(describe(error));
         let mut answer = self
             .http
             .post(url)
@@ -118,19 +133,18 @@ impl OAuth {
             .form(&form)
             .send()
             .await
-            .map_err(no_answer)?;
+            .map_err(describe)?;
         let status = answer.status();
         let mut body = Vec::new();
-        while let Some(piece) = answer.chunk().await.map_err(no_answer)? {
+        while let Some(piece) = answer.chunk().await.map_err(describe)? {
             body.extend_from_slice(&piece);
             if body.len() > MAX_ANSWER {
-                return Err(RefreshError::Transient(format!(
+                return Err(format!(
                     "the token endpoint's answer ({status}) is too large"
-                )));
+                ));
             }
         }
-        let secrets = [Some(refresh_token.expose_secret()), secret];
-        read_answer(status, &body, &secrets.map(Option::unwrap_or_default))
+        Ok((status, body))
     }
 }
 
@@ -230,7 +244,23 @@ struct ApiError {
     message: Option<String>,
 }
 
-fn read_error(status: StatusCode, body: &[u8], secrets: &[&str]) -> RefreshError {
+/// What an error says.
+struct Told {
+    code: String,
+    description: String,
+    /// For people.
+    reason: String,
+}
+
+impl Told {
+    /// Whether it is the OAuth error `code`; in an API error that stands in the message,
+    /// if at all.
+    fn says(&self, code: &str) -> bool {
+        self.code.eq_ignore_ascii_case(code) || self.description.starts_with(code)
+    }
+}
+
+fn told(status: StatusCode, body: &[u8], secrets: &[&str]) -> Told {
     let mut failure = serde_json::from_slice(body).ok();
     while let Some(Failure::List(list)) = failure {
         failure = list.into_iter().next();
@@ -248,20 +278,30 @@ fn read_error(status: StatusCode, body: &[u8], secrets: &[&str]) -> RefreshError
         Some(Failure::List(_)) | None => (String::new(), String::new()),
     };
     let reason = reason(status, &code, &description, secrets);
-    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
-        return RefreshError::Transient(reason);
+    Told {
+        code,
+        description,
+        reason,
     }
-    let told = |code: &str, part: &str| code.eq_ignore_ascii_case(part);
-    // In an API error the OAuth code stands in the message, if at all.
-    let says = |part| told(&code, part) || description.starts_with(part);
-    if says("invalid_grant") {
-        RefreshError::Revoked(reason)
-    } else if says("invalid_client") || description.contains("client_secret is missing") {
-        RefreshError::ClientRefused(reason)
-    } else if says("unauthorized_client") {
-        RefreshError::ClientMismatch(reason)
+}
+
+/// Whether an answer may be another one next time.
+fn is_transient(status: StatusCode) -> bool {
+    status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
+}
+
+fn read_error(status: StatusCode, body: &[u8], secrets: &[&str]) -> RefreshError {
+    let told = told(status, body, secrets);
+    if is_transient(status) {
+        RefreshError::Transient(told.reason)
+    } else if told.says("invalid_grant") {
+        RefreshError::Revoked(told.reason)
+    } else if told.says("invalid_client") || told.description.contains("client_secret is missing") {
+        RefreshError::ClientRefused(told.reason)
+    } else if told.says("unauthorized_client") {
+        RefreshError::ClientMismatch(told.reason)
     } else {
-        RefreshError::Transient(reason)
+        RefreshError::Transient(told.reason)
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use http::HeaderMap;
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
@@ -41,6 +42,8 @@ pub(crate) struct Source {
     pub(crate) http: reqwest::Client,
     /// Hosts of the Cloud Code API, in the order of trying.
     pub(crate) hosts: Vec<String>,
+    /// Those that an operator adds.
+    pub(crate) headers: HeaderMap,
     pub(crate) interval: Duration,
 }
 
@@ -182,6 +185,7 @@ impl Source {
         let mut answer = self
             .http
             .post(format!("{host}/v1internal:retrieveUserQuotaSummary"))
+            .headers(self.headers.clone())
             .bearer_auth(grant.secret.expose_secret())
             .header(reqwest::header::CONTENT_TYPE, "application/json")
             .body(body.to_string())

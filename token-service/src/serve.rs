@@ -34,6 +34,7 @@ use crate::{
     config::Config,
     import,
     keys::KeyPlace,
+    login::{Logins, Places},
     oauth::OAuth,
     pool::Pool,
     quota,
@@ -118,6 +119,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
         quota::Source {
             http: pool.oauth.http(),
             hosts: config.antigravity_hosts.clone(),
+            headers: config.upstream_headers.clone(),
             interval: config.quota_interval,
         },
         shutdown.drain.clone(),
@@ -128,7 +130,8 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     let watching = acceptor
         .clone()
         .map(|acceptor| tokio::spawn(acceptor.watch(shutdown.drain.clone())));
-    let served = run(&pool, &secrets, (listener, acceptor), limits, &shutdown).await;
+    let logins = Arc::new(Logins::new(Arc::clone(&pool), Places::of(&config)));
+    let served = run(logins, &secrets, (listener, acceptor), limits, &shutdown).await;
     // Ends the background tasks also when the listener broke.
     shutdown.drain.cancel();
     let background = [saving, telling, quotas, pruning];
@@ -201,7 +204,7 @@ async fn save_places(pool: Arc<Pool>, shutdown: Shutdown) {
 }
 
 async fn run(
-    pool: &Arc<Pool>,
+    logins: Arc<Logins>,
     secrets: &Secrets,
     (listener, acceptor): (TcpListener, Option<Arc<tls::Acceptor>>),
     limits: Limits,
@@ -210,25 +213,26 @@ async fn run(
     let (gateway, admin) = (&secrets.gateway_token, &secrets.admin_token);
     let tokens = TokenServiceServer::with_interceptor(
         Tokens {
-            pool: Arc::clone(pool),
+            pool: Arc::clone(&logins.pool),
         },
         Guard::gateways(gateway, admin),
     );
     let projects = ProjectServiceServer::with_interceptor(
         Projects {
-            pool: Arc::clone(pool),
+            pool: Arc::clone(&logins.pool),
+            logins: Arc::clone(&logins),
         },
         Guard::operators(gateway, admin),
     );
     let database = DatabaseServiceServer::with_interceptor(
         Database {
-            pool: Arc::clone(pool),
+            pool: Arc::clone(&logins.pool),
         },
         Guard::operators(gateway, admin),
     );
     let usage = UsageServiceServer::with_interceptor(
         Usage {
-            pool: Arc::clone(pool),
+            pool: Arc::clone(&logins.pool),
         },
         Guard::operators(gateway, admin),
     );

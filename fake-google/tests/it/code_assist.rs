@@ -270,3 +270,32 @@ async fn quota_runs_out_per_account_and_group_and_comes_back() {
             .any(|bucket| bucket["modelId"] == "gemini-2.5-pro")
     );
 }
+
+#[tokio::test]
+async fn a_tier_that_wants_a_project_of_ones_own_is_onboarded_with_it() {
+    let google = Google::start(Config {
+        accounts: vec![Account {
+            discovery: Discovery::OwnProject,
+            ..Account::numbered(1)
+        }],
+        onboarding_polls: 0,
+        ..Config::default()
+    })
+    .await;
+    let token = google.token(1).await;
+    let loaded = google
+        .post("/v1internal:loadCodeAssist", &token, &json!({}))
+        .await
+        .json();
+    let tier = &loaded["allowedTiers"][0];
+    assert_eq!(tier["userDefinedCloudaicompanionProject"], true);
+    for (project, status) in [
+        (None, 400),
+        (Some("foreign"), 400),
+        (Some("fake-project-1"), 200),
+    ] {
+        let body = json!({"tierId": "standard-tier", "cloudaicompanionProject": project});
+        let answer = google.post("/v1internal:onboardUser", &token, &body).await;
+        assert_eq!(answer.status, status, "{project:?}");
+    }
+}

@@ -7,6 +7,7 @@
 )]
 
 mod code_assist;
+mod consent;
 mod control;
 mod errors;
 mod faults;

@@ -229,25 +229,37 @@ async fn access_tokens_expire_by_its_clock_and_die_with_their_account() {
     assert!(!fake.revoke("1//nobody's"));
 }
 
-#[tokio::test]
-async fn consent_hands_out_a_code_that_is_good_once() {
-    let google = Google::start(Config::default()).await;
+/// Where the browser is sent once the account has decided.
+async fn consented(google: &Google, redirect: &str, challenge: &str, decision: &str) -> String {
     let browser = client(None)
         .redirect(reqwest::redirect::Policy::none())
         .build()
         .unwrap();
+    let fields = [
+        ("client_id", CLIENT_ID),
+        ("redirect_uri", redirect),
+        ("response_type", "code"),
+        ("access_type", "offline"),
+        ("scope", "a b"),
+        ("state", "s 1"),
+        ("code_challenge", challenge),
+        ("code_challenge_method", "S256"),
+        ("decision", decision),
+    ];
+    let posted = browser.post(google.url("/o/oauth2/v2/auth")).form(&fields);
+    let response = posted.send().await.unwrap();
+    assert_eq!(response.status(), 302);
+    response.headers()["location"].to_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn consent_hands_out_a_code_that_is_good_once() {
+    let google = Google::start(Config::with_accounts(1)).await;
     let verifier = "a-verifier-of-some-forty-three-characters-or-more";
     let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(verifier));
     let redirect = "http://localhost:51121/oauth-callback";
     let consent = || async {
-        let url = google.url(&format!(
-            "/o/oauth2/v2/auth?client_id={CLIENT_ID}&redirect_uri=http%3A%2F%2Flocalhost%3A51121%2Foauth-callback\
-             &response_type=code&access_type=offline&prompt=consent&scope=a+b&state=s%201\
-             &code_challenge={challenge}&code_challenge_method=S256"
-        ));
-        let response = browser.get(url).send().await.unwrap();
-        assert_eq!(response.status(), 302);
-        let location = response.headers()["location"].to_str().unwrap().to_owned();
+        let location = consented(&google, redirect, &challenge, "allow").await;
         let query = location
             .strip_prefix("http://localhost:51121/oauth-callback?")
             .unwrap();

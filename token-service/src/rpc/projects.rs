@@ -1,5 +1,6 @@
 //! `ProjectService`: projects and OAuth clients for operators.
 
+mod login;
 mod transfer;
 
 use std::{pin::Pin, sync::Arc};
@@ -14,6 +15,7 @@ use super::{check::Check, view};
 use crate::{
     admin::{AdminError, NewProject, ProjectUpdate, PutClient},
     import::location,
+    login::Logins,
     oauth::RefreshError,
     pool::Pool,
     project::{ProjectId, Upstream},
@@ -28,6 +30,7 @@ const MAX_PAGE_SIZE: u32 = 1000;
 #[derive(Clone)]
 pub(crate) struct Projects {
     pub(crate) pool: Arc<Pool>,
+    pub(crate) logins: Arc<Logins>,
 }
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -36,6 +39,7 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 impl ProjectService for Projects {
     type ImportProjectsStream = Answers<v1::ImportProjectsResponse>;
     type ExportProjectsStream = Answers<v1::ExportProjectsResponse>;
+    type FinishLoginStream = Answers<v1::FinishLoginResponse>;
 
     async fn create_project(
         &self,
@@ -261,6 +265,22 @@ impl ProjectService for Projects {
         let client_id = request.into_inner().client_id;
         self.pool.delete_client(client_id).await.map_err(status)?;
         Ok(Response::new(v1::DeleteOAuthClientResponse {}))
+    }
+
+    async fn begin_login(
+        &self,
+        request: Request<v1::BeginLoginRequest>,
+    ) -> Result<Response<v1::BeginLoginResponse>, Status> {
+        let begun = login::begin(&self.logins, request.into_inner())?;
+        Ok(Response::new(begun))
+    }
+
+    async fn finish_login(
+        &self,
+        request: Request<v1::FinishLoginRequest>,
+    ) -> Result<Response<Self::FinishLoginStream>, Status> {
+        let answers = login::finish(&self.logins, request.get_ref())?;
+        Ok(Response::new(answers))
     }
 }
 

@@ -58,8 +58,8 @@ pub(super) fn project(member: &Member, now: Timestamp) -> v1::Project {
         ),
         Standing::NeedsLogin => (
             Shown::NeedsLogin,
-            "log in again and set the new refresh token (edit the tokens file and import it, or \
-             UpdateProject)",
+            "log in again (`antigravity-gateway login --id ID`), or set a new refresh token (edit \
+             the tokens file and import it, or UpdateProject)",
         ),
         Standing::NeedsValidation => (
             Shown::NeedsValidation,

@@ -21,7 +21,7 @@ async fn other(home: &Home) -> SqliteConnection {
 }
 
 /// The database refuses what is written to `table`, as on a full disk.
-async fn fill(home: &Home, table: &str) -> SqliteConnection {
+pub(crate) async fn fill(home: &Home, table: &str) -> SqliteConnection {
     let mut connection = other(home).await;
     for event in ["INSERT", "UPDATE"] {
         let trigger = format!(
@@ -36,7 +36,7 @@ async fn fill(home: &Home, table: &str) -> SqliteConnection {
     connection
 }
 
-async fn empty(mut connection: SqliteConnection) {
+pub(crate) async fn empty(mut connection: SqliteConnection) {
     for event in ["INSERT", "UPDATE"] {
         let dropped = format!("DROP TRIGGER full_{event}");
         sqlx::query(sqlx::AssertSqlSafe(dropped))

@@ -20,6 +20,8 @@ mod imports;
 mod keys;
 mod ledger;
 mod listener;
+mod login_refusals;
+mod logins;
 mod refreshes;
 mod refusals;
 mod roles;

@@ -119,6 +119,10 @@ impl Home {
         std::fs::write(self.tokens_file(), text).unwrap();
     }
 
+    fn google(&self, path: &str) -> String {
+        format!("{}{path}", self.token_url.trim_end_matches("/token"))
+    }
+
     /// The variables of a service here.
     pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
         vec![
@@ -130,10 +134,11 @@ impl Home {
             ("GATEWAY_TOKEN", GATEWAY_TOKEN.to_owned()),
             ("ADMIN_TOKEN", ADMIN_TOKEN.to_owned()),
             ("OAUTH_TOKEN_URL", self.token_url.clone()),
-            (
-                "ANTIGRAVITY_BASE_URLS",
-                self.token_url.trim_end_matches("/token").to_owned(),
-            ),
+            ("ANTIGRAVITY_BASE_URLS", self.google("")),
+            ("OAUTH_AUTH_URL", self.google("/o/oauth2/v2/auth")),
+            ("OAUTH_USERINFO_URL", self.google("/oauth2/v2/userinfo")),
+            ("GEMINI_BASE_URL", self.google("")),
+            ("VERTEX_BASE_URL", self.google("")),
             ("TOKEN_SERVICE_LISTEN", "127.0.0.1:0".to_owned()),
         ]
     }

@@ -1,0 +1,147 @@
+//! Puts a login into the pool: a new project, or a new login of one that is there. All of
+//! it in one commit.
+
+use std::sync::Arc;
+
+use secrecy::SecretString;
+
+use super::{LoginError, Refused};
+use crate::{
+    admin::{AdminError, NewProject, ProjectUpdate, change_record, new_record},
+    import::location,
+    pool::{Grant, Pool, State},
+    project::{ProjectId, Upstream},
+    store::{Change, StoredToken},
+};
+
+/// What a login brought.
+pub(super) struct LoggedIn {
+    pub(super) id: Option<String>,
+    pub(super) google_project_id: String,
+    pub(super) upstream: Upstream,
+    pub(super) location: Option<String>,
+    pub(super) oauth_client_id: String,
+    pub(super) display_name: Option<String>,
+    pub(super) account: Option<String>,
+    pub(super) refresh_token: SecretString,
+    pub(super) token: StoredToken,
+}
+
+/// Which project a login is for.
+#[derive(Debug)]
+pub(super) enum Target {
+    New(ProjectId),
+    Known(ProjectId),
+}
+
+/// The project of this id, or of this Google project, else a new one.
+pub(super) fn target(
+    state: &State,
+    id: Option<&str>,
+    google_project_id: &str,
+    upstream: Upstream,
+) -> Result<Target, LoginError> {
+    if let Some(id) = id {
+        return match state.projects.get_key_value(id) {
+            Some((known, member)) if member.record.project.upstream == upstream => {
+                Ok(Target::Known(Arc::clone(known)))
+            }
+            Some(_) => Err(AdminError::ProjectExists(id.to_owned()).into()),
+            None => Ok(Target::New(id.into())),
+        };
+    }
+    let mut matching = state.projects.iter().filter(|(_, member)| {
+        let project = &member.record.project;
+        project.upstream == upstream && project.google_project_id == google_project_id
+    });
+    match (matching.next(), matching.next()) {
+        (Some((known, _)), None) => Ok(Target::Known(Arc::clone(known))),
+        (Some((first, _)), Some((second, _))) => Err(Refused::because(
+            "AMBIGUOUS",
+            format!(
+                "several projects of the pool have the Google project {google_project_id} ({first}, \
+                 {second}); nothing was stored. Log in again and say which: --id ID (id)"
+            ),
+        )),
+        (None, _) if state.projects.contains_key(google_project_id) => Err(Refused::because(
+            "ALREADY_EXISTS",
+            format!(
+                "there is a project {google_project_id} already, for another upstream or another \
+                 Google project; nothing was stored. Log in again and give another id: --id ID \
+                 (id)"
+            ),
+        )),
+        (None, _) => Ok(Target::New(google_project_id.into())),
+    }
+}
+
+impl Pool {
+    /// Keeps what a login brought. Says which project has it now, and whether that is new.
+    pub(super) async fn log_in(
+        self: &Arc<Self>,
+        login: LoggedIn,
+    ) -> Result<(Grant, bool), LoginError> {
+        let this = Arc::clone(self);
+        self.whole(async move { Ok(this.keep_login(login).await) })
+            .await?
+    }
+
+    async fn keep_login(&self, login: LoggedIn) -> Result<(Grant, bool), LoginError> {
+        let _writes = self.writes.lock().await;
+        let now = self.now();
+        let (record, is_new) = {
+            let state = self.state();
+            // It may have been removed while its owner was consenting.
+            let client = state.client_for(Some(login.oauth_client_id))?;
+            let id = login.id.as_deref();
+            match target(&state, id, &login.google_project_id, login.upstream)? {
+                Target::New(id) => {
+                    let new = NewProject {
+                        id,
+                        google_project_id: login.google_project_id,
+                        upstream: login.upstream,
+                        location: location(login.upstream, login.location.unwrap_or_default()),
+                        oauth_client_id: None,
+                        display_name: login.display_name.or(login.account).unwrap_or_default(),
+                        disabled: false,
+                        refresh_token: login.refresh_token,
+                        token: Some(login.token),
+                    };
+                    (new_record(new, client, state.next_position(), now), true)
+                }
+                Target::Known(id) => {
+                    let member = state.projects.get(&id);
+                    let member = member.ok_or_else(|| AdminError::NoSuchProject(id.to_string()))?;
+                    let mut record = member.record.clone();
+                    let update = ProjectUpdate {
+                        google_project_id: Some(login.google_project_id),
+                        location: login.location,
+                        oauth_client_id: Some(client),
+                        display_name: login.display_name,
+                        refresh_token: Some(login.refresh_token),
+                        ..ProjectUpdate::default()
+                    };
+                    change_record(&mut record, update, now);
+                    record.token = Some(login.token);
+                    (record, false)
+                }
+            }
+        };
+        let change = Change::PutProject(Box::new(record.clone()));
+        let stored = self.store.commit(&[change]).await;
+        stored.map_err(AdminError::from)?;
+        let id = Arc::clone(&record.project.id);
+        let mut state = self.state();
+        if is_new {
+            state.insert(record, 0);
+            if let Some(member) = state.projects.get_mut(&id) {
+                member.credential_at = Some(now);
+            }
+        } else {
+            state.replace(record, now);
+        }
+        let grant = state.projects.get(&id).and_then(|member| member.grant());
+        let grant = grant.ok_or(AdminError::BrokenOff)?;
+        Ok((grant, is_new))
+    }
+}
