@@ -4,14 +4,20 @@
 use std::time::Duration;
 
 use antigravity_runtime::tls;
+use jiff::Timestamp;
 use reqwest::{StatusCode, header};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{config::Config, error::Error, limits};
+use crate::{
+    config::Config,
+    credential::Proof,
+    error::Error,
+    limits,
+    service_account::{GOOGLE_TOKEN_URL, KeyError, ServiceAccountKey},
+};
 
-const GOOGLE_TOKEN_URL: &str = "https://oauth2.googleapis.com/token";
 /// For a whole refresh, from the first byte of the connection to the last of the answer.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 /// Answers are below 4 KiB; a larger one is none of the endpoint's.
@@ -45,6 +51,9 @@ pub(crate) enum RefreshError {
     /// The refresh token is refused for good.
     #[error("Google refuses the refresh token: {0}")]
     Revoked(String),
+    /// The service-account key is refused for good.
+    #[error("Google refuses the service-account key: {0}")]
+    KeyRefused(String),
     /// The OAuth client is refused: no project of it can be refreshed.
     #[error("Google refuses the OAuth client: {0}")]
     ClientRefused(String),
@@ -93,7 +102,55 @@ impl OAuth {
     }
 
     /// Asks for a new access token.
-    pub(crate) async fn refresh(
+    pub(crate) async fn ask(
+        &self,
+        proof: &Proof,
+        now: Timestamp,
+    ) -> Result<Refreshed, RefreshError> {
+        match proof {
+            Proof::RefreshToken {
+                client,
+                refresh_token,
+            } => self.refresh(client, refresh_token).await,
+            Proof::ServiceAccount(key) => self.assert(key, now).await,
+        }
+    }
+
+    /// Whether a key's assertions may go where it says.
+    pub(crate) fn check_key(&self, key: &ServiceAccountKey) -> Result<(), KeyError> {
+        key.check_token_uri(self.token_url.as_deref())
+    }
+
+    async fn assert(
+        &self,
+        key: &ServiceAccountKey,
+        now: Timestamp,
+    ) -> Result<Refreshed, RefreshError> {
+        let transient = |text: String| RefreshError::Transient(text);
+        self.check_key(key)
+            .map_err(|error| transient(format!("the service-account key {error}")))?;
+        let assertion = key
+            .assertion(now)
+            .ok_or_else(|| transient("the system has no randomness".to_owned()))?;
+        let url = self.token_url.as_deref().unwrap_or(key.token_uri());
+        let form = [
+            ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
+            ("assertion", assertion.expose_secret()),
+        ];
+        let (status, body) = self.post(url, &form).await?;
+        read_answer(status, &body, &[assertion.expose_secret()]).map_err(|error| match error {
+            // Google says invalid_grant of clocks too: no reason to condemn the key.
+            RefreshError::Revoked(reason) if is_about_time(&reason) => transient(format!(
+                "Google finds the time of the assertion wrong ({reason}); set this machine's clock"
+            )),
+            RefreshError::Revoked(reason)
+            | RefreshError::ClientRefused(reason)
+            | RefreshError::ClientMismatch(reason) => RefreshError::KeyRefused(reason),
+            other => other,
+        })
+    }
+
+    async fn refresh(
         &self,
         client: &Credentials,
         refresh_token: &SecretString,
@@ -110,12 +167,22 @@ impl OAuth {
             ("refresh_token", refresh_token.expose_secret()),
         ];
         form.extend(secret.map(|secret| ("client_secret", secret)));
+        let (status, body) = self.post(url, &form).await?;
+        let secrets = [Some(refresh_token.expose_secret()), secret];
+        read_answer(status, &body, &secrets.map(Option::unwrap_or_default))
+    }
+
+    async fn post(
+        &self,
+        url: &str,
+        form: &[(&str, &str)],
+    ) -> Result<(StatusCode, Vec<u8>), RefreshError> {
         let no_answer = |error: reqwest::Error| RefreshError::Transient(describe(error));
         let mut answer = self
             .http
             .post(url)
             .header(header::ACCEPT, "application/json")
-            .form(&form)
+            .form(form)
             .send()
             .await
             .map_err(no_answer)?;
@@ -129,9 +196,14 @@ impl OAuth {
                 )));
             }
         }
-        let secrets = [Some(refresh_token.expose_secret()), secret];
-        read_answer(status, &body, &secrets.map(Option::unwrap_or_default))
+        Ok((status, body))
     }
+}
+
+/// "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable
+/// timeframe. Check your iat and exp values in the JWT claim."
+fn is_about_time(reason: &str) -> bool {
+    reason.contains("reasonable timeframe") || reason.contains("iat and exp")
 }
 
 /// The causes of a transport error without the URL, which may hold credentials.

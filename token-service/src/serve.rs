@@ -22,7 +22,7 @@ use crate::{
     rpc::{Guard, Projects, Tokens},
     secrets::Secrets,
     store::Store,
-    tokens_file::{self, TokensFile},
+    tokens_file::{self, Hints, TokensFile},
     transitions,
 };
 
@@ -136,9 +136,11 @@ fn read_tokens_file(config: &Config) -> Result<Option<(PathBuf, TokensFile)>, Er
         }
     };
     let file =
-        tokens_file::parse(&bytes, config.default_upstream).map_err(|error| Error::TokensFile {
-            path: source.path.clone(),
-            source: error,
+        tokens_file::parse(&bytes, &Hints::upstream(config.default_upstream)).map_err(|error| {
+            Error::TokensFile {
+                path: source.path.clone(),
+                source: error,
+            }
         })?;
     Ok(Some((source.path.clone(), file)))
 }

@@ -14,18 +14,20 @@ use tokio::sync::Mutex;
 
 use self::lock::DatabaseLock;
 use crate::{
+    credential::Credential,
     oauth::Credentials,
     project::{Project, ProjectId},
     seal::{Cell, Keyring, SealError},
+    service_account::KeyError,
 };
 
 /// A project with its secrets.
 #[derive(Clone, Debug)]
 pub(crate) struct ProjectRecord {
     pub(crate) project: Project,
-    pub(crate) refresh_token: SecretString,
-    /// Drawn anew with each refresh token that an operator or an import sets.
-    pub(crate) credential: i64,
+    pub(crate) credential: Credential,
+    /// Drawn anew with each credential that an operator or an import sets.
+    pub(crate) generation: i64,
     pub(crate) token: Option<StoredToken>,
 }
 
@@ -179,6 +181,14 @@ pub enum StoreError {
         /// Why.
         source: SealError,
     },
+    /// A credential that opens, and is none.
+    #[error("the credential of {row} in the table projects {source}")]
+    Credential {
+        /// The row's key.
+        row: String,
+        /// Why.
+        source: KeyError,
+    },
     /// A value that this version does not know.
     #[error("{column} of {row} in the table {table} holds a value that is unknown")]
     Unknown {
@@ -209,9 +219,19 @@ pub(crate) struct Store {
 impl Store {
     /// Makes all of `changes`, or none.
     pub(crate) async fn commit(&self, changes: &[Change]) -> Result<(), StoreError> {
+        self.commit_telling(changes, &|_| {}).await
+    }
+
+    /// As [`Store::commit`], and tells after each change how many are written; they are
+    /// made once it returns.
+    pub(crate) async fn commit_telling(
+        &self,
+        changes: &[Change],
+        written: &(dyn Fn(usize) + Sync),
+    ) -> Result<(), StoreError> {
         let mut connection = self.connection.lock().await;
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-        for change in changes {
+        for (before, change) in changes.iter().enumerate() {
             match change {
                 Change::PutClient(client) => self.put_client(&mut transaction, client).await?,
                 Change::DeleteClient(id) => {
@@ -232,17 +252,18 @@ impl Store {
                     rows::put_client_import(&mut transaction, import).await?;
                 }
             }
+            written(before + 1);
         }
         transaction.commit().await?;
         Ok(())
     }
 
-    /// Keeps what a refresh brought, unless the project's refresh token was set anew
+    /// Keeps what a refresh brought, unless the project's credential was set anew
     /// since (or the project removed): then nothing is changed and it says `false`.
     pub(crate) async fn commit_refresh(
         &self,
         project: &ProjectId,
-        credential: i64,
+        generation: i64,
         token: &StoredToken,
         refresh_token: Option<&SecretString>,
     ) -> Result<bool, StoreError> {
@@ -264,7 +285,7 @@ impl Store {
         .bind(token.refreshed_at.map(|time| time.as_millisecond()))
         .bind(rotated)
         .bind(&**project)
-        .bind(credential)
+        .bind(generation)
         .execute(&mut *connection)
         .await?;
         Ok(done.rows_affected() == 1)

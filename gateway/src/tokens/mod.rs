@@ -310,9 +310,9 @@ impl Tokens {
         }
     }
 
-    /// A fresh token for a project whose token Google has refused; `None` when there is
-    /// none to be had now.
-    pub async fn replace(&self, refused: &Token) -> Option<Arc<Token>> {
+    /// A fresh token for a project whose token Google has refused with what it `said`;
+    /// `None` when there is none to be had now.
+    pub async fn replace(&self, refused: &Token, said: &str) -> Option<Arc<Token>> {
         if let Some(newer) = self.held.lock().refuse(refused, self.now()) {
             return Some(newer);
         }
@@ -321,6 +321,7 @@ impl Tokens {
             rejected: vec![v1::RejectedToken {
                 project_id: refused.project.to_string(),
                 fingerprint: refused.fingerprint.to_string(),
+                reason: said.to_owned(),
             }],
             ..Default::default()
         };

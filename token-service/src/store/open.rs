@@ -272,7 +272,11 @@ mod tests {
                 (migration.version, hex)
             })
             .collect();
-        let expected = [(1, "362d9b45c7d94d03b84be8036407566f".to_owned())];
+        let expected = [
+            (1, "362d9b45c7d94d03b84be8036407566f"),
+            (2, "46c66dd3637d4c75fc8701a8866bf698"),
+        ]
+        .map(|(version, checksum)| (version, checksum.to_owned()));
         assert_eq!(published, expected);
     }
 }

@@ -44,12 +44,19 @@ impl Kind {
 }
 
 /// An object's fields; each that is read is taken out.
+#[derive(Default)]
 pub(super) struct Fields<'a>(BTreeMap<String, &'a RawValue>);
 
 impl<'a> Fields<'a> {
     /// `None` when the value is not an object.
     pub(super) fn read(value: &'a RawValue) -> Option<Self> {
         serde_json::from_str(value.get()).ok().map(Self)
+    }
+
+    /// Whether it is there, and something.
+    pub(super) fn has(&self, field: &str) -> bool {
+        let value = self.0.get(field);
+        value.is_some_and(|value| !matches!(value.get(), "null" | "\"\""))
     }
 
     pub(super) fn take(&mut self, field: &str) -> Option<&'a RawValue> {

@@ -130,12 +130,12 @@ async fn bad_fields_are_named_all_at_once() {
     assert_eq!(
         fields(&refused),
         [
+            "refresh_token",
             "project.google_project_id",
             "project.id",
             "project.upstream",
             "project.location",
             "project.display_name",
-            "refresh_token",
             "access_token_expires_at"
         ]
     );

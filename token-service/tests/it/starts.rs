@@ -247,7 +247,7 @@ async fn databases_of_others_and_of_later_versions_are_refused() {
     sqlx::query(
         "INSERT INTO _sqlx_migrations
          SELECT 9999, description, installed_on, success, checksum, execution_time
-         FROM _sqlx_migrations",
+         FROM _sqlx_migrations LIMIT 1",
     )
     .execute(&mut ours)
     .await
