@@ -81,10 +81,7 @@ impl fmt::Debug for import_projects_request::Options {
             .field("default_upstream", &self.default_upstream)
             .field("dry_run", &self.dry_run)
             .field("default_oauth_client_id", &self.default_oauth_client_id)
-            .field(
-                "default_google_project_id",
-                &self.default_google_project_id,
-            )
+            .field("default_google_project_id", &self.default_google_project_id)
             .finish_non_exhaustive()
     }
 }

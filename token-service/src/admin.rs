@@ -103,8 +103,7 @@ impl Pool {
                     let asked = this.ask_for_token(&proof).await;
                     let (token, rotated) = asked.map_err(RefreshFailed::Refused)?;
                     new.token = Some(token);
-                    if let (Some(rotated), Credential::RefreshToken(_)) =
-                        (rotated, &new.credential)
+                    if let (Some(rotated), Credential::RefreshToken(_)) = (rotated, &new.credential)
                     {
                         new.credential = Credential::RefreshToken(rotated);
                     }
@@ -158,8 +157,8 @@ impl Pool {
                 let kind = update.credential.as_ref().map(Credential::kind);
                 let names_client = update.oauth_client_id.is_some();
                 // One that comes to a project without a client needs one.
-                let needs_client = kind == Some(Kind::RefreshToken)
-                    && record.project.oauth_client_id.is_empty();
+                let needs_client =
+                    kind == Some(Kind::RefreshToken) && record.project.oauth_client_id.is_empty();
                 if names_client || needs_client {
                     let client = state.client_for(update.oauth_client_id.take())?;
                     update.oauth_client_id = Some(client);

@@ -294,11 +294,7 @@ impl Pool {
         unstored.filter(|unstored| unstored.generation == generation)
     }
 
-    async fn ask_google(
-        &self,
-        generation: i64,
-        proof: &Proof,
-    ) -> Result<Unstored, RefreshError> {
+    async fn ask_google(&self, generation: i64, proof: &Proof) -> Result<Unstored, RefreshError> {
         let (token, rotated) = self.ask_for_token(proof).await?;
         Ok(Unstored {
             generation,

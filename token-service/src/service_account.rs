@@ -5,11 +5,7 @@ use std::fmt;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::{SignedDuration, Timestamp};
-use ring::{
-    rand::SystemRandom,
-    rsa::KeyPair,
-    signature::RSA_PKCS1_SHA256,
-};
+use ring::{rand::SystemRandom, rsa::KeyPair, signature::RSA_PKCS1_SHA256};
 use rustls_pki_types::{PrivateKeyDer, pem::PemObject as _};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -41,7 +37,9 @@ pub struct ServiceAccountKey {
 #[non_exhaustive]
 pub enum KeyError {
     /// It is not JSON.
-    #[error("is not JSON (line {line}, column {column}: {problem}); give the whole file from Google")]
+    #[error(
+        "is not JSON (line {line}, column {column}: {problem}); give the whole file from Google"
+    )]
     NotJson {
         /// The line, from 1.
         line: usize,
@@ -72,7 +70,9 @@ pub enum KeyError {
         found: String,
     },
     /// A field is not there.
-    #[error("has no {field}; make a new key (Google Cloud console: IAM & Admin, Service Accounts, Keys)")]
+    #[error(
+        "has no {field}; make a new key (Google Cloud console: IAM & Admin, Service Accounts, Keys)"
+    )]
     Missing {
         /// The field.
         field: &'static str,
@@ -87,7 +87,9 @@ pub enum KeyError {
     #[error("has a private_key that is not a whole PEM block (-----BEGIN PRIVATE KEY-----)")]
     NotPem,
     /// The private key is of another form.
-    #[error("has a private_key that is {found}; PKCS#8 (BEGIN PRIVATE KEY) is wanted, as Google makes it")]
+    #[error(
+        "has a private_key that is {found}; PKCS#8 (BEGIN PRIVATE KEY) is wanted, as Google makes it"
+    )]
     OtherPem {
         /// What it is.
         found: &'static str,
@@ -265,7 +267,10 @@ impl ServiceAccountKey {
             return Ok(());
         }
         Err(KeyError::ForeignTokenUri {
-            host: format!("{}://{host}", url.scheme()).chars().take(80).collect(),
+            host: format!("{}://{host}", url.scheme())
+                .chars()
+                .take(80)
+                .collect(),
         })
     }
 

@@ -516,9 +516,9 @@ fn credential(fields: &mut Fields<'_>) -> Result<Credential, Complaint> {
             fields.required_token(kind.name())?.into(),
         )),
         CredentialKind::ServiceAccountKey => {
-            let value = fields.take(kind.name()).ok_or(Complaint::Missing {
-                field: kind.name(),
-            })?;
+            let value = fields
+                .take(kind.name())
+                .ok_or(Complaint::Missing { field: kind.name() })?;
             // The file's content, as an object or as text.
             let text = match Kind::of(value) {
                 Kind::Text => fields::text_of(value, kind.name())?.unwrap_or_default(),

@@ -398,14 +398,38 @@ mod tests {
     #[test]
     fn only_words_about_the_key_condemn_it() {
         let file = info(403, "You do not have permission to access the File abc", "");
-        let leaked = info(403, "Your API key was reported as leaked. Please use another API key.", "");
+        let leaked = info(
+            403,
+            "Your API key was reported as leaked. Please use another API key.",
+            "",
+        );
         for (status, body, next) in [
-            (400, info(400, "API key not valid. Please pass a valid API key.", "API_KEY_INVALID"), Next::Refresh),
-            (400, info(400, "API key expired. Please renew the API key.", "API_KEY_INVALID"), Next::Refresh),
+            (
+                400,
+                info(
+                    400,
+                    "API key not valid. Please pass a valid API key.",
+                    "API_KEY_INVALID",
+                ),
+                Next::Refresh,
+            ),
+            (
+                400,
+                info(
+                    400,
+                    "API key expired. Please renew the API key.",
+                    "API_KEY_INVALID",
+                ),
+                Next::Refresh,
+            ),
             (401, String::new(), Next::Refresh),
             (403, leaked, Next::Refresh),
             (403, file, Next::OtherProject),
-            (403, info(403, "no", "API_KEY_SERVICE_BLOCKED"), Next::OtherProject),
+            (
+                403,
+                info(403, "no", "API_KEY_SERVICE_BLOCKED"),
+                Next::OtherProject,
+            ),
         ] {
             let error = GoogleError::parse(&body);
             let mut failure = classified(status, &body);

@@ -79,7 +79,10 @@ impl ProjectService for Projects {
         check_location(&mut check, upstream, &project.location);
         check.display_name("project.display_name", &project.display_name);
         if kind == Some(Kind::ApiKey) && !request.access_token.is_empty() {
-            check.wrong("access_token", "is given beside an API key, which needs none");
+            check.wrong(
+                "access_token",
+                "is given beside an API key, which needs none",
+            );
         }
         let token = given_token(
             &mut check,

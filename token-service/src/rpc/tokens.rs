@@ -164,11 +164,8 @@ impl Tokens {
             .iter()
             .filter(|token| seen.insert(token.project_id.as_str()))
             .filter_map(|token| {
-                self.pool.replace_refused(
-                    &token.project_id,
-                    &token.fingerprint,
-                    &token.reason,
-                )
+                self.pool
+                    .replace_refused(&token.project_id, &token.fingerprint, &token.reason)
             })
             .collect()
     }

@@ -125,11 +125,10 @@ impl Store {
         let kind: Kind = kind.parse().map_err(|_| unknown("credential_kind"))?;
         let sealed: Vec<u8> = row.try_get("refresh_token_sealed")?;
         let text = self.open_value("projects", kind.name(), &id, &sealed)?;
-        let credential =
-            Credential::of(kind, text).map_err(|source| StoreError::Credential {
-                row: id.clone(),
-                source,
-            })?;
+        let credential = Credential::of(kind, text).map_err(|source| StoreError::Credential {
+            row: id.clone(),
+            source,
+        })?;
         let oauth_client_id: Option<String> = row.try_get("oauth_client_id")?;
         let token = self.token(row, &id)?;
         Ok(ProjectRecord {

@@ -109,11 +109,13 @@ fn of_accounts(accounts: &[&RawValue], top: &Shape<'_>) -> Result<Format, Unknow
     let any = |field: &str| shapes.iter().any(|shape| shape.contains_key(field));
     let around = |field: &str| top.contains_key(field);
     if any("refreshToken") {
-        return Ok(if any("source") || around("settings") || !around("version") {
-            Format::AntigravityClaudeProxy
-        } else {
-            Format::OpencodeAntigravityAuth
-        });
+        return Ok(
+            if any("source") || around("settings") || !around("version") {
+                Format::AntigravityClaudeProxy
+            } else {
+                Format::OpencodeAntigravityAuth
+            },
+        );
     }
     if any("token") {
         return Ok(Format::AntigravityManager);

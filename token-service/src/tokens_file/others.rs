@@ -55,8 +55,8 @@ impl<'a> Reader<'a> {
     }
 
     fn service_account(&self, value: &RawValue, line: u32) -> Result<Entry, Complaint> {
-        let key = ServiceAccountKey::parse(value.get())
-            .map_err(|error| Complaint::BadKey { error })?;
+        let key =
+            ServiceAccountKey::parse(value.get()).map_err(|error| Complaint::BadKey { error })?;
         let stated = self.hints.google_project_id.as_deref();
         let project = stated.unwrap_or(key.project_id()).to_owned();
         if project.is_empty() {
@@ -68,11 +68,7 @@ impl<'a> Reader<'a> {
             upstream: Some(
                 upstream.unwrap_or_else(|| kind.upstream_or(self.hints.default_upstream)),
             ),
-            ..entry(
-                line,
-                project,
-                Credential::ServiceAccountKey(Arc::new(key)),
-            )
+            ..entry(line, project, Credential::ServiceAccountKey(Arc::new(key)))
         })
     }
 

@@ -26,7 +26,11 @@ fn named(id: &str) -> v1::Project {
     }
 }
 
-async fn put_client(client: &mut ProjectsClient, id: &str, secret: &str) -> v1::OAuthClient {
+pub(crate) async fn put_client(
+    client: &mut ProjectsClient,
+    id: &str,
+    secret: &str,
+) -> v1::OAuthClient {
     let request = v1::PutOAuthClientRequest {
         client: Some(v1::OAuthClient {
             client_id: id.to_owned(),

@@ -291,7 +291,12 @@ fn what_is_no_tokens_file_is_told_with_its_line() {
         );
     }
     let marked = b"\xef\xbb\xbf{\"projects\": []}";
-    assert!(parse(marked, &Hints::upstream(Api::Antigravity)).unwrap().entries.is_empty());
+    assert!(
+        parse(marked, &Hints::upstream(Api::Antigravity))
+            .unwrap()
+            .entries
+            .is_empty()
+    );
 }
 
 #[test]
@@ -306,7 +311,11 @@ fn several_clients_are_read() {
             {"project_id": "d", "refresh_token": "4", "oauth_client": {"client_secret": "s"}},
         ],
     });
-    let file = parse(text.to_string().as_bytes(), &Hints::upstream(Api::Antigravity)).unwrap();
+    let file = parse(
+        text.to_string().as_bytes(),
+        &Hints::upstream(Api::Antigravity),
+    )
+    .unwrap();
     assert_eq!(file.default_client.as_deref(), Some(CLIENT_ID));
     let clients: Vec<_> = file
         .entries

@@ -15,6 +15,8 @@ mod admin;
 mod adversity;
 mod cooldowns;
 mod crashes;
+mod credentials;
+mod formats;
 mod imports;
 mod refreshes;
 mod refusals;

@@ -54,7 +54,10 @@ pub(super) async fn import(
         check.client_id("options.default_oauth_client_id", &client);
         if !pool.state().clients.contains_key(&client) {
             let problem = crate::admin::AdminError::NoSuchClient(client.clone());
-            check.wrong("options.default_oauth_client_id", format!("is unknown: {problem}"));
+            check.wrong(
+                "options.default_oauth_client_id",
+                format!("is unknown: {problem}"),
+            );
         }
     }
     check.done()?;
