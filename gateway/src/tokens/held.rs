@@ -195,9 +195,9 @@ impl Held {
     /// Projects that the service would deal and that cannot be used here.
     pub(super) fn unusable(&mut self, key: &Key, model: &str, now: Now) -> HashSet<Arc<str>> {
         self.rests.expire(now, self.away);
-        let away = self.away;
+        // A key is good for as long as nobody says otherwise.
         self.tokens
-            .retain(|_, token| token.expires_at > now.wall || (away && token.is_api_key()));
+            .retain(|_, token| token.expires_at > now.wall || token.is_api_key());
         let tokens = &self.tokens;
         self.dealt.retain(|project, _| tokens.contains_key(project));
         self.used.retain(|project, _| tokens.contains_key(project));
@@ -405,6 +405,7 @@ impl Held {
         now: Now,
     ) -> Vec<Arc<str>> {
         self.connected(now);
+        self.tokens.retain(|_, token| token.expires_at > now.wall);
         self.learn_pool(&response);
         for token in response.tokens {
             self.learn(token, now);

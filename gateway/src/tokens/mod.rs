@@ -328,12 +328,17 @@ impl Tokens {
         let response = self.client.acquire(request).await.ok()?;
         let mut held = self.held.lock();
         let now = self.now();
-        response
+        let successor = response
             .refreshed
             .into_iter()
             .filter(|token| token.fingerprint != *refused.fingerprint)
             .find_map(|token| held.learn(token, now))
-            .filter(|token| token.project == refused.project)
+            .filter(|token| token.project == refused.project);
+        if successor.is_none() && refused.is_api_key() {
+            // The service will not deal it again. What it deals next of the project is another.
+            held.forget(&refused.project);
+        }
+        successor
     }
 
     /// Lets a project rest for a model's group until `until`, from now on and on this

@@ -128,7 +128,9 @@ impl Failure {
     /// Of a request that showed an API key. A key has no successor, so that only what is
     /// said of the key itself condemns it: a bare 403 may be about what the client named.
     pub fn concerns_api_key(&mut self, error: &GoogleError) {
-        if self.next == Next::Refresh && self.http_status == 403 && !refuses_key(error) {
+        if refuses_key(error) {
+            self.unauthenticated();
+        } else if self.next == Next::Refresh && self.http_status == 403 {
             self.set(Outcome::PermissionDenied, Next::OtherProject);
         }
     }
@@ -245,14 +247,13 @@ impl Failure {
 
     fn refused(&mut self, error: &GoogleError, status: StatusCode) {
         // These say something about our key or our place, which the client cannot mend.
-        if refuses_key(error) {
-            return self.unauthenticated();
-        }
-        if error.message.starts_with("User location is not supported") {
+        let ours =
+            refuses_key(error) || error.message.starts_with("User location is not supported");
+        if ours {
             self.set(Outcome::PermissionDenied, Next::OtherProject);
             self.error = Error::NoUsableProject {
-                message: "Google does not serve the projects of this gateway: its location is not \
-                          supported."
+                message: "Google does not serve the projects of this gateway: its API key is not \
+                          valid, or its location is not supported."
                     .to_owned(),
             };
             return;
@@ -316,7 +317,8 @@ impl Failure {
 }
 
 /// Whether Google says that the API key itself is none, or none any more.
-fn refuses_key(error: &GoogleError) -> bool {
+#[must_use]
+pub fn refuses_key(error: &GoogleError) -> bool {
     let message = error.message.to_ascii_lowercase();
     error.reason == "API_KEY_INVALID"
         || message.starts_with("api key not valid")
@@ -325,7 +327,8 @@ fn refuses_key(error: &GoogleError) -> bool {
         || (message.contains("api key") && message.contains("leaked"))
 }
 
-fn one_line(text: &str) -> String {
+/// What is told of Google's words.
+pub fn one_line(text: &str) -> String {
     let line = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     line.take(MAX_REASON).collect()
 }
@@ -381,7 +384,7 @@ mod tests {
             (429, "<html><head><title>Sorry...</title></head></html>".to_owned(), O::UpstreamError, Next::OtherUpstream),
             (503, info(503, "no", "MODEL_CAPACITY_EXHAUSTED"), O::ModelCapacity, Next::Again),
             (500, "<html>".to_owned(), O::UpstreamError, Next::Again),
-            (400, info(400, "bad", "API_KEY_INVALID"), O::Unauthenticated, Next::Refresh),
+            (400, info(400, "bad", "API_KEY_INVALID"), O::PermissionDenied, Next::OtherProject),
             (400, info(400, "User location is not supported for the API use.", ""), O::PermissionDenied, Next::OtherProject),
             (400, info(400, "bad", ""), O::InvalidRequest, Next::Tell),
             (400, info(400, "This version of Antigravity is no longer supported. Update", ""), O::ClientUnsupported, Next::OtherProject),

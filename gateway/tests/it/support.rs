@@ -211,6 +211,22 @@ impl World {
         client.get_project(request).await.unwrap().into_inner()
     }
 
+    /// Adds a project.
+    pub(crate) async fn create(&self, request: v1::CreateProjectRequest) {
+        let request = as_operator(request);
+        let mut client = self.operators().await;
+        client.create_project(request).await.unwrap();
+    }
+
+    /// Changes what the mask names.
+    pub(crate) async fn update(&self, mut request: v1::UpdateProjectRequest, paths: &[&str]) {
+        request.update_mask = Some(prost_types::FieldMask {
+            paths: paths.iter().map(|path| (*path).to_owned()).collect(),
+        });
+        let mut client = self.operators().await;
+        client.update_project(as_operator(request)).await.unwrap();
+    }
+
     /// Takes a project out of the rotation, or puts it back.
     pub(crate) async fn set_disabled(&self, id: &str, disabled: bool) {
         let request = as_operator(v1::UpdateProjectRequest {
@@ -233,12 +249,15 @@ impl World {
 
     async fn operators(&self) -> ProjectServiceClient<tonic::transport::Channel> {
         let url = format!("http://{}", self.token_address);
-        let channel = tonic::transport::Endpoint::from_shared(url)
-            .unwrap()
-            .connect()
-            .await
-            .unwrap();
-        ProjectServiceClient::new(channel)
+        let endpoint = tonic::transport::Endpoint::from_shared(url).unwrap();
+        // One that was just started again may still have connections of the old one to reset.
+        for _ in 0..100 {
+            if let Ok(channel) = endpoint.connect().await {
+                return ProjectServiceClient::new(channel);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the token-service takes no connection");
     }
 
     pub(crate) async fn restart_tokens(&mut self) {
