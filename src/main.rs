@@ -7,6 +7,7 @@ mod failure;
 mod health;
 mod help;
 mod init;
+mod progress;
 mod serve;
 mod show;
 mod stack;
@@ -40,13 +41,13 @@ enum Command {
     /// Show the whole path with a fake Google on this machine; needs no account.
     #[command(after_help = help::DEMO)]
     Demo(demo::Arguments),
-    /// Import projects from a tokens file or a sealed export.
+    /// Import projects from tokens files, sealed exports and other programs' credential files.
     #[command(after_help = help::IMPORT)]
     Import(admin::import::Arguments),
     /// Write the whole pool, sealed with a passphrase.
     #[command(after_help = help::EXPORT)]
     Export(admin::export::Arguments),
-    /// List, show, add, remove, refresh, enable and disable projects.
+    /// List, show, add, remove, refresh, enable and disable projects, and set credentials.
     #[command(subcommand, after_help = help::PROJECTS)]
     Projects(admin::projects::Command),
     /// List, add and remove the OAuth clients that minted the refresh tokens.

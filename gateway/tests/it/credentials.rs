@@ -32,15 +32,7 @@ async fn world(projects: &[(&'static str, &'static str)]) -> World {
         )],
         ..Setup::projects(projects)
     };
-    let mut world = setup.start().await;
-    // Its address is known only now; keys name it.
-    world.set(
-        "OAUTH_TOKEN_URL",
-        format!("{}/token", world.google.base_url()),
-    );
-    world.stop_tokens().await;
-    world.restart_tokens().await;
-    world
+    setup.start().await
 }
 
 async fn add_robot(world: &World) {

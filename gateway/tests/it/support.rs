@@ -150,6 +150,11 @@ impl World {
             ("ANTIGRAVITY_BASE_URLS", self.google.base_url()),
             ("GEMINI_BASE_URL", self.google.base_url()),
             ("VERTEX_BASE_URL", self.google.base_url()),
+            // As the tokens file says; keys of service accounts may name it then.
+            (
+                "OAUTH_TOKEN_URL",
+                format!("{}/token", self.google.base_url()),
+            ),
             ("PORT", "0".to_owned()),
             ("SHUTDOWN_DELAY", "0s".to_owned()),
             ("SHUTDOWN_GRACE", "5s".to_owned()),
@@ -249,15 +254,12 @@ impl World {
 
     async fn operators(&self) -> ProjectServiceClient<tonic::transport::Channel> {
         let url = format!("http://{}", self.token_address);
-        let endpoint = tonic::transport::Endpoint::from_shared(url).unwrap();
-        // One that was just started again may still have connections of the old one to reset.
-        for _ in 0..100 {
-            if let Ok(channel) = endpoint.connect().await {
-                return ProjectServiceClient::new(channel);
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        panic!("the token-service takes no connection");
+        let channel = tonic::transport::Endpoint::from_shared(url)
+            .unwrap()
+            .connect()
+            .await
+            .unwrap();
+        ProjectServiceClient::new(channel)
     }
 
     pub(crate) async fn restart_tokens(&mut self) {
