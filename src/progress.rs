@@ -17,6 +17,7 @@ const DRAWN: u8 = 20;
 #[derive(Debug)]
 pub(crate) struct Progress {
     what: String,
+    /// Drawn once something is known. `None` before, and without a terminal.
     bar: Option<ProgressBar>,
     told: Instant,
 }
@@ -24,41 +25,37 @@ pub(crate) struct Progress {
 impl Progress {
     /// Of what `what` says.
     pub(crate) fn of(what: String) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let target = ProgressDrawTarget::stderr_with_hz(DRAWN);
-            let bar = ProgressBar::with_draw_target(None, target);
-            let style = ProgressStyle::with_template(
-                "{msg} [{bar:30}] {pos}/{len} ({percent} %), {eta} left",
-            );
-            // The usual look does, should the template not be one.
-            bar.set_style(style.map_or_else(
-                |_| ProgressStyle::default_bar(),
-                |style| style.progress_chars("=> "),
-            ));
-            bar.set_message(what.clone());
-            bar
-        });
         Self {
             what,
-            bar,
+            bar: None,
             told: Instant::now(),
         }
     }
 
     /// So much of so much is done.
     pub(crate) fn is_at(&mut self, done: u64, of: u64) {
-        match &self.bar {
-            Some(bar) => {
-                bar.set_length(of);
-                bar.set_position(done);
-            }
-            None if self.told.elapsed() >= LINE_INTERVAL => {
-                eprintln!("{}: {done} of {of}", self.what);
-                self.told = Instant::now();
-            }
-            None => {}
+        if std::io::stderr().is_terminal() {
+            let what = &self.what;
+            let bar = self.bar.get_or_insert_with(|| bar(what, of));
+            bar.set_length(of);
+            bar.set_position(done);
+        } else if self.told.elapsed() >= LINE_INTERVAL {
+            eprintln!("{}: {done} of {of}", self.what);
+            self.told = Instant::now();
         }
     }
+}
+
+fn bar(what: &str, of: u64) -> ProgressBar {
+    let target = ProgressDrawTarget::stderr_with_hz(DRAWN);
+    let bar = ProgressBar::with_draw_target(Some(of), target);
+    let template = "{msg} [{bar:30}] {pos}/{len} ({percent} %), {eta} left";
+    // The usual look does, should the template not be one.
+    let style = ProgressStyle::with_template(template).map_or_else(
+        |_| ProgressStyle::default_bar(),
+        |style| style.progress_chars("=> "),
+    );
+    bar.with_style(style).with_message(what.to_owned())
 }
 
 impl Drop for Progress {

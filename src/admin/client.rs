@@ -240,7 +240,11 @@ impl Client {
         secret.expose_secret().clone_into(field);
         let client = oauth_client.is_some().then_some("oauth_client_id");
         request.update_mask = Some(prost_types::FieldMask {
-            paths: client.into_iter().chain([path]).map(str::to_owned).collect(),
+            paths: client
+                .into_iter()
+                .chain([path])
+                .map(str::to_owned)
+                .collect(),
         });
         request.project = Some(Project {
             id,

@@ -418,7 +418,10 @@ fn show(project: v1::Project, json: bool) -> Result<(), Failure> {
         ("Google project", text(&project.google_project_id)),
         ("Upstream", Cell::new(project.upstream)),
         ("Location", text(&project.location)),
-        ("Credential", Cell::new(project.credential.replace('_', " "))),
+        (
+            "Credential",
+            Cell::new(project.credential.replace('_', " ")),
+        ),
         ("Account", text(&project.account)),
         ("OAuth client", text(&project.oauth_client_id)),
         ("State", table::state(project.state)),

@@ -17,8 +17,8 @@ use crate::{
     tokens_file::{Complaint, Rejected, TokensFile},
 };
 
-/// So many changes go by between two words about them.
-const STEP: usize = 10;
+/// So many projects go by between two words about them.
+const STEP: usize = 5;
 
 /// How to import.
 #[derive(Clone, Debug)]
@@ -83,7 +83,7 @@ impl Progress {
         Self(None)
     }
 
-    /// The receiver gets how many changes are written, and of how many.
+    /// The receiver gets how many projects are written, and of how many.
     pub(crate) fn channel() -> (Self, mpsc::UnboundedReceiver<(u32, u32)>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         (Self(Some(sender)), receiver)
@@ -148,19 +148,23 @@ impl Pool {
         progress: &Progress,
     ) -> Result<(), AdminError> {
         let clients = plan.clients.iter().cloned().map(Change::PutClient);
+        // Each project with what is kept of its entry, so that it is one step.
         let projects = plan.projects.iter().cloned().map(Box::new);
         let imports = plan.imports.iter().cloned().map(Change::PutImport);
+        let projects = projects.map(Change::PutProject).zip(imports);
         let client_imports = plan.client_imports.iter().cloned();
         let changes: Vec<_> = clients
-            .chain(projects.map(Change::PutProject))
-            .chain(imports)
+            .chain(projects.flat_map(|(project, import)| [project, import]))
             .chain(client_imports.map(Change::PutClientImport))
             .collect();
         if changes.is_empty() {
             return Ok(());
         }
         self.store
-            .commit_telling(&changes, &|written| progress.tell(written, changes.len()))
+            .commit_telling(&changes, &|written| {
+                let imported = written.saturating_sub(plan.clients.len()) / 2;
+                progress.tell(imported.min(plan.projects.len()), plan.projects.len());
+            })
             .await?;
         let mut state = self.state();
         for client in &plan.clients {

@@ -538,6 +538,12 @@ fn status(error: AdminError) -> Status {
             | RefreshFailed::NotStored => Status::unavailable(message),
             RefreshFailed::Refused(_) => Status::failed_precondition(message),
         },
+        AdminError::Store(source) if source.is_full() => {
+            tracing::error!(error = %source, "the disk is full");
+            Status::resource_exhausted(
+                "the token-service's disk is full, and nothing was changed; make room and try again",
+            )
+        }
         AdminError::Store(source) => {
             tracing::error!(error = %source, "the store failed");
             Status::internal(message)
