@@ -421,12 +421,10 @@ fn given_credential(
     match kind {
         Kind::RefreshToken => check.secret(kind.name(), &secret),
         Kind::ServiceAccountKey => {}
-        Kind::ApiKey => {
-            check.secret(kind.name(), &secret);
-            if let Some(problem) = not_an_api_key(&secret) {
-                check.wrong(kind.name(), problem);
-            }
-        }
+        Kind::ApiKey => match not_an_api_key(&secret) {
+            Some(problem) => check.wrong(kind.name(), problem),
+            None => check.secret(kind.name(), &secret),
+        },
     }
     let checked = Credential::of(kind, secret.into()).and_then(|credential| {
         if let Credential::ServiceAccountKey(key) = &credential {

@@ -432,7 +432,7 @@ async fn credentials_that_are_none_are_told_and_nothing_is_added() {
             },
             "give one of them",
         ),
-        (with_api_key("{\"type\": 1}"), "holds a space"),
+        (with_api_key("{\"type\": 1}"), "is JSON, not an API key"),
         (with_api_key("1//0refresh"), "is a refresh token"),
         (with_api_key("ya29.x"), "is an access token"),
         (
