@@ -6,7 +6,7 @@ mod plan;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 
 use crate::{
     admin::AdminError,
@@ -16,9 +16,6 @@ use crate::{
     store::{Change, Source, StoreError},
     tokens_file::{Complaint, Rejected, TokensFile},
 };
-
-/// So many projects go by between two words about them.
-const STEP: usize = 5;
 
 /// How to import.
 #[derive(Clone, Debug)]
@@ -75,7 +72,7 @@ pub(crate) enum ImportError {
 
 /// Where it is told how far an import is.
 #[derive(Clone, Debug)]
-pub(crate) struct Progress(Option<mpsc::UnboundedSender<(u32, u32)>>);
+pub(crate) struct Progress(Option<watch::Sender<(u32, u32)>>);
 
 impl Progress {
     /// To nobody.
@@ -83,18 +80,17 @@ impl Progress {
         Self(None)
     }
 
-    /// The receiver gets how many projects are written, and of how many.
-    pub(crate) fn channel() -> (Self, mpsc::UnboundedReceiver<(u32, u32)>) {
-        let (sender, receiver) = mpsc::unbounded_channel();
+    /// The receiver sees how many projects are written, and of how many.
+    pub(crate) fn channel() -> (Self, watch::Receiver<(u32, u32)>) {
+        let (sender, receiver) = watch::channel((0, 0));
         (Self(Some(sender)), receiver)
     }
 
     fn tell(&self, written: usize, total: usize) {
         let number = |number| u32::try_from(number).unwrap_or(u32::MAX);
-        let is_step = written.is_multiple_of(STEP) || written == total;
-        if let Some(sender) = self.0.as_ref().filter(|_| is_step) {
-            // Nobody listens any more: the import goes on all the same.
-            let _ = sender.send((number(written), number(total)));
+        if let Some(sender) = &self.0 {
+            // Whether or not anybody looks any more.
+            sender.send_replace((number(written), number(total)));
         }
     }
 }

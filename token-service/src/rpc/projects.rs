@@ -6,7 +6,7 @@ use std::{pin::Pin, sync::Arc};
 
 use antigravity_proto::v1::{self, project_service_server::ProjectService};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use tokio_stream::{Stream, wrappers::UnboundedReceiverStream};
+use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{check::Check, view};
@@ -224,7 +224,7 @@ impl ProjectService for Projects {
         request: Request<Streaming<v1::ImportProjectsRequest>>,
     ) -> Result<Response<Self::ImportProjectsStream>, Status> {
         let told = transfer::import(&self.pool, request.into_inner()).await?;
-        Ok(Response::new(Box::pin(UnboundedReceiverStream::new(told))))
+        Ok(Response::new(Box::pin(ReceiverStream::new(told))))
     }
 
     async fn export_projects(

@@ -385,13 +385,13 @@ async fn credentials_that_are_none_are_told_and_nothing_is_added() {
         ),
         (
             edited(&home, |key| {
-                key["token_uri"] = json!("https://oauth2.googleapis.com.evil.example/token")
+                key["token_uri"] = json!("https://oauth2.googleapis.com.evil.example/token");
             }),
             "is not Google's (https://oauth2.googleapis.com.evil.example)",
         ),
         (
             edited(&home, |key| {
-                key["token_uri"] = json!("http://oauth2.googleapis.com/token")
+                key["token_uri"] = json!("http://oauth2.googleapis.com/token");
             }),
             "is not Google's (http://oauth2.googleapis.com)",
         ),

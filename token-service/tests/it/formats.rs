@@ -454,7 +454,7 @@ async fn an_import_tells_how_far_it_is_when_it_is_asked_to() {
     assert!(steps.is_sorted_by_key(|step| step.written));
     let last = steps.last().unwrap();
     assert_eq!(last.written, last.total);
-    assert!(steps.len() >= 20, "{steps:?}");
+    assert!(!steps.is_empty() && last.total == 100, "{steps:?}");
     let quiet = sent(&mut admin, &file, Options::default()).await.unwrap();
     assert!(quiet.iter().all(|answer| answer.progress.is_none()));
     service.stop().await;

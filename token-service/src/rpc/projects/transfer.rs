@@ -26,6 +26,9 @@ const MAX_FILE: usize = 64 << 20;
 /// Below the limit of a message, with room for its frame.
 const PIECE: usize = 1 << 20;
 
+/// Answers that wait for a caller who reads slowly.
+const ANSWERS: usize = 64;
+
 /// A whole file that was sent.
 enum Sent {
     TokensJson(Vec<u8>),
@@ -33,7 +36,7 @@ enum Sent {
 }
 
 /// What an import answers, one after the other.
-type Told = mpsc::UnboundedReceiver<Result<v1::ImportProjectsResponse, Status>>;
+type Told = mpsc::Receiver<Result<v1::ImportProjectsResponse, Status>>;
 
 pub(super) async fn import(
     pool: &Arc<Pool>,
@@ -99,37 +102,42 @@ pub(super) async fn import(
         dry_run: options.dry_run,
         source: Source::Call,
     };
-    let (sender, told) = mpsc::unbounded_channel();
-    if !tells {
-        let results = pool.import(file, import, Progress::untold()).await;
-        for result in results.map_err(status)? {
-            let _ = sender.send(Ok(shown(result, format)));
-        }
-        return Ok(told);
-    }
-    let (progress, mut steps) = Progress::channel();
+    let (progress, mut steps) = if tells {
+        let (progress, steps) = Progress::channel();
+        (progress, Some(steps))
+    } else {
+        (Progress::untold(), None)
+    };
+    let (sender, told) = mpsc::channel(ANSWERS);
     let pool = Arc::clone(pool);
     tokio::spawn(async move {
         let telling = async {
-            while let Some((written, total)) = steps.recv().await {
-                let progress = v1::import_projects_response::Progress { written, total };
-                // A caller that goes away ends nothing.
-                let _ = sender.send(Ok(v1::ImportProjectsResponse {
+            while let Some(steps) = &mut steps
+                && steps.changed().await.is_ok()
+            {
+                let (written, total) = *steps.borrow_and_update();
+                let answer = v1::ImportProjectsResponse {
                     format: format.into(),
-                    progress: Some(progress),
+                    progress: Some(v1::import_projects_response::Progress { written, total }),
                     ..Default::default()
-                }));
-            }
-        };
-        let (results, ()) = tokio::join!(pool.import(file, import, progress), telling);
-        match results {
-            Ok(results) => {
-                for result in results {
-                    let _ = sender.send(Ok(shown(result, format)));
+                };
+                if sender.send(Ok(answer)).await.is_err() {
+                    break;
                 }
             }
-            Err(error) => {
-                let _ = sender.send(Err(status(error)));
+        };
+        // A caller that goes away ends the telling, and not the import.
+        let (results, ()) = tokio::join!(pool.import(file, import, progress), telling);
+        let answers: Vec<_> = match results {
+            Ok(results) => {
+                let results = results.into_iter();
+                results.map(|result| Ok(shown(result, format))).collect()
+            }
+            Err(error) => vec![Err(status(error))],
+        };
+        for answer in answers {
+            if sender.send(answer).await.is_err() {
+                return;
             }
         }
     });
