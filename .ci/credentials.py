@@ -93,24 +93,23 @@ def terminal():
         world = World(stack, ENTRIES)
         world.write('many.json', thousand())
         env = ' '.join(f'{name}={world.env[name]}' for name in ('TOKEN_SERVICE_URL', 'ADMIN_TOKEN'))
-        world.write('go.sh', f'export {env}\nclear\n{os.path.abspath(BIN)}/antigravity-gateway import many.json\necho "exit status $?"\n')
+        world.write('go.sh', f'export {env}\nclear\n{os.path.abspath(BIN)}/antigravity-gateway import many.json $1\necho "exit status $?"\n')
         term = Terminal('import', stack.folder)
+        shows = lambda frame: re.search(r'importing many\.json \[.*\] +\d+/\d+', frame)
         try:
-            began, frames = time.monotonic(), []
-            term.type(f'cd {stack.folder} && sh go.sh')
-            while time.monotonic() - began < 120:
-                frames.append(term.screen())
-                if re.search(r'exit status \d', frames[-1]):
-                    break
-            seconds = time.monotonic() - began
+            frames, seconds = watched(term, f'cd {stack.folder} && sh go.sh')
+            last, seen = frames[-1], list(filter(shows, frames))
+            # On a fast machine all of it may fall between two looks.
+            for _ in range(10):
+                if not seen:
+                    frames, _ = watched(term, 'sh go.sh --overwrite')
+                    seen = list(filter(shows, frames))
         finally:
             term.end()
-        seen = [frame for frame in frames if re.search(r'importing many\.json \[.*\] +\d+/\d+', frame)]
         middle = [line for frame in seen for line in frame.splitlines() if 'importing' in line]
         done = [int(re.search(r'(\d+)/(\d+)', line)[1]) for line in middle]
         check(any(0 < n for n in done), f'{ENTRIES} entries: a bar is seen in {len(seen)} of {len(frames)} frames, such as {middle[len(middle) // 2:][:1]}')
         check(done == sorted(done), 'and it only grows')
-        last = frames[-1]
         check('importing' not in last, 'at the end it is gone')
         told = f'many.json imported: {ENTRIES - BAD} created, 0 updated, 0 unchanged, {BAD} rejected'
         check(told in last and 'exit status 1' in last, f'and the report stands: {told}, after {seconds:.1f} s in all')
@@ -123,6 +122,17 @@ def terminal():
         check(all(text[line - 1].strip() == '{' for line in lines), 'the lines are those of the entries')
         piped = world.run('import', 'many.json', '--overwrite')
         check('[' not in piped.stderr and piped.returncode == 1, f'in a pipe there is no bar: {piped.stderr.splitlines()[:2]}')
+
+
+def watched(term, line):
+    """What is seen from `line` on until it is done, and the seconds that takes."""
+    began, frames = time.monotonic(), []
+    term.type(line)
+    while time.monotonic() - began < 120:
+        frames.append(term.screen())
+        if len(frames) > 1 and re.search(r'exit status \d', frames[-1]) and (line.startswith('cd') or any('exit status' not in frame for frame in frames)):
+            break
+    return frames, time.monotonic() - began
 
 
 def formats():

@@ -446,10 +446,11 @@ pub(crate) fn change_record(record: &mut ProjectRecord, update: ProjectUpdate, n
             *field = value;
         }
     };
+    let has_client = record.credential.kind() == Kind::RefreshToken;
     let other_client = update
         .oauth_client_id
         .as_ref()
-        .is_some_and(|client| *client != project.oauth_client_id);
+        .is_some_and(|client| has_client && *client != project.oauth_client_id);
     set(&mut project.google_project_id, update.google_project_id);
     set(&mut project.location, update.location);
     set(&mut project.oauth_client_id, update.oauth_client_id);
@@ -463,9 +464,6 @@ pub(crate) fn change_record(record: &mut ProjectRecord, update: ProjectUpdate, n
     project.disabled = update.disabled.unwrap_or(project.disabled);
     project.updated_at = now;
     if let Some(credential) = update.credential {
-        if credential.kind() != Kind::RefreshToken {
-            record.project.oauth_client_id.clear();
-        }
         record.credential = credential;
         record.project.status = Status::Active;
         record.token = None;
@@ -477,6 +475,9 @@ pub(crate) fn change_record(record: &mut ProjectRecord, update: ProjectUpdate, n
         }
         record.token = None;
         record.generation = generation();
+    }
+    if record.credential.kind() != Kind::RefreshToken {
+        record.project.oauth_client_id.clear();
     }
 }
 

@@ -234,10 +234,12 @@ impl Planner<'_> {
         // The credential of the pool may be younger than the file's: only one that was
         // edited there, or asked for, replaces it.
         let takes_token = !same_refresh_token || self.options.overwrite;
+        // An operator may have given it a credential that the entry's upstream does not take.
+        let fits = takes_token || record.credential.kind().serves(upstream);
         let update = ProjectUpdate {
             google_project_id: Some(entry.google_project_id),
-            upstream: Some(upstream),
-            location: Some(location),
+            upstream: fits.then_some(upstream),
+            location: fits.then_some(location),
             oauth_client_id: Some(client),
             display_name: Some(entry.display_name),
             disabled: entry.disabled,

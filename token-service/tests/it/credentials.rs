@@ -651,6 +651,45 @@ async fn a_database_of_the_version_before_is_taken_over_whole() {
 }
 
 #[tokio::test]
+async fn an_edited_entry_leaves_a_credential_that_an_operator_set() {
+    let google = google_of_all_kinds().await;
+    let home = Home::new(&google);
+    home.write_tokens(&tokens_json([1]));
+    let service = home.start().await;
+    let mut admin = service.projects().await;
+    let request = v1::UpdateProjectRequest {
+        project: Some(v1::Project {
+            upstream: Upstream::Gemini.into(),
+            ..Default::default()
+        }),
+        api_key: API_KEY.into(),
+        ..Default::default()
+    };
+    let set = set(
+        &mut admin,
+        "fake-project-1",
+        request,
+        &["api_key", "upstream"],
+    )
+    .await;
+    assert_eq!(set.unwrap().oauth_client_id, "");
+    service.stop().await;
+
+    let mut edited = tokens_json([1]);
+    edited["projects"][0]["display_name"] = json!("mine");
+    home.write_tokens(&edited);
+    let service = home.start().await;
+    let shown = project(&mut service.projects().await, "fake-project-1").await;
+    assert_eq!(shown.display_name, "mine");
+    assert_eq!(shown.credential(), Credential::ApiKey);
+    assert_eq!(shown.upstream(), Upstream::Gemini);
+    assert_eq!(shown.oauth_client_id, "");
+    let token = one_token(&mut service.tokens().await).await;
+    assert_eq!(token.access_token, API_KEY);
+    service.stop().await;
+}
+
+#[tokio::test]
 async fn what_google_says_of_a_key_is_kept_though_the_caller_goes_away() {
     let google = google_of_all_kinds().await;
     let home = Home::new(&google);
