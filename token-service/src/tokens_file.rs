@@ -8,7 +8,7 @@ mod fields;
 mod format;
 mod others;
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{collections::HashMap, fmt};
 
 use antigravity_runtime::secret;
 
@@ -27,7 +27,6 @@ use self::{
 use crate::{
     credential::{Credential, Kind as CredentialKind},
     project::Upstream,
-    service_account::ServiceAccountKey,
 };
 
 /// What a tokens file says.
@@ -353,7 +352,7 @@ impl<'a> Reader<'a> {
         let mut fields = Fields::read(value).ok_or_else(|| Complaint::NotAnObject {
             found: Kind::of(value).name(),
         })?;
-        let credential = credential(&mut fields)?;
+        let credential = fields::credential(&mut fields)?;
         let google_project_id = match (&credential, fields.has("project_id")) {
             (Credential::ApiKey(_), false) => String::new(),
             (Credential::ServiceAccountKey(key), false) if !key.project_id().is_empty() => {
@@ -489,44 +488,6 @@ impl<'a> Reader<'a> {
             part,
             found: Kind::of(value).name(),
             wanted,
-        }
-    }
-}
-
-/// The one secret that an entry logs in with.
-fn credential(fields: &mut Fields<'_>) -> Result<Credential, Complaint> {
-    let kinds = [
-        CredentialKind::RefreshToken,
-        CredentialKind::ServiceAccountKey,
-        CredentialKind::ApiKey,
-    ];
-    let mut given = kinds.into_iter().filter(|kind| fields.has(kind.name()));
-    let kind = given.next().unwrap_or(CredentialKind::RefreshToken);
-    if let Some(other) = given.next() {
-        return Err(Complaint::SeveralCredentials {
-            field: other.name(),
-            other: kind.name(),
-        });
-    }
-    match kind {
-        CredentialKind::RefreshToken => Ok(Credential::RefreshToken(
-            fields.required_token(kind.name())?.into(),
-        )),
-        CredentialKind::ApiKey => Ok(Credential::ApiKey(
-            fields.required_token(kind.name())?.into(),
-        )),
-        CredentialKind::ServiceAccountKey => {
-            let value = fields
-                .take(kind.name())
-                .ok_or(Complaint::Missing { field: kind.name() })?;
-            // The file's content, as an object or as text.
-            let text = match Kind::of(value) {
-                Kind::Text => fields::text_of(value, kind.name())?.unwrap_or_default(),
-                _ => value.get().to_owned(),
-            };
-            let key =
-                ServiceAccountKey::parse(&text).map_err(|error| Complaint::BadKey { error })?;
-            Ok(Credential::ServiceAccountKey(Arc::new(key)))
         }
     }
 }
