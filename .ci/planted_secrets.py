@@ -7,6 +7,7 @@ from stack import API_KEY, BIN, TOKENS, Stack, clean_env, consent, control, free
 
 REFRESH = [f'1//planted-refresh-token-{n}' for n in range(4)]
 CLIENT_SECRET, ACCESS = 'planted-client-secret', 'ya29.planted-access-token'
+GEMINI_KEYS = ['AIzaPlantedGeminiKey', 'AIzaPlantedAndRefused']
 
 
 def log_in(service, account, decision):
@@ -28,17 +29,25 @@ def log_in(service, account, decision):
 def main():
     with Stack() as stack:
         port = free_port()
-        google = stack.start('fake-google', ['--listen', f'127.0.0.1:{port}', '--projects', '1', '--rotate-refresh-tokens'])
+        key_file = os.path.join(stack.folder, 'key.json')
+        google = stack.start('fake-google', ['--listen', f'127.0.0.1:{port}', '--projects', '1', '--rotate-refresh-tokens', '--service-account-out', key_file,
+                                             '--api-key', GEMINI_KEYS[0]])
         google.wait_for(str(port))
         base = f'http://127.0.0.1:{port}'
         control(base, 'accounts', [{'refresh_token': token, 'client_id': 'client-1', 'client_secret': CLIENT_SECRET, 'projects': [f'p{n}']} for n, token in enumerate(REFRESH[:3])])
         projects = [{'project_id': f'p{n}', 'refresh_token': token, 'access_token': ACCESS if n == 0 else None, 'expires_at': '2099-01-01T00:00:00' if n == 0 else None} for n, token in enumerate(REFRESH)]
+        with open(key_file, encoding='utf8') as key:
+            service_account = json.load(key)
+        # No line of it may be found, each being worth a part.
+        private_key = service_account['private_key'].splitlines()[1:-1]
+        projects += [{'service_account_key': service_account}, *({'api_key': key} for key in GEMINI_KEYS)]
+        projects += [{'service_account_key': {**service_account, 'token_uri': 'https://elsewhere.example/token'}}, {'api_key': GEMINI_KEYS[0], 'upstream': 'vertex'}]
         file = stack.tokens_file(projects, f'{base}/token', client=('client-1', CLIENT_SECRET))
         loud = {'LOG_LEVEL': 'trace'}
         places = {'OAUTH_TOKEN_URL': f'{base}/token', 'OAUTH_AUTH_URL': f'{base}/o/oauth2/v2/auth', 'OAUTH_USERINFO_URL': f'{base}/oauth2/v2/userinfo',
-                  'ANTIGRAVITY_BASE_URLS': base}
+                  'ANTIGRAVITY_BASE_URLS': base, 'GEMINI_BASE_URL': base, 'VERTEX_BASE_URL': base}
         tokens = stack.token_service(TOKENS_FILE=file, **places, **loud)
-        gateway = stack.gateway(tokens.address, ANTIGRAVITY_BASE_URLS=base, **loud)
+        gateway = stack.gateway(tokens.address, ANTIGRAVITY_BASE_URLS=base, GEMINI_BASE_URL=base, VERTEX_BASE_URL=base, **loud)
         url = f'http://{gateway.address}/v1/chat/completions'
         body = {'model': 'gemini-2.5-flash', 'messages': [{'role': 'user', 'content': 'hi'}]}
         told = []
@@ -54,6 +63,21 @@ def main():
             for stream in (False, True):
                 told.append(post(url, {**body, 'stream': stream}))
         assert any(answer[0] == 200 for answer in told), told
+        cli = {**clean_env(), 'TOKEN_SERVICE_URL': f'http://{tokens.address}', 'ADMIN_TOKEN': TOKENS['ADMIN_TOKEN']}
+        run = lambda *args, stdin='': told.append(subprocess.run([os.path.join(BIN, 'antigravity-gateway'), *args], env=cli, cwd=stack.folder, input=stdin, capture_output=True, text=True, timeout=60))
+        run('projects', 'list')
+        run('projects', 'list', '--json')
+        run('import', file, '--json')
+        run('projects', 'add', '--service-account-file', key_file)
+        run('projects', 'add', '--api-key-file', '-', stdin=GEMINI_KEYS[0])
+        run('projects', 'add', 'p', '--api-key-file', '-', stdin=REFRESH[0])
+        run('projects', 'add', '--service-account-file', '-', stdin=json.dumps(service_account)[:1500])
+        run('export', 'pool.sealed', '--passphrase-file', '-', stdin='a planted passphrase')
+        run('backup', 'pool.db')
+        run('keys', 'rotate')
+        run('keys', 'list', '--json')
+        run('restore', 'pool.db', '--yes')
+        run('usage', '--by', 'key,project,model', '--csv')
         told.append(post(url, body, key='sk-planted-wrong-key'))
         told.append(post(url, b'{"model": "x", '))
         wrong = {**clean_env(), 'DATABASE_URL': f'sqlite://{stack.database}', 'TOKEN_SERVICE_LISTEN': '127.0.0.1:0', 'TOKENS_FILE': file,
@@ -65,11 +89,16 @@ def main():
         assert os.path.exists(stack.database + '-wal'), 'the service runs in WAL mode'
         tokens.stop()
         held += open(stack.database, 'rb').read()
-        haystacks = {'logs': (gateway.text() + tokens.text()).encode(), 'answers': repr(told).encode(), 'database': held}
+        with open(os.path.join(stack.folder, 'pool.sealed'), 'rb') as sealed:
+            export = sealed.read()
+        assert any('Google refuses the API key' in str(answer) for answer in told), 'an API key was refused'
+        keys = [key for name in ('encryption.key', 'encryption.key.retired') for key in open(os.path.join(os.path.dirname(stack.database), name), encoding='utf8').read().strip().split(',')]
+        backup = open(os.path.join(stack.folder, 'pool.db'), 'rb').read()
+        haystacks = {'export': export, 'backup': backup, 'logs': (gateway.text() + tokens.text()).encode(), 'answers': repr(told).encode(), 'database': held}
         found = []
         issued = [row for row in sqlite3.connect(stack.database).execute('select name from sqlite_master')]
         assert issued, 'the database holds tables'
-        for secret in [*REFRESH, CLIENT_SECRET, ACCESS, 'ya29.', '1//fake', '1//0g', '4/0A', '4%2F0A', 'code_verifier', *states, API_KEY, 'sk-planted-wrong-key', *TOKENS.values(), 'planted-encryption', 'cGxhbnRlZC1l']:
+        for secret in [*REFRESH, *GEMINI_KEYS, *private_key, 'PRIVATE KEY', 'planted passphrase', CLIENT_SECRET, ACCESS, 'ya29.', '1//fake', '1//0g', '4/0A', '4%2F0A', 'code_verifier', *states, API_KEY, 'sk-planted-wrong-key', *TOKENS.values(), 'planted-encryption', 'cGxhbnRlZC1l', *keys]:
             for place, hay in haystacks.items():
                 if secret.encode() in hay:
                     at = hay.index(secret.encode())

@@ -55,12 +55,19 @@ Examples:
   antigravity-gateway login --id my-project                             its next login";
 
 pub(crate) const IMPORT: &str = "\
-Good entries are imported, bad ones are told with their line (exit status 1). The file is
-only read. An entry that was imported before and not edited since changes nothing.
+Files are told by their shape: tokens files, sealed exports, gcloud's application default
+credentials, service-account keys, gemini-cli's oauth_creds.json, and the accounts of
+CLIProxyAPI, Antigravity-Manager, opencode-antigravity-auth, antigravity2api and
+antigravity-claude-proxy (docs/credentials.md). They are only read. Good entries are imported,
+bad ones are told with their line (exit status 1). An entry that was imported before and not
+edited since changes nothing.
 
 Examples:
   antigravity-gateway import data/tokens.json --dry-run
   antigravity-gateway import pool.sealed --passphrase-file passphrase.txt
+  antigravity-gateway import ~/.config/gcloud/application_default_credentials.json
+  antigravity-gateway import ~/.gemini/oauth_creds.json --project my-project --oauth-client ID
+  antigravity-gateway import ~/.cli-proxy-api
   ssh old-machine cat data/tokens.json | antigravity-gateway import -";
 
 pub(crate) const EXPORT: &str = "\
@@ -73,6 +80,9 @@ Examples:
   antigravity-gateway projects list
   antigravity-gateway projects list --json | jq '.projects[] | select(.state != \"active\")'
   antigravity-gateway projects add my-project --upstream gemini --refresh-token-file token.txt
+  antigravity-gateway projects add --service-account-file key.json
+  antigravity-gateway projects add --api-key-file gemini-key.txt
+  antigravity-gateway projects set-credential my-project --service-account-file new-key.json
   antigravity-gateway projects disable my-project";
 
 pub(crate) const OAUTH_CLIENTS: &str = "\

@@ -7,6 +7,7 @@ mod failure;
 mod health;
 mod help;
 mod init;
+mod progress;
 mod serve;
 mod show;
 mod stack;
@@ -43,13 +44,13 @@ enum Command {
     /// Bring a Google account in: consent in the browser, and its project is in the pool.
     #[command(after_help = help::LOGIN)]
     Login(Box<admin::login::Arguments>),
-    /// Import projects from a tokens file or a sealed export.
+    /// Import projects from tokens files, sealed exports and other programs' credential files.
     #[command(after_help = help::IMPORT)]
     Import(admin::import::Arguments),
     /// Write the whole pool, sealed with a passphrase.
     #[command(after_help = help::EXPORT)]
     Export(admin::export::Arguments),
-    /// List, show, add, remove, refresh, enable and disable projects.
+    /// List, show, add, remove, refresh, enable and disable projects, and set credentials.
     #[command(subcommand, after_help = help::PROJECTS)]
     Projects(admin::projects::Command),
     /// List, add and remove the OAuth clients that minted the refresh tokens.

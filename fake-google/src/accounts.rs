@@ -1,6 +1,6 @@
 //! Who may do what: refresh tokens, access tokens and authorization codes. Time is passed in; nothing here waits.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::config::{Account, Config};
 use crate::oauth_error::OAuthError;
+use crate::service_accounts::{self, Robot, RobotState, ServiceAccount};
 
 /// The scopes that Antigravity asks for.
 pub(crate) const SCOPES: &str = "https://www.googleapis.com/auth/cloud-platform \
@@ -117,9 +118,79 @@ pub(crate) struct Accounts {
     refresh: HashMap<String, Refresh>,
     access: HashMap<String, Access>,
     codes: HashMap<String, Code>,
+    robots: Vec<Robot>,
+    /// API keys that were deleted.
+    dead_keys: HashSet<String>,
 }
 
 impl Accounts {
+    pub(crate) fn add_robot(&mut self, robot: ServiceAccount) {
+        let id = AccountId(self.holders.len());
+        self.holders.push(Holder {
+            account: Account {
+                client_id: String::new(),
+                client_secret: String::new(),
+                projects: robot.projects,
+                email: robot.client_email.clone(),
+                ..Account::new("", "")
+            },
+            any_project: false,
+            onboarded: true,
+        });
+        self.robots
+            .retain(|old| old.client_email != robot.client_email);
+        self.robots.push(Robot {
+            client_email: robot.client_email,
+            account: id,
+            state: RobotState::Enabled,
+        });
+    }
+
+    /// The JWT-bearer grant.
+    pub(crate) fn assert(
+        &mut self,
+        assertion: &str,
+        config: &Config,
+        now: SystemTime,
+    ) -> Result<Grant, OAuthError> {
+        let account = service_accounts::verify(&self.robots, assertion, now)?;
+        Ok(Grant {
+            account,
+            access_token: self.issue(account, config, now),
+            refresh_token: None,
+            scope: None,
+        })
+    }
+
+    /// The account of a service account.
+    pub(crate) fn of_robot(&self, client_email: &str) -> Option<AccountId> {
+        let mut robots = self.robots.iter();
+        let robot = robots.find(|robot| robot.client_email == client_email)?;
+        Some(robot.account)
+    }
+
+    /// Changes what becomes of a service account's assertions. False when it is unknown.
+    pub(crate) fn set_robot(&mut self, client_email: &str, state: RobotState) -> bool {
+        let mut robots = self.robots.iter_mut();
+        let Some(robot) = robots.find(|robot| robot.client_email == client_email) else {
+            return false;
+        };
+        robot.state = state;
+        let account = robot.account;
+        if state != RobotState::Enabled {
+            self.refuse_access_tokens(account);
+        }
+        true
+    }
+
+    pub(crate) fn delete_key(&mut self, key: &str) {
+        self.dead_keys.insert(key.to_owned());
+    }
+
+    pub(crate) fn is_deleted(&self, key: &str) -> bool {
+        self.dead_keys.contains(key)
+    }
+
     pub(crate) fn add(&mut self, account: Account) -> AccountId {
         let id = AccountId(self.holders.len());
         let refresh = Refresh {

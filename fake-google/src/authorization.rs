@@ -51,7 +51,10 @@ impl Exchange {
             (Some(_), Some(_)) => Err(Status::invalid_argument(
                 "API key and OAuth credentials cannot be sent with the same request.",
             )),
-            (None, Some(key)) if self.fake.config().api_keys.iter().any(|known| known == key) => {
+            (None, Some(key))
+                if self.fake.config().api_keys.iter().any(|known| known == key)
+                    && !self.fake.ledger().accounts.is_deleted(key) =>
+            {
                 Ok(Caller::Key(key.to_owned()))
             }
             (None, Some(_)) => Err(context.api_key_invalid()),

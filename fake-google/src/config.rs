@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::{Model, default_models};
+use crate::service_accounts::ServiceAccount;
 
 /// The OAuth client that [`Account::numbered`] uses. Not a real one.
 pub const CLIENT_ID: &str = "fake-client.apps.googleusercontent.com";
@@ -24,6 +25,8 @@ pub struct Config {
     pub any_refresh_token_with_prefix: Option<String>,
     /// Keys that `x-goog-api-key` and `?key=` may carry.
     pub api_keys: Vec<String>,
+    /// Service accounts, which sign in with assertions.
+    pub service_accounts: Vec<ServiceAccount>,
     /// The models, with the upstreams that serve each.
     pub models: Vec<Model>,
     /// Lifetime of an access token; `expires_in` says it in whole seconds. Google's is 3599 s.
@@ -87,6 +90,7 @@ impl Default for Config {
             accounts: (1..=3).map(Account::numbered).collect(),
             any_refresh_token_with_prefix: None,
             api_keys: vec![API_KEY.to_owned()],
+            service_accounts: Vec::new(),
             models: default_models(),
             expires_in: Duration::from_secs(3599),
             rotate_refresh_tokens: false,

@@ -98,6 +98,7 @@ fn act(fake: &FakeGoogle, command: &str, body: &[u8]) -> Result<(), Refusal> {
             true
         }
         "revoke" => fake.revoke(&read::<Target>(body)?.target),
+        "disable" => fake.disable_service_account(&read::<Target>(body)?.target),
         "invalidate" => fake.invalidate_access_tokens(&read::<Target>(body)?.target),
         "exhaust" => {
             let exhaust: Exhaust = read(body)?;

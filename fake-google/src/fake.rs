@@ -19,6 +19,7 @@ use crate::fault::{Fault, Plan, Script, Subject};
 use crate::gates::Gates;
 use crate::prepared::Prepared;
 use crate::recording::ReceivedRequest;
+use crate::service_accounts::RobotState;
 
 /// How many entries of [`Counters::project_sequence`] are kept.
 const SEQUENCE_LIMIT: usize = 10_000;
@@ -81,6 +82,9 @@ impl Ledger {
         let mut ledger = Self::default();
         for account in &config.accounts {
             ledger.accounts.add(account.clone());
+        }
+        for robot in &config.service_accounts {
+            ledger.accounts.add_robot(robot.clone());
         }
         ledger
     }
@@ -156,7 +160,21 @@ impl FakeGoogle {
     /// Ends a refresh token and the access tokens of its account (the account's owner removed the app), or one access
     /// token. False when it is unknown.
     pub fn revoke(&self, token: &str) -> bool {
-        self.ledger.lock().accounts.revoke(token)
+        let mut ledger = self.ledger.lock();
+        if self.config.api_keys.iter().any(|key| key == token) {
+            ledger.accounts.delete_key(token);
+            return true;
+        }
+        ledger.accounts.revoke(token) || ledger.accounts.set_robot(token, RobotState::KeyDeleted)
+    }
+
+    /// From now on grants nothing to the service account of this address, and answers 401 to its access tokens. False
+    /// when there is none.
+    pub fn disable_service_account(&self, client_email: &str) -> bool {
+        let mut ledger = self.ledger.lock();
+        ledger
+            .accounts
+            .set_robot(client_email, RobotState::Disabled)
     }
 
     /// From now on answers 401 to the access tokens that the account with this refresh token or this Google project

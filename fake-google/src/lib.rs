@@ -30,7 +30,8 @@
 //! | `GET /__fake/requests` | answers the [`ReceivedRequest`]s that were kept |
 //! | `POST /__fake/release` | `{"gate": "name"}`: lets go whom an [`Action::Hold`] holds |
 //! | `POST /__fake/advance` | `{"seconds": 3600}`: moves the clock |
-//! | `POST /__fake/revoke` | `{"target": "a refresh or access token"}` |
+//! | `POST /__fake/revoke` | `{"target": "a refresh or access token, an API key, or a service account's address (its key is deleted)"}` |
+//! | `POST /__fake/disable` | `{"target": "a service account's address"}` |
 //! | `POST /__fake/invalidate` | `{"target": "a refresh token or Google project"}`: its access tokens get 401 |
 //! | `POST /__fake/exhaust` | `{"target": "…", "group": "gemini", "seconds": 60}`: uses up a quota |
 //! | `POST /__fake/reset` | back to the start |
@@ -67,6 +68,7 @@ mod recording;
 mod reply;
 mod router;
 mod running;
+mod service_accounts;
 mod signature;
 mod spelling;
 mod status;
@@ -87,4 +89,5 @@ pub use fault::{Action, ErrorForm, Fault, HoldPoint, Matcher, StreamErrorForm};
 pub use named::ErrorName;
 pub use recording::ReceivedRequest;
 pub use running::{Running, StartError};
+pub use service_accounts::ServiceAccount;
 pub use tls::{Tls, TlsError};

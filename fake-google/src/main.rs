@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
-use fake_google::{CLIENT_ID, CLIENT_SECRET, Config, FakeGoogle, Quota, Tls, serve};
+use fake_google::{
+    CLIENT_ID, CLIENT_SECRET, Config, FakeGoogle, Quota, ServiceAccount, Tls, serve,
+};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -45,6 +47,12 @@ struct Options {
     /// How many accounts there are, each with a project of its own (fake-project-1, …).
     #[arg(long, default_value_t = 3, value_name = "N")]
     projects: usize,
+    /// Where to write the key of a service account that may use fake-service-project.
+    #[arg(long, value_name = "FILE")]
+    service_account_out: Option<PathBuf>,
+    /// A key that the Gemini API accepts; may be given several times. Default: AIzaFakeGoogleApiKey.
+    #[arg(long = "api-key", value_name = "KEY")]
+    api_keys: Vec<String>,
     /// Hand out a new refresh token with every refresh.
     #[arg(long)]
     rotate_refresh_tokens: bool,
@@ -112,6 +120,11 @@ async fn main() -> anyhow::Result<()> {
         let reached = options.public_url.as_deref().unwrap_or(&url);
         write(file, &tokens_file(&config, reached.trim_end_matches('/')))?;
     }
+    if let Some(file) = &options.service_account_out {
+        let reached = options.public_url.as_deref().unwrap_or(&url);
+        let token_uri = format!("{}/token", reached.trim_end_matches('/'));
+        write(file, &service_account().key_file(&token_uri))?;
+    }
     println!("{url}");
     let shutdown = CancellationToken::new();
     let interrupted = shutdown.clone();
@@ -128,7 +141,13 @@ async fn main() -> anyhow::Result<()> {
 
 impl Options {
     fn config(&self) -> Config {
+        let defaults = Config::with_accounts(self.projects);
         Config {
+            service_accounts: vec![service_account()],
+            api_keys: match self.api_keys.is_empty() {
+                true => defaults.api_keys.clone(),
+                false => self.api_keys.clone(),
+            },
             rotate_refresh_tokens: self.rotate_refresh_tokens,
             expires_in: Duration::from_secs(self.expires_in),
             any_refresh_token_with_prefix: self.accept_refresh_tokens.clone(),
@@ -144,9 +163,13 @@ impl Options {
             first_event_delay: Duration::from_millis(self.first_event_delay),
             event_delay: Duration::from_millis(self.event_delay),
             prepared: self.prepared,
-            ..Config::with_accounts(self.projects)
+            ..defaults
         }
     }
+}
+
+fn service_account() -> ServiceAccount {
+    ServiceAccount::of_project("fake-service-project")
 }
 
 fn tokens_file(config: &Config, url: &str) -> String {

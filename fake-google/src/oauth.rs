@@ -17,6 +17,7 @@ use crate::json::{Json, object};
 use crate::oauth_error::OAuthError;
 use crate::reply::{self, Body};
 use crate::router::Exchange;
+use crate::service_accounts;
 use crate::status::Status;
 
 /// `POST /token`
@@ -24,14 +25,24 @@ pub(crate) async fn token(exchange: &Exchange, body: &[u8]) -> Result<Response<B
     let fake = &exchange.fake;
     let form = Form::parse(&String::from_utf8_lossy(body));
     let refresh_token = form.get("refresh_token").unwrap_or_default().to_owned();
-    let refreshing = (form.get("grant_type") == Some("refresh_token"))
-        .then(|| InFlight::begin(fake, &refresh_token));
+    let assertion = (form.get("grant_type") == Some(service_accounts::GRANT))
+        .then(|| form.get("assertion").unwrap_or_default());
+    // A service account is counted by its address, as it has no refresh token.
+    let refresh_token = match assertion {
+        Some(assertion) => service_accounts::issuer(assertion).unwrap_or_default(),
+        None => refresh_token,
+    };
+    let is_refresh = assertion.is_some() || form.get("grant_type") == Some("refresh_token");
+    let refreshing = is_refresh.then(|| InFlight::begin(fake, &refresh_token));
     if refreshing.is_none() {
         fake.tally().oauth.total += 1;
     }
     let projects = {
         let ledger = fake.ledger();
-        let account = ledger.accounts.of_refresh_token(&refresh_token);
+        let account = match assertion {
+            Some(_) => ledger.accounts.of_robot(&refresh_token),
+            None => ledger.accounts.of_refresh_token(&refresh_token),
+        };
         account
             .map(|id| ledger.accounts.holder(id).account.projects.clone())
             .unwrap_or_default()
@@ -64,6 +75,11 @@ pub(crate) async fn token(exchange: &Exchange, body: &[u8]) -> Result<Response<B
         _ => {}
     }
     Ok(match granted {
+        Ok(grant) if assertion.is_some() => {
+            let expires_in = fake.config().expires_in.as_secs();
+            let tokens = service_accounts::tokens(&grant.access_token, expires_in);
+            reply::json(200, &tokens)
+        }
         Ok(grant) => reply::json(200, &tokens(fake, &grant, refreshing.is_some())),
         Err(error) => refused(error),
     })
@@ -90,6 +106,10 @@ fn grant(fake: &FakeGoogle, form: &Form) -> Result<Grant, OAuthError> {
             ledger
                 .accounts
                 .exchange(code, redirect_uri, verifier, &client, fake.config(), now)
+        }
+        Some(service_accounts::GRANT) => {
+            let assertion = form.get("assertion").ok_or(OAuthError::InvalidRequest)?;
+            ledger.accounts.assert(assertion, fake.config(), now)
         }
         Some(_) => Err(OAuthError::UnsupportedGrantType),
         None => Err(OAuthError::InvalidRequest),

@@ -22,6 +22,13 @@ pub(crate) enum OAuthError {
     UnsupportedGrantType,
     InvalidRequest,
     InvalidToken,
+    BadAssertion,
+    BadSignature,
+    BadAudience,
+    AssertionTime,
+    InvalidScope,
+    RobotNotFound,
+    RobotDisabled,
 }
 
 impl OAuthError {
@@ -52,6 +59,26 @@ impl OAuthError {
                 "Required parameter is missing: grant_type",
             ),
             Self::InvalidToken => (400, "invalid_token", "Invalid Value"),
+            Self::BadAssertion => (400, "invalid_grant", "Bad Request"),
+            Self::BadSignature => (400, "invalid_grant", "Invalid JWT Signature."),
+            Self::BadAudience => (
+                400,
+                "invalid_grant",
+                "Invalid JWT: Failed audience check. The right audience is https://oauth2.googleapis.com/token",
+            ),
+            Self::AssertionTime => (
+                400,
+                "invalid_grant",
+                "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe. Check \
+                 your iat and exp values in the JWT claim.",
+            ),
+            Self::InvalidScope => (
+                400,
+                "invalid_scope",
+                "Invalid OAuth scope or ID token audience provided.",
+            ),
+            Self::RobotNotFound => (400, "invalid_grant", "Invalid grant: account not found"),
+            Self::RobotDisabled => (400, "invalid_grant", "Robot is disabled."),
         };
         let mut body = object! { "error": error, "error_description": description };
         if self == Self::InvalidRapt {

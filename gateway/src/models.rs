@@ -16,7 +16,12 @@ use crate::{
     config::Upstreams,
     error::Error,
     tokens::{AcquireError, Token, Tokens},
-    upstream::{client::HttpClient, envelope},
+    upstream::{
+        client::HttpClient,
+        envelope,
+        google_error::{self, GoogleError},
+        outcome,
+    },
 };
 
 /// A list is fetched again after this.
@@ -214,6 +219,20 @@ impl Models {
             .await
             .ok()?;
         if !response.status().is_success() {
+            if token.is_api_key() {
+                let mut said = Vec::new();
+                while said.len() < google_error::MAX_BYTES
+                    && let Ok(Some(bytes)) = response.chunk().await
+                {
+                    said.extend_from_slice(&bytes);
+                }
+                let error = GoogleError::parse(&String::from_utf8_lossy(&said));
+                if outcome::refuses_key(&error) {
+                    // Without its list the key might never be asked, and nobody told.
+                    let said = outcome::one_line(&error.message);
+                    self.tokens.replace(token, &said).await;
+                }
+            }
             return None;
         }
         let mut body = Vec::new();

@@ -16,6 +16,7 @@ impl fmt::Debug for AccessToken {
             .field("google_project_id", &self.google_project_id)
             .field("upstream", &self.upstream)
             .field("location", &self.location)
+            .field("scheme", &self.scheme)
             .field("expires_at", &self.expires_at)
             .field("fingerprint", &self.fingerprint)
             .finish_non_exhaustive()
@@ -26,6 +27,7 @@ impl fmt::Debug for CreateProjectRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CreateProjectRequest")
             .field("project", &self.project)
+            .field("check", &self.check)
             .finish_non_exhaustive()
     }
 }
@@ -93,6 +95,8 @@ impl fmt::Debug for import_projects_request::Options {
             .field("overwrite", &self.overwrite)
             .field("default_upstream", &self.default_upstream)
             .field("dry_run", &self.dry_run)
+            .field("default_oauth_client_id", &self.default_oauth_client_id)
+            .field("default_google_project_id", &self.default_google_project_id)
             .finish_non_exhaustive()
     }
 }
@@ -139,10 +143,14 @@ mod tests {
         let create = CreateProjectRequest {
             refresh_token: "planted".into(),
             access_token: "planted".into(),
+            service_account_key: "planted".into(),
+            api_key: "planted".into(),
             ..Default::default()
         };
         let update = UpdateProjectRequest {
             refresh_token: "planted".into(),
+            service_account_key: "planted".into(),
+            api_key: "planted".into(),
             ..Default::default()
         };
         let export = ExportProjectsRequest {

@@ -47,7 +47,9 @@ fn fields(root: &str) -> BTreeSet<String> {
 fn gateways_see_no_refresh_token_and_no_client_secret() {
     for message in ["AcquireTokensResponse", "ReportOutcomesResponse"] {
         for field in fields(message) {
-            let secret = field.contains("refresh_token") || field.contains("secret");
+            let secret = field.contains("refresh_token")
+                || field.contains("secret")
+                || field.contains("service_account");
             assert!(!secret, "{message} reaches {field}");
         }
     }
@@ -62,8 +64,14 @@ fn reading_projects_tells_no_secret() {
         "ListOAuthClientsResponse",
     ] {
         for field in fields(message) {
-            let secret =
-                field == "refresh_token" || field == "access_token" || field == "client_secret";
+            let secret = [
+                "refresh_token",
+                "access_token",
+                "client_secret",
+                "service_account_key",
+                "api_key",
+            ]
+            .contains(&field.as_str());
             assert!(!secret, "{message} reaches {field}");
         }
     }

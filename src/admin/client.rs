@@ -91,6 +91,14 @@ impl Interceptor for Bearer {
     }
 }
 
+/// What a project logs in with.
+#[derive(Debug)]
+pub(crate) enum Secret {
+    RefreshToken(SecretString),
+    ServiceAccountKey(SecretString),
+    ApiKey(SecretString),
+}
+
 /// Calls one token-service as its operator.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -212,14 +220,56 @@ impl Client {
     pub(crate) async fn create_project(
         &mut self,
         project: Project,
-        refresh_token: &SecretString,
+        secret: &Secret,
+        check: bool,
     ) -> Result<Project, Error> {
-        let request = CreateProjectRequest {
+        let mut request = CreateProjectRequest {
             project: Some(project),
-            refresh_token: refresh_token.expose_secret().to_owned(),
+            check,
             ..Default::default()
         };
+        let (field, secret) = match secret {
+            Secret::RefreshToken(secret) => (&mut request.refresh_token, secret),
+            Secret::ServiceAccountKey(secret) => (&mut request.service_account_key, secret),
+            Secret::ApiKey(secret) => (&mut request.api_key, secret),
+        };
+        secret.expose_secret().clone_into(field);
         let answer = self.service.create_project(request).await;
+        Ok(answer.map_err(|status| self.refusal(status))?.into_inner())
+    }
+
+    /// Gives a project another credential.
+    pub(crate) async fn set_credential(
+        &mut self,
+        id: String,
+        secret: &Secret,
+        oauth_client: Option<String>,
+    ) -> Result<Project, Error> {
+        let mut request = UpdateProjectRequest::default();
+        let (path, field, secret) = match secret {
+            Secret::RefreshToken(secret) => ("refresh_token", &mut request.refresh_token, secret),
+            Secret::ServiceAccountKey(secret) => (
+                "service_account_key",
+                &mut request.service_account_key,
+                secret,
+            ),
+            Secret::ApiKey(secret) => ("api_key", &mut request.api_key, secret),
+        };
+        secret.expose_secret().clone_into(field);
+        let client = oauth_client.is_some().then_some("oauth_client_id");
+        request.update_mask = Some(prost_types::FieldMask {
+            paths: client
+                .into_iter()
+                .chain([path])
+                .map(str::to_owned)
+                .collect(),
+        });
+        request.project = Some(Project {
+            id,
+            oauth_client_id: oauth_client.unwrap_or_default(),
+            ..Default::default()
+        });
+        let answer = self.service.update_project(request).await;
         Ok(answer.map_err(|status| self.refusal(status))?.into_inner())
     }
 
@@ -259,10 +309,12 @@ impl Client {
         Ok(answer.map_err(|status| self.refusal(status))?.into_inner())
     }
 
-    /// Imports what the pieces together are; one answer an entry.
+    /// Imports what the pieces together are; one answer an entry. `progress` hears how many
+    /// changes are written, of how many.
     pub(crate) async fn import_projects(
         &mut self,
         pieces: Vec<ImportProjectsRequest>,
+        mut progress: impl FnMut(u32, u32),
     ) -> Result<Vec<ImportProjectsResponse>, Error> {
         let answer = self
             .service
@@ -275,7 +327,10 @@ impl Client {
             .await
             .map_err(|status| self.refusal(status))?
         {
-            results.push(result);
+            match result.progress {
+                Some(step) => progress(step.written, step.total),
+                None => results.push(result),
+            }
         }
         Ok(results)
     }

@@ -156,7 +156,10 @@ async fn begin(
     let given = |text: &Option<String>| text.clone().unwrap_or_default();
     let request = v1::BeginLoginRequest {
         oauth_client_id: given(&arguments.oauth_client),
-        upstream: Upstream::in_contract(arguments.upstream).into(),
+        upstream: arguments
+            .upstream
+            .map_or(v1::Upstream::Unspecified, v1::Upstream::from)
+            .into(),
         redirect_uri,
         id: given(&arguments.id),
         google_project_id: given(&arguments.project),

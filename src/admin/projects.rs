@@ -8,7 +8,12 @@ use comfy_table::Cell;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Purpose, files::Source, view, with_client};
+use super::{
+    Purpose,
+    client::{self, Secret},
+    files::Source,
+    view, with_client,
+};
 use crate::{failure::Failure, table, terminal};
 
 /// What `projects` takes.
@@ -24,8 +29,8 @@ pub(crate) enum Command {
     Show {
         /// The project's id in the pool.
         id: String,
-        /// Print JSON: {"id", "google_project_id", "upstream", "location",
-        /// "oauth_client_id", "display_name", "disabled", "state", "state_reason",
+        /// Print JSON: {"id", "google_project_id", "upstream", "location", "credential",
+        /// "account", "oauth_client_id", "display_name", "disabled", "state", "state_reason",
         /// "action_url", "cooldowns": [{"model_group", "until"}], "token_expires_at",
         /// "token_fingerprint", "refreshed_at", "refresh_error", "created_at",
         /// "updated_at", "last_dealt_at", "requests_last_hour", "errors_last_hour",
@@ -34,8 +39,10 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Add a project with its refresh token.
+    /// Add a project with its refresh token, service-account key or Gemini API key.
     Add(Add),
+    /// Give a project another refresh token, service-account key or API key.
+    SetCredential(SetCredential),
     /// Remove a project and its tokens for good.
     Remove {
         /// The project's id in the pool.
@@ -68,15 +75,16 @@ pub(crate) struct One {
 /// A new project.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Add {
-    /// The Google Cloud project id, such as my-project-123.
-    google_project_id: String,
-    /// A file with the refresh token; - reads standard input.
-    #[arg(long, value_name = "FILE")]
-    refresh_token_file: Source,
+    /// The Google Cloud project id, such as my-project-123. Default: that of the
+    /// service-account key; an API key needs none.
+    google_project_id: Option<String>,
+    #[command(flatten)]
+    credential: Credential,
     /// Its id in the pool. Default: the Google Cloud project id.
     #[arg(long)]
     id: Option<String>,
-    /// Which Google API serves it. Default: DEFAULT_UPSTREAM.
+    /// Which Google API serves it. Default: DEFAULT_UPSTREAM, where that takes the
+    /// credential; else vertex for a service-account key, gemini for an API key.
     #[arg(long, value_enum)]
     upstream: Option<Upstream>,
     /// Vertex AI's location. Default: global.
@@ -88,9 +96,69 @@ pub(crate) struct Add {
     /// A name for people.
     #[arg(long)]
     name: Option<String>,
+    /// Add it without asking Google for an access token first.
+    #[arg(long)]
+    no_check: bool,
     /// Print JSON: the project, as `show` prints it.
     #[arg(long)]
     json: bool,
+}
+
+/// What it logs in with.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Credential {
+    /// A file with the refresh token; - reads standard input.
+    #[arg(long, value_name = "FILE")]
+    refresh_token_file: Option<Source>,
+    /// A file with the key of a service account (JSON, as Google gives it), for vertex and
+    /// gemini; - reads standard input.
+    #[arg(long, value_name = "FILE")]
+    service_account_file: Option<Source>,
+    /// A file with a key of the Gemini API, for gemini; - reads standard input.
+    #[arg(long, value_name = "FILE")]
+    api_key_file: Option<Source>,
+}
+
+/// A credential in place of the one that a project has.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SetCredential {
+    /// The project's id in the pool.
+    id: String,
+    #[command(flatten)]
+    credential: Credential,
+    /// The OAuth client that minted the refresh token. Default: the one that it had, or
+    /// the only one there is.
+    #[arg(long, value_name = "CLIENT_ID")]
+    oauth_client: Option<String>,
+    /// Print JSON: the project, as `show` prints it.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Credential {
+    fn read(self) -> Result<Secret, Failure> {
+        match self {
+            Self {
+                refresh_token_file: Some(file),
+                ..
+            } => Ok(Secret::RefreshToken(file.read_secret("refresh token")?)),
+            Self {
+                service_account_file: Some(file),
+                ..
+            } => Ok(Secret::ServiceAccountKey(
+                file.read_secret("service-account key")?,
+            )),
+            Self {
+                api_key_file: Some(file),
+                ..
+            } => Ok(Secret::ApiKey(file.read_secret("API key")?)),
+            Self { .. } => Err(Failure::Usage(
+                "give one of --refresh-token-file, --service-account-file and --api-key-file"
+                    .to_owned(),
+            )),
+        }
+    }
 }
 
 /// The upstreams as operators write them.
@@ -101,14 +169,12 @@ pub(super) enum Upstream {
     Vertex,
 }
 
-impl Upstream {
-    /// The same in the contract.
-    pub(super) fn in_contract(named: Option<Self>) -> v1::Upstream {
-        match named {
-            None => v1::Upstream::Unspecified,
-            Some(Self::Antigravity) => v1::Upstream::Antigravity,
-            Some(Self::Gemini) => v1::Upstream::Gemini,
-            Some(Self::Vertex) => v1::Upstream::Vertex,
+impl From<Upstream> for v1::Upstream {
+    fn from(upstream: Upstream) -> Self {
+        match upstream {
+            Upstream::Antigravity => Self::Antigravity,
+            Upstream::Gemini => Self::Gemini,
+            Upstream::Vertex => Self::Vertex,
         }
     }
 }
@@ -139,6 +205,11 @@ pub(crate) async fn run(environment: &Environment, command: Command) -> Result<(
             let json = add.json;
             let project = create(environment, add).await?;
             told(project, json, "is added, and is ")
+        }
+        Command::SetCredential(set) => {
+            let json = set.json;
+            let project = set_credential(environment, set).await?;
+            told(project, json, "has its new credential, and is ")
         }
         Command::Remove { id, yes, json } => remove(environment, id, yes, json).await,
         Command::Refresh(One { id, json }) => {
@@ -177,6 +248,7 @@ async fn list(environment: &Environment, json: bool) -> Result<(), Failure> {
         "ID",
         "GOOGLE PROJECT",
         "UPSTREAM",
+        "CREDENTIAL",
         "STATE",
         "TOKEN ENDS",
         "LAST HOUR",
@@ -186,8 +258,9 @@ async fn list(environment: &Environment, json: bool) -> Result<(), Failure> {
     for project in &list.projects {
         table.add_row([
             Cell::new(&project.id),
-            Cell::new(&project.google_project_id),
+            Cell::new(project.google_project_id.as_deref().unwrap_or("-")),
             Cell::new(project.upstream),
+            Cell::new(project.credential.replace('_', " ")),
             table::state(project.state),
             Cell::new(since(project.token_expires_at, now)),
             Cell::new(last_hour(project)),
@@ -207,19 +280,58 @@ async fn list(environment: &Environment, json: bool) -> Result<(), Failure> {
 }
 
 async fn create(environment: &Environment, add: Add) -> Result<v1::Project, Failure> {
-    let refresh_token = add.refresh_token_file.read_secret("refresh token")?;
-    let upstream = Upstream::in_contract(add.upstream);
+    let secret = add.credential.read()?;
+    if matches!(secret, Secret::RefreshToken(_)) && add.google_project_id.is_none() {
+        return Err(Failure::Usage(
+            "a refresh token does not tell its Google project: `projects add GOOGLE_PROJECT_ID \
+             --refresh-token-file FILE`"
+                .to_owned(),
+        ));
+    }
+    let upstream = add
+        .upstream
+        .map_or(v1::Upstream::Unspecified, v1::Upstream::from);
     let project = v1::Project {
         id: add.id.unwrap_or_default(),
-        google_project_id: add.google_project_id,
+        google_project_id: add.google_project_id.unwrap_or_default(),
         upstream: upstream.into(),
         location: add.location.unwrap_or_default(),
         oauth_client_id: add.oauth_client.unwrap_or_default(),
         display_name: add.name.unwrap_or_default(),
         ..Default::default()
     };
+    let check = !add.no_check;
     with_client(environment, Purpose::Write, async |client| {
-        Ok(client.create_project(project, &refresh_token).await?)
+        let created = client.create_project(project, &secret, check).await;
+        created.map_err(|error| not_added(error, check))
+    })
+    .await
+}
+
+/// A check that cannot be made is no reason not to add a project, if it is wanted unseen.
+fn not_added(error: client::Error, checked: bool) -> Failure {
+    match error {
+        client::Error::Failed { status, .. }
+            if checked && status.code() == tonic::Code::Unavailable =>
+        {
+            Failure::Found(format!(
+                "nothing was added: {}; --no-check adds the project without asking Google",
+                status.message()
+            ))
+        }
+        error => error.into(),
+    }
+}
+
+async fn set_credential(
+    environment: &Environment,
+    set: SetCredential,
+) -> Result<v1::Project, Failure> {
+    let secret = set.credential.read()?;
+    with_client(environment, Purpose::Write, async |client| {
+        Ok(client
+            .set_credential(set.id, &secret, set.oauth_client)
+            .await?)
     })
     .await
 }
@@ -304,10 +416,15 @@ fn show(project: v1::Project, json: bool) -> Result<(), Failure> {
     let mut table = table::table(&["PROJECT", &project.id]);
     let rows = [
         ("Name", text(&project.display_name)),
-        ("Google project", Cell::new(&project.google_project_id)),
+        ("Google project", text(&project.google_project_id)),
         ("Upstream", Cell::new(project.upstream)),
         ("Location", text(&project.location)),
-        ("OAuth client", Cell::new(&project.oauth_client_id)),
+        (
+            "Credential",
+            Cell::new(project.credential.replace('_', " ")),
+        ),
+        ("Account", text(&project.account)),
+        ("OAuth client", text(&project.oauth_client_id)),
         ("State", table::state(project.state)),
         ("Why, and what next", text(&project.state_reason)),
         ("To be opened", text(&project.action_url)),

@@ -1,7 +1,11 @@
 //! The contract's messages as `--json` shows them: snake_case, RFC 3339 times, `null`
 //! for what is not there. Scripts rely on these shapes: fields are added, never changed.
 
-use antigravity_proto::v1::{self, import_projects_response, project::State};
+use antigravity_proto::v1::{
+    self,
+    import_projects_response::{self, Format},
+    project::{Credential, State},
+};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -12,10 +16,13 @@ use crate::terminal;
 #[derive(Debug, Serialize)]
 pub(crate) struct Project {
     pub(crate) id: String,
-    pub(crate) google_project_id: String,
+    pub(crate) google_project_id: Option<String>,
     pub(crate) upstream: &'static str,
     pub(crate) location: Option<String>,
-    pub(crate) oauth_client_id: String,
+    /// `refresh_token`, `service_account_key` or `api_key`.
+    pub(crate) credential: &'static str,
+    pub(crate) account: Option<String>,
+    pub(crate) oauth_client_id: Option<String>,
     pub(crate) display_name: Option<String>,
     pub(crate) disabled: bool,
     pub(crate) state: &'static str,
@@ -56,12 +63,15 @@ pub(crate) struct Cooldown {
 impl From<v1::Project> for Project {
     fn from(project: v1::Project) -> Self {
         let state = state_name(project.state());
+        let credential = credential_name(project.credential());
         Self {
             id: project.id,
-            google_project_id: project.google_project_id,
+            google_project_id: present(project.google_project_id),
             upstream: upstream_name(project.upstream),
             location: present(project.location),
-            oauth_client_id: project.oauth_client_id,
+            credential,
+            account: present(project.account),
+            oauth_client_id: present(project.oauth_client_id),
             display_name: present(project.display_name),
             disabled: project.disabled,
             state,
@@ -124,6 +134,7 @@ impl From<v1::OAuthClient> for OAuthClient {
 /// What became of one entry of an import.
 #[derive(Debug, Serialize)]
 pub(crate) struct Imported {
+    pub(crate) file: String,
     pub(crate) line: u32,
     /// `null`: a remark about the file, or an entry without an id.
     pub(crate) id: Option<String>,
@@ -131,8 +142,8 @@ pub(crate) struct Imported {
     pub(crate) message: Option<String>,
 }
 
-impl From<v1::ImportProjectsResponse> for Imported {
-    fn from(entry: v1::ImportProjectsResponse) -> Self {
+impl Imported {
+    pub(crate) fn of(file: &str, entry: v1::ImportProjectsResponse) -> Self {
         use import_projects_response::Result as Shown;
         let result = match entry.result() {
             Shown::Unspecified => "unspecified",
@@ -142,11 +153,38 @@ impl From<v1::ImportProjectsResponse> for Imported {
             Shown::Rejected => "rejected",
         };
         Self {
+            file: file.to_owned(),
             line: entry.line,
             id: present(entry.id),
             result,
             message: present(entry.message),
         }
+    }
+}
+
+fn credential_name(credential: Credential) -> &'static str {
+    match credential {
+        // A service from before there were others.
+        Credential::Unspecified | Credential::RefreshToken => "refresh_token",
+        Credential::ServiceAccountKey => "service_account_key",
+        Credential::ApiKey => "api_key",
+    }
+}
+
+/// A file that was recognised, for people.
+pub(crate) fn format_name(format: Format) -> &'static str {
+    match format {
+        Format::Unspecified => "file",
+        Format::TokensFile => "tokens file",
+        Format::SealedExport => "sealed export",
+        Format::GcloudUser => "gcloud's credentials of a person",
+        Format::ServiceAccountKey => "service-account key",
+        Format::GeminiCli => "gemini-cli's oauth_creds.json",
+        Format::CliProxyApi => "CLIProxyAPI's auth file",
+        Format::AntigravityManager => "Antigravity-Manager's accounts",
+        Format::OpencodeAntigravityAuth => "opencode-antigravity-auth's accounts",
+        Format::Antigravity2api => "antigravity2api's accounts",
+        Format::AntigravityClaudeProxy => "antigravity-claude-proxy's accounts",
     }
 }
 

@@ -90,7 +90,14 @@ fn every_command(folder: &Folder, environment: &[(&str, &str)]) {
     folder.write("refresh", "1//planted-refresh-token-9\n");
     let put = ["oauth-clients", "put", "second", "--secret-file", "secret"];
     run(&put).exits_with(0).says("with a secret");
-    let add = ["projects", "add", "vertex-9", "--upstream", "vertex"];
+    let add = [
+        "projects",
+        "add",
+        "vertex-9",
+        "--upstream",
+        "vertex",
+        "--no-check",
+    ];
     let secret = ["--refresh-token-file", "refresh", "--json"];
     run(&[&add[..], &secret].concat())
         .exits_with(1)
@@ -321,7 +328,14 @@ fn secrets_and_files_come_over_standard_input_too() {
         .run_with_input(&["import", "-"], &tokens_json())
         .exits_with(0)
         .says("standard input imported: 3 created");
-    let add = ["projects", "add", "new", "--refresh-token-file", "-"];
+    let add = [
+        "projects",
+        "add",
+        "new",
+        "--no-check",
+        "--refresh-token-file",
+        "-",
+    ];
     let done = folder.run_with_input(&add, "1//planted-of-stdin\n");
     done.exits_with(0).tells_no("planted");
     let empty = folder.run_with_input(&add, "\n").exits_with(1);

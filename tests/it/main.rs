@@ -10,6 +10,7 @@
 mod certificates;
 
 mod admin;
+mod credentials;
 mod demo;
 mod documents;
 mod help_table;

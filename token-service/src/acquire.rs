@@ -8,8 +8,10 @@ use std::{
 };
 
 use jiff::Timestamp;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
+    credential::Credential,
     oauth::{DEADLINE, RefreshError},
     pool::{Grant, Member, Pool, State},
     project::{ProjectId, Status, Upstream, model_group},
@@ -316,11 +318,13 @@ impl Pool {
     }
 
     /// Refreshes a project whose token `fingerprint` Google refused, once; the grant is
-    /// the token that it has by then. The refused one is not dealt from now on.
+    /// the token that it has by then. The refused one is not dealt from now on. An API key
+    /// that is refused has no successor.
     pub(crate) fn replace_refused(
         self: &Arc<Self>,
         project: &str,
         fingerprint: &str,
+        reason: &str,
     ) -> Option<Replacement> {
         let now = self.now();
         let mut guard = self.state();
@@ -331,7 +335,13 @@ impl Pool {
         }
         let id = Arc::clone(id);
         let member = state.projects.get_mut(&id)?;
-        if member.fingerprint == fingerprint && !member.refused {
+        if let Credential::ApiKey(key) = &member.record.credential {
+            if member.fingerprint == fingerprint {
+                let reason = refused_key(key, reason);
+                self.condemn(state, &id, reason);
+                return None;
+            }
+        } else if member.fingerprint == fingerprint && !member.refused {
             member.refused = true;
             tracing::info!(project, fingerprint, "Google refused an access token");
         }
@@ -341,6 +351,24 @@ impl Pool {
             Readiness::Unusable => None,
             Readiness::Due { .. } => self.refresh_due(state, &id, now).map(Replacement::Flying),
         }
+    }
+
+    /// Takes a project out of the rotation whose API key Google refuses, for good.
+    fn condemn(self: &Arc<Self>, state: &mut State, id: &ProjectId, reason: String) {
+        let Some(member) = state.projects.get_mut(id) else {
+            return;
+        };
+        tracing::warn!(project = &**id, reason, "Google refused an API key");
+        member.record.project.status = Status::NeedsLogin { reason };
+        state.rotation.drop_returned(id);
+        state.refit(id);
+        let this = Arc::clone(self);
+        let id = Arc::clone(id);
+        self.tasks.spawn(async move {
+            let _writes = this.writes.lock().await;
+            this.keep_state(&id).await;
+            this.restated.notify_one();
+        });
     }
 
     /// Joins or starts a refresh, and notes when a refused token is its cause.
@@ -355,6 +383,21 @@ impl Pool {
             member.forced_at = Some(now);
         }
         self.refresh(state, id)
+    }
+}
+
+/// What is told of an API key that Google refuses; `said` comes from a gateway.
+fn refused_key(key: &SecretString, said: &str) -> String {
+    const MAX_WORDS: usize = 200;
+    let said = said.replace(key.expose_secret(), "[secret]");
+    let said: String = said
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(MAX_WORDS)
+        .collect();
+    match said.trim() {
+        "" => "Google refuses the API key".to_owned(),
+        said => format!("Google refuses the API key: {said}"),
     }
 }
 
@@ -387,9 +430,12 @@ async fn token(token: Token, patience: Duration) -> Result<Grant, RefreshFailed>
             };
             match (result, fallback) {
                 (Ok(grant), _) => Ok(grant),
-                (Err(RefreshFailed::Refused(RefreshError::Revoked(reason))), _) => {
-                    Err(RefreshError::Revoked(reason).into())
-                }
+                (
+                    Err(RefreshFailed::Refused(
+                        refusal @ (RefreshError::Revoked(_) | RefreshError::KeyRefused(_)),
+                    )),
+                    _,
+                ) => Err(refusal.into()),
                 (Err(_), Some(fallback)) => Ok(fallback),
                 (Err(failed), None) => Err(failed),
             }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 
 use crate::{
+    credential::{Credential, Kind, Proof},
     pool::{Pool, State},
     project::{Project, ProjectId, Status, Upstream},
     refresh::{RefreshFailed, landed},
@@ -20,11 +21,11 @@ pub(crate) struct NewProject {
     pub(crate) google_project_id: String,
     pub(crate) upstream: Upstream,
     pub(crate) location: String,
-    /// `None`: the only one there is.
+    /// `None`: the only one there is, where the credential has one.
     pub(crate) oauth_client_id: Option<String>,
     pub(crate) display_name: String,
     pub(crate) disabled: bool,
-    pub(crate) refresh_token: SecretString,
+    pub(crate) credential: Credential,
     pub(crate) token: Option<StoredToken>,
 }
 
@@ -37,7 +38,7 @@ pub(crate) struct ProjectUpdate {
     pub(crate) oauth_client_id: Option<String>,
     pub(crate) display_name: Option<String>,
     pub(crate) disabled: Option<bool>,
-    pub(crate) refresh_token: Option<SecretString>,
+    pub(crate) credential: Option<Credential>,
 }
 
 /// An OAuth client to be added or changed.
@@ -56,6 +57,8 @@ pub(crate) enum AdminError {
     NoSuchProject(String),
     #[error("there is a project {0:?} already")]
     ProjectExists(String),
+    #[error("the project {0:?} has this very credential for the same Google project and upstream")]
+    SameCredential(String),
     #[error("there is no OAuth client {0:?}; add it first (oauth-clients put, PutOAuthClient)")]
     NoSuchClient(String),
     #[error(
@@ -85,20 +88,32 @@ impl Pool {
         done.unwrap_or(Err(AdminError::BrokenOff))
     }
 
+    /// Adds a project; with `check`, only when Google grants an access token for it.
     pub(crate) async fn create_project(
         self: &Arc<Self>,
-        new: NewProject,
+        mut new: NewProject,
+        check: bool,
     ) -> Result<(), AdminError> {
         let this = Arc::clone(self);
         self.whole(async move {
+            if check {
+                // Before anything is locked: Google may take its time.
+                let proof = this.state().proof_of(&new)?;
+                if let Some(proof) = proof {
+                    let asked = this.ask_for_token(&proof).await;
+                    let (token, rotated) = asked.map_err(RefreshFailed::Refused)?;
+                    new.token = Some(token);
+                    if let (Some(rotated), Credential::RefreshToken(_)) = (rotated, &new.credential)
+                    {
+                        new.credential = Credential::RefreshToken(rotated);
+                    }
+                }
+            }
             let _writes = this.writes.lock().await;
             let now = this.now();
             let record = {
                 let state = this.state();
-                if state.projects.contains_key(&new.id) {
-                    return Err(AdminError::ProjectExists(new.id.to_string()));
-                }
-                let oauth_client_id = state.client_for(new.oauth_client_id)?;
+                let oauth_client_id = state.may_add(&new)?;
                 new_record(
                     NewProject {
                         oauth_client_id: None,
@@ -138,8 +153,15 @@ impl Pool {
                     .get(id.as_str())
                     .ok_or(AdminError::NoSuchProject(id))?;
                 let mut record = member.record.clone();
-                if let Some(client) = &update.oauth_client_id {
-                    state.client_for(Some(client.clone()))?;
+                let mut update = update;
+                let kind = update.credential.as_ref().map(Credential::kind);
+                let names_client = update.oauth_client_id.is_some();
+                // One that comes to a project without a client needs one.
+                let needs_client =
+                    kind == Some(Kind::RefreshToken) && record.project.oauth_client_id.is_empty();
+                if names_client || needs_client {
+                    let client = state.client_for(update.oauth_client_id.take())?;
+                    update.oauth_client_id = Some(client);
                 }
                 change_record(&mut record, update, now);
                 record
@@ -174,23 +196,28 @@ impl Pool {
     /// Refreshes now. A success also ends what kept the project out of the rotation: the
     /// operator wants it tried again.
     pub(crate) async fn refresh_project(self: &Arc<Self>, id: &str) -> Result<(), AdminError> {
-        let flight = {
+        let (id, flight) = {
             let mut guard = self.state();
             let state = &mut *guard;
-            let found = state
-                .projects
-                .get_key_value(id)
-                .map(|(id, _)| Arc::clone(id));
-            let id = found.ok_or_else(|| AdminError::NoSuchProject(id.to_owned()))?;
-            self.refresh(state, &id).ok_or(AdminError::BrokenOff)?
+            let found = state.projects.get_key_value(id);
+            let (id, member) = found.ok_or_else(|| AdminError::NoSuchProject(id.to_owned()))?;
+            let id = Arc::clone(id);
+            // An API key is as fresh as ever.
+            let flight = match member.record.credential.kind() {
+                Kind::ApiKey => None,
+                _ => Some(self.refresh(state, &id).ok_or(AdminError::BrokenOff)?),
+            };
+            (id, flight)
         };
-        let grant = landed(flight).await?;
+        if let Some(flight) = flight {
+            landed(flight).await?;
+        }
         let this = Arc::clone(self);
         self.whole(async move {
             let _writes = this.writes.lock().await;
             {
                 let mut state = this.state();
-                let Some(member) = state.projects.get_mut(&grant.project) else {
+                let Some(member) = state.projects.get_mut(&id) else {
                     return Ok(());
                 };
                 member.denial = None;
@@ -200,9 +227,9 @@ impl Pool {
                 }
                 project.status = Status::Active;
                 project.cooldowns.clear();
-                state.refit(&grant.project);
+                state.refit(&id);
             }
-            this.keep_state(&grant.project).await;
+            this.keep_state(&id).await;
             Ok(())
         })
         .await
@@ -270,6 +297,44 @@ impl Pool {
 }
 
 impl State {
+    /// The OAuth client of a project that is to be added; empty: its credential has none.
+    fn may_add(&self, new: &NewProject) -> Result<String, AdminError> {
+        if self.projects.contains_key(&new.id) {
+            return Err(AdminError::ProjectExists(new.id.to_string()));
+        }
+        let same = self.projects.iter().find(|(_, member)| {
+            let project = &member.record.project;
+            project.google_project_id == new.google_project_id
+                && project.upstream == new.upstream
+                && project.location == new.location
+                && member.record.credential.is_same(&new.credential)
+        });
+        if let Some((id, _)) = same {
+            return Err(AdminError::SameCredential(id.to_string()));
+        }
+        match new.credential.kind() {
+            Kind::RefreshToken => self.client_for(new.oauth_client_id.clone()),
+            Kind::ServiceAccountKey | Kind::ApiKey => Ok(String::new()),
+        }
+    }
+
+    /// What an access token of a project that is to be added is asked for with.
+    fn proof_of(&self, new: &NewProject) -> Result<Option<Proof>, AdminError> {
+        let client = self.may_add(new)?;
+        Ok(match &new.credential {
+            Credential::RefreshToken(refresh_token) => {
+                let found = self.clients.get(&client);
+                let client = found.ok_or(AdminError::NoSuchClient(client))?;
+                Some(Proof::RefreshToken {
+                    client: client.record.credentials.clone(),
+                    refresh_token: refresh_token.clone(),
+                })
+            }
+            Credential::ServiceAccountKey(key) => Some(Proof::ServiceAccount(Arc::clone(key))),
+            Credential::ApiKey(_) => None,
+        })
+    }
+
     /// The named client, or the only one.
     pub(crate) fn client_for(&self, named: Option<String>) -> Result<String, AdminError> {
         match named {
@@ -293,7 +358,7 @@ impl State {
     }
 
     /// Replaces a project's record; what this process knows of it stays as far as it is
-    /// about the same refresh token.
+    /// about the same credential.
     pub(crate) fn replace(&mut self, record: ProjectRecord, now: Timestamp) {
         let id = Arc::clone(&record.project.id);
         let Some(member) = self.projects.get_mut(&id) else {
@@ -301,7 +366,7 @@ impl State {
         };
         let client_changed =
             member.record.project.oauth_client_id != record.project.oauth_client_id;
-        let credential_changed = member.record.credential != record.credential;
+        let credential_changed = member.record.generation != record.generation;
         if credential_changed || client_changed {
             member.failure = None;
             member.unstored = None;
@@ -367,13 +432,13 @@ pub(crate) fn new_record(
             created_at: now,
             updated_at: now,
         },
-        refresh_token: new.refresh_token,
-        credential: credential(),
+        credential: new.credential,
+        generation: generation(),
         token: new.token,
     }
 }
 
-/// Makes the changes; another refresh token or client drops the access token.
+/// Makes the changes; another credential or client drops the access token.
 pub(crate) fn change_record(record: &mut ProjectRecord, update: ProjectUpdate, now: Timestamp) {
     let project = &mut record.project;
     let set = |field: &mut String, value: Option<String>| {
@@ -381,10 +446,11 @@ pub(crate) fn change_record(record: &mut ProjectRecord, update: ProjectUpdate, n
             *field = value;
         }
     };
+    let has_client = record.credential.kind() == Kind::RefreshToken;
     let other_client = update
         .oauth_client_id
         .as_ref()
-        .is_some_and(|client| *client != project.oauth_client_id);
+        .is_some_and(|client| has_client && *client != project.oauth_client_id);
     set(&mut project.google_project_id, update.google_project_id);
     set(&mut project.location, update.location);
     set(&mut project.oauth_client_id, update.oauth_client_id);
@@ -397,23 +463,26 @@ pub(crate) fn change_record(record: &mut ProjectRecord, update: ProjectUpdate, n
     }
     project.disabled = update.disabled.unwrap_or(project.disabled);
     project.updated_at = now;
-    if let Some(refresh_token) = update.refresh_token {
-        record.refresh_token = refresh_token;
+    if let Some(credential) = update.credential {
+        record.credential = credential;
         record.project.status = Status::Active;
         record.token = None;
-        record.credential = credential();
+        record.generation = generation();
     } else if other_client {
         // A login that the old client was refused for may be the new client's.
         if matches!(record.project.status, Status::NeedsLogin { .. }) {
             record.project.status = Status::Active;
         }
         record.token = None;
-        record.credential = credential();
+        record.generation = generation();
+    }
+    if record.credential.kind() != Kind::RefreshToken {
+        record.project.oauth_client_id.clear();
     }
 }
 
 /// Drawn at random, so that a project that is removed and made anew does not take the
 /// late result of the old one's refresh.
-pub(crate) fn credential() -> i64 {
+fn generation() -> i64 {
     getrandom::u64().map_or(0, u64::cast_signed) & i64::MAX
 }

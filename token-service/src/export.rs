@@ -8,8 +8,9 @@ use chacha20poly1305::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
+use serde_json::value::RawValue;
 
-use crate::pool::State;
+use crate::{credential::Kind, pool::State};
 
 /// Names the format and its version. Followed by the cost of Argon2 (memory in KiB,
 /// passes and lanes, each a little-endian u32), the salt, the nonce and the ciphertext.
@@ -73,10 +74,17 @@ struct Entry<'a> {
     project_id: &'a str,
     upstream: &'a str,
     location: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
     oauth_client: &'a str,
     display_name: &'a str,
     disabled: bool,
-    refresh_token: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<&'a str>,
+    /// A JSON object of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service_account_key: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_key: Option<&'a str>,
 }
 
 /// The projects that `wanted` names (or all) and their clients, as a tokens file.
@@ -84,13 +92,18 @@ pub(crate) fn tokens_file(
     state: &State,
     wanted: impl Fn(&str) -> bool,
 ) -> serde_json::Result<SecretString> {
-    let projects: Vec<_> = state
+    let projects: Vec<Entry<'_>> = state
         .projects
         .values()
         .filter(|member| wanted(&member.record.project.id))
         .map(|member| {
             let project = &member.record.project;
-            Entry {
+            let credential = &member.record.credential;
+            let text = |kind| {
+                let text = (credential.kind() == kind).then(|| credential.text())?;
+                Some(text.expose_secret())
+            };
+            Ok(Entry {
                 id: &project.id,
                 project_id: &project.google_project_id,
                 upstream: project.upstream.name(),
@@ -98,10 +111,14 @@ pub(crate) fn tokens_file(
                 oauth_client: &project.oauth_client_id,
                 display_name: &project.display_name,
                 disabled: project.disabled,
-                refresh_token: member.record.refresh_token.expose_secret(),
-            }
+                refresh_token: text(Kind::RefreshToken),
+                service_account_key: text(Kind::ServiceAccountKey)
+                    .map(serde_json::from_str)
+                    .transpose()?,
+                api_key: text(Kind::ApiKey),
+            })
         })
-        .collect();
+        .collect::<serde_json::Result<_>>()?;
     let oauth_clients = state
         .clients
         .values()
@@ -146,6 +163,11 @@ pub(crate) fn seal(passphrase: &SecretString, text: &SecretString) -> Result<Vec
         .map_err(|_| ExportError::Unsealable)?;
     sealed.extend(ciphertext);
     Ok(sealed)
+}
+
+/// Whether it begins as what [`seal`] makes, of whatever version.
+pub(crate) fn is_sealed(bytes: &[u8]) -> bool {
+    bytes.starts_with(&MAGIC[..MAGIC.len() - 1])
 }
 
 /// Opens what [`seal`] made. Takes its time as well.

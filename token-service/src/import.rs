@@ -6,17 +6,19 @@ mod plan;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 use crate::{
     admin::AdminError,
+    credential::Credential,
     pool::Pool,
     project::Upstream,
     store::{Change, Source, StoreError},
-    tokens_file::{Complaint, TokensFile},
+    tokens_file::{Complaint, Rejected, TokensFile},
 };
 
 /// How to import.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ImportOptions {
     /// Take over what was imported before and not edited since.
     pub(crate) overwrite: bool,
@@ -25,6 +27,8 @@ pub(crate) struct ImportOptions {
     pub(crate) keep_existing: bool,
     /// For entries that name no upstream.
     pub(crate) default_upstream: Upstream,
+    /// For entries of files that name no OAuth client.
+    pub(crate) default_client: Option<String>,
     /// Change nothing.
     pub(crate) dry_run: bool,
     /// Where the file came from.
@@ -56,46 +60,108 @@ pub(crate) enum ImportOutcome {
 pub(crate) enum ImportError {
     #[error(transparent)]
     Entry(#[from] Complaint),
-    #[error("it names no OAuth client, and the file has no usable oauth_config")]
+    #[error(
+        "it names no OAuth client, and the file has no usable oauth_config; add the client that \
+         minted its refresh token (oauth-clients put), and name it with --oauth-client where there \
+         are several"
+    )]
     NoClient,
     #[error("its OAuth client {0:?} is neither in the file nor known")]
     UnknownClient(String),
+}
+
+/// Where it is told how far an import is.
+#[derive(Clone, Debug)]
+pub(crate) struct Progress(Option<watch::Sender<(u32, u32)>>);
+
+impl Progress {
+    /// To nobody.
+    pub(crate) fn untold() -> Self {
+        Self(None)
+    }
+
+    /// The receiver sees how many projects are written, and of how many.
+    pub(crate) fn channel() -> (Self, watch::Receiver<(u32, u32)>) {
+        let (sender, receiver) = watch::channel((0, 0));
+        (Self(Some(sender)), receiver)
+    }
+
+    fn tell(&self, written: usize, total: usize) {
+        let number = |number| u32::try_from(number).unwrap_or(u32::MAX);
+        if let Some(sender) = &self.0 {
+            // Whether or not anybody looks any more.
+            sender.send_replace((number(written), number(total)));
+        }
+    }
 }
 
 impl Pool {
     /// Imports a file that was read. The results are in the order of their lines.
     pub(crate) async fn import(
         self: &Arc<Self>,
-        file: TokensFile,
+        mut file: TokensFile,
         options: ImportOptions,
+        progress: Progress,
     ) -> Result<Vec<Imported>, AdminError> {
         let this = Arc::clone(self);
+        self.refuse_foreign_keys(&mut file);
         self.whole(async move {
             let _writes = this.writes.lock().await;
             let now = this.now();
+            let dry_run = options.dry_run;
             let plan = plan::plan(&this.state(), file, options, now);
-            if !options.dry_run {
-                this.carry_out(&plan, now).await?;
+            if !dry_run {
+                this.carry_out(&plan, now, &progress).await?;
             }
             Ok(plan.results)
         })
         .await
     }
 
-    async fn carry_out(&self, plan: &plan::Plan, now: Timestamp) -> Result<(), AdminError> {
+    /// Rejects the keys whose assertions would go to somebody else.
+    fn refuse_foreign_keys(&self, file: &mut TokensFile) {
+        let entries = std::mem::take(&mut file.entries);
+        for entry in entries {
+            let refused = match &entry.credential {
+                Credential::ServiceAccountKey(key) => self.oauth.check_key(key).err(),
+                Credential::RefreshToken(_) | Credential::ApiKey(_) => None,
+            };
+            match refused {
+                None => file.entries.push(entry),
+                Some(error) => file.rejected.push(Rejected {
+                    line: entry.line,
+                    id: entry.id.unwrap_or(entry.google_project_id),
+                    complaint: Complaint::BadKey { error },
+                }),
+            }
+        }
+    }
+
+    async fn carry_out(
+        &self,
+        plan: &plan::Plan,
+        now: Timestamp,
+        progress: &Progress,
+    ) -> Result<(), AdminError> {
         let clients = plan.clients.iter().cloned().map(Change::PutClient);
+        // Each project with what is kept of its entry, so that it is one step.
         let projects = plan.projects.iter().cloned().map(Box::new);
         let imports = plan.imports.iter().cloned().map(Change::PutImport);
+        let projects = projects.map(Change::PutProject).zip(imports);
         let client_imports = plan.client_imports.iter().cloned();
         let changes: Vec<_> = clients
-            .chain(projects.map(Change::PutProject))
-            .chain(imports)
+            .chain(projects.flat_map(|(project, import)| [project, import]))
             .chain(client_imports.map(Change::PutClientImport))
             .collect();
         if changes.is_empty() {
             return Ok(());
         }
-        self.store.commit(&changes).await?;
+        self.store
+            .commit_telling(&changes, &|written| {
+                let imported = written.saturating_sub(plan.clients.len()) / 2;
+                progress.tell(imported.min(plan.projects.len()), plan.projects.len());
+            })
+            .await?;
         let mut state = self.state();
         for client in &plan.clients {
             state.change_client(client.clone());
@@ -155,10 +221,11 @@ pub(crate) async fn import_at_start(
         overwrite: false,
         keep_existing: false,
         default_upstream: pool.default_upstream,
+        default_client: None,
         dry_run: false,
         source: Source::Start,
     };
-    let results = match pool.import(file, options).await {
+    let results = match pool.import(file, options, Progress::untold()).await {
         Ok(results) => results,
         Err(AdminError::Store(error)) => return Err(error),
         Err(error) => {

@@ -1,14 +1,17 @@
 //! Keeps projects and hands out fresh access tokens round-robin.
 //!
 //! Read in this order: [`project`] (what a project is), `rotation` (who is next),
-//! `refresh` and `oauth` (how tokens stay fresh), `acquire` (turns with tokens),
-//! `outcomes`, `ledger` (who used what), `admin`, `login`, `keys`, [`tokens_file`] and `import`, `store` and [`seal`] (what is
+//! [`credential`] and [`service_account`] (what it logs in with), `refresh` and `oauth` (how
+//! tokens stay fresh), `acquire` (turns with tokens), `outcomes`, `ledger` (who used what),
+//! `admin`, `login`, `keys`, [`tokens_file`] and `import`, `store` and [`seal`] (what is
 //! kept, and how), `rpc` (the contract), and [`serve()`], the only way in.
 
 pub mod config;
+pub mod credential;
 pub mod project;
 pub mod seal;
 pub mod secrets;
+pub mod service_account;
 pub mod tokens_file;
 
 mod acquire;

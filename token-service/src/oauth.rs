@@ -6,15 +6,21 @@ mod exchange;
 use std::time::Duration;
 
 use antigravity_runtime::tls;
+use jiff::Timestamp;
 use reqwest::{StatusCode, header};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 pub(crate) use self::exchange::{Exchange, ExchangeError, Exchanged};
-use crate::{config::Config, error::Error, limits};
+use crate::{
+    config::Config,
+    credential::Proof,
+    error::Error,
+    limits,
+    service_account::{GOOGLE_TOKEN_URL, KeyError, ServiceAccountKey},
+};
 
-const GOOGLE_TOKEN_URL: &str = "https://oauth2.googleapis.com/token";
 /// For a whole refresh, from the first byte of the connection to the last of the answer.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 /// Answers are below 4 KiB; a larger one is none of the endpoint's.
@@ -48,6 +54,9 @@ pub(crate) enum RefreshError {
     /// The refresh token is refused for good.
     #[error("Google refuses the refresh token: {0}")]
     Revoked(String),
+    /// The service-account key is refused for good.
+    #[error("Google refuses the service-account key: {0}")]
+    KeyRefused(String),
     /// The OAuth client is refused: no project of it can be refreshed.
     #[error("Google refuses the OAuth client: {0}")]
     ClientRefused(String),
@@ -96,7 +105,56 @@ impl OAuth {
     }
 
     /// Asks for a new access token.
-    pub(crate) async fn refresh(
+    pub(crate) async fn grant(
+        &self,
+        proof: &Proof,
+        now: Timestamp,
+    ) -> Result<Refreshed, RefreshError> {
+        match proof {
+            Proof::RefreshToken {
+                client,
+                refresh_token,
+            } => self.refresh(client, refresh_token).await,
+            Proof::ServiceAccount(key) => self.assert(key, now).await,
+        }
+    }
+
+    /// Whether a key's assertions may go where it says.
+    pub(crate) fn check_key(&self, key: &ServiceAccountKey) -> Result<(), KeyError> {
+        key.check_token_uri(self.token_url.as_deref())
+    }
+
+    async fn assert(
+        &self,
+        key: &ServiceAccountKey,
+        now: Timestamp,
+    ) -> Result<Refreshed, RefreshError> {
+        let transient = |text: String| RefreshError::Transient(text);
+        self.check_key(key)
+            .map_err(|error| transient(format!("the service-account key {error}")))?;
+        let assertion = key
+            .assertion(now)
+            .ok_or_else(|| transient("the system has no randomness".to_owned()))?;
+        let url = self.token_url.as_deref().unwrap_or(key.token_uri());
+        let form = [
+            ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
+            ("assertion", assertion.expose_secret()),
+        ];
+        let answer = self.post(url, &form).await;
+        let (status, body) = answer.map_err(transient)?;
+        read_answer(status, &body, &[assertion.expose_secret()]).map_err(|error| match error {
+            // Google says invalid_grant of clocks too: no reason to condemn the key.
+            RefreshError::Revoked(reason) if is_about_time(&reason) => transient(format!(
+                "Google finds the time of the assertion wrong ({reason}); set this machine's clock"
+            )),
+            RefreshError::Revoked(reason)
+            | RefreshError::ClientRefused(reason)
+            | RefreshError::ClientMismatch(reason) => RefreshError::KeyRefused(reason),
+            other => other,
+        })
+    }
+
+    async fn refresh(
         &self,
         client: &Credentials,
         refresh_token: &SecretString,
@@ -126,11 +184,20 @@ impl OAuth {
         form.push(("client_id", client.client_id.as_str()));
         let secret = client.client_secret.as_ref().map(|s| s.expose_secret());
         form.extend(secret.map(|secret| ("client_secret", secret)));
+        self.post(url, &form).await
+    }
+
+    /// Posts a form, and reads the whole answer.
+    async fn post(
+        &self,
+        url: &str,
+        form: &[(&str, &str)],
+    ) -> Result<(StatusCode, Vec<u8>), String> {
         let mut answer = self
             .http
             .post(url)
             .header(header::ACCEPT, "application/json")
-            .form(&form)
+            .form(form)
             .send()
             .await
             .map_err(describe)?;
@@ -146,6 +213,12 @@ impl OAuth {
         }
         Ok((status, body))
     }
+}
+
+/// "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable
+/// timeframe. Check your iat and exp values in the JWT claim."
+fn is_about_time(reason: &str) -> bool {
+    reason.contains("reasonable timeframe") || reason.contains("iat and exp")
 }
 
 /// The causes of a transport error without the URL, which may hold credentials.

@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     config::Config,
+    credential::Credential,
     keys::KeyPlace,
     last_hour::LastHour,
     ledger::Ledger,
@@ -81,7 +82,7 @@ pub(crate) struct State {
 /// A project and what this process knows of it.
 pub(crate) struct Member {
     pub(crate) record: ProjectRecord,
-    /// Of the access token; empty without one.
+    /// Of the access token, or the API key; empty without one.
     pub(crate) fingerprint: String,
     /// Google refused the access token before its time.
     pub(crate) refused: bool,
@@ -92,7 +93,7 @@ pub(crate) struct Member {
     /// The last refresh because Google refused a token.
     pub(crate) forced_at: Option<Timestamp>,
     pub(crate) dealt_at: Option<Timestamp>,
-    /// When this process last set its refresh token: older reports are about another.
+    /// When this process last set its credential: older reports are about another.
     pub(crate) credential_at: Option<Timestamp>,
     /// What Google returned to a refresh, as long as it could not be stored.
     pub(crate) unstored: Option<Unstored>,
@@ -151,7 +152,8 @@ pub(crate) struct Grant {
     pub(crate) upstream: Upstream,
     pub(crate) location: String,
     pub(crate) secret: SecretString,
-    pub(crate) expires_at: Timestamp,
+    /// `None`: it is an API key, which does not end by itself.
+    pub(crate) expires_at: Option<Timestamp>,
     pub(crate) fingerprint: String,
 }
 
@@ -349,10 +351,8 @@ impl Member {
 
     fn name_token(&mut self) {
         self.fingerprint = self
-            .record
-            .token
-            .as_ref()
-            .map(|token| fingerprint(token.secret.expose_secret()))
+            .to_hand_out()
+            .map(|(secret, _)| fingerprint(secret.expose_secret()))
             .unwrap_or_default();
     }
 
@@ -391,17 +391,26 @@ impl Member {
             .is_some_and(|denial| denial.until > now)
     }
 
+    /// What gateways get, and when it ends.
+    fn to_hand_out(&self) -> Option<(&SecretString, Option<Timestamp>)> {
+        match (&self.record.credential, &self.record.token) {
+            (Credential::ApiKey(key), _) => Some((key, None)),
+            (_, Some(token)) => Some((&token.secret, Some(token.expires_at))),
+            (_, None) => None,
+        }
+    }
+
     /// The token to hand out. `None` when there is none.
     pub(crate) fn grant(&self) -> Option<Grant> {
-        let token = self.record.token.as_ref()?;
+        let (secret, expires_at) = self.to_hand_out()?;
         let project = &self.record.project;
         Some(Grant {
             project: Arc::clone(&project.id),
             google_project_id: project.google_project_id.clone(),
             upstream: project.upstream,
             location: project.location.clone(),
-            secret: token.secret.clone(),
-            expires_at: token.expires_at,
+            secret: secret.clone(),
+            expires_at,
             fingerprint: self.fingerprint.clone(),
         })
     }

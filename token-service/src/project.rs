@@ -90,7 +90,7 @@ pub(crate) fn model_group(upstream: Upstream, model: &str) -> &str {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
     Active,
-    /// Google refuses the refresh token for good.
+    /// Google refuses the credential for good.
     NeedsLogin {
         reason: String,
     },
@@ -171,6 +171,7 @@ pub(crate) struct Project {
     pub(crate) upstream: Upstream,
     /// Empty on other upstreams than Vertex.
     pub(crate) location: String,
+    /// Empty with a credential that has none.
     pub(crate) oauth_client_id: String,
     pub(crate) display_name: String,
     pub(crate) disabled: bool,

@@ -13,7 +13,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    oauth::{Credentials, RefreshError, USUAL_LIFETIME},
+    credential::{Credential, Kind, Proof},
+    oauth::{RefreshError, USUAL_LIFETIME},
     pool::{Grant, Member, Pool, Refusal, State, within},
     project::{ProjectId, Status},
     store::StoredToken,
@@ -46,7 +47,7 @@ pub(crate) type Flight = watch::Receiver<Option<Result<Grant, RefreshFailed>>>;
 /// refresh token back.
 #[derive(Clone)]
 pub(crate) struct Unstored {
-    credential: i64,
+    generation: i64,
     token: StoredToken,
     rotated: Option<SecretString>,
 }
@@ -155,14 +156,25 @@ impl State {
             && member
                 .forced_at
                 .is_some_and(|at| within(now, at, FORCED_PAUSE));
-        !failing(member.failure.as_ref())
+        member.record.credential.kind() != Kind::ApiKey
+            && !failing(member.failure.as_ref())
             && !failing(refusal.map(|refusal| &refusal.failure))
             && !forced_lately
     }
 
-    fn credentials(&self, member: &Member) -> Option<Credentials> {
-        let client = self.clients.get(&member.record.project.oauth_client_id)?;
-        Some(client.record.credentials.clone())
+    /// What its access tokens are asked for with. `None`: it needs none.
+    fn proof(&self, member: &Member) -> Option<Proof> {
+        match &member.record.credential {
+            Credential::RefreshToken(refresh_token) => {
+                let client = self.clients.get(&member.record.project.oauth_client_id)?;
+                Some(Proof::RefreshToken {
+                    client: client.record.credentials.clone(),
+                    refresh_token: refresh_token.clone(),
+                })
+            }
+            Credential::ServiceAccountKey(key) => Some(Proof::ServiceAccount(Arc::clone(key))),
+            Credential::ApiKey(_) => None,
+        }
     }
 }
 
@@ -173,18 +185,17 @@ impl Member {
     }
 
     pub(crate) fn is_usable(&self, now: Timestamp) -> bool {
-        let unexpired = self
-            .record
-            .token
-            .as_ref()
-            .is_some_and(|t| t.expires_at > now);
+        let unexpired = match &self.record.token {
+            Some(token) => token.expires_at > now,
+            None => self.record.credential.kind() == Kind::ApiKey,
+        };
         !self.refused && (unexpired || self.refreshed_lately(now))
     }
 
     /// Whether less than `margins` times the refresh margin is left.
     fn is_due(&self, now: Timestamp, margin: Duration, margins: f64) -> bool {
         match &self.record.token {
-            None => true,
+            None => self.record.credential.kind() != Kind::ApiKey,
             Some(_) if self.refused => true,
             Some(_) if self.refreshed_lately(now) => false,
             Some(token) => self.due_at(token, margin, margins) <= now,
@@ -218,18 +229,18 @@ impl Member {
 
 impl Pool {
     /// Joins the refresh of a project that runs, or starts one. `None` when there is no
-    /// such project.
+    /// such project, or nothing to refresh.
     pub(crate) fn refresh(self: &Arc<Self>, state: &mut State, id: &ProjectId) -> Option<Flight> {
         let member = state.projects.get(id)?;
         if member.is_in_flight() {
             return member.flight.clone();
         }
-        let client = state.credentials(member)?;
+        let proof = state.proof(member)?;
         let (sender, flight) = watch::channel(None);
         let member = state.projects.get_mut(id)?;
         let refused = state
             .clients
-            .get_mut(&client.client_id)
+            .get_mut(proof.client_id())
             .and_then(|client| client.refusal.as_mut());
         if let Some(refusal) = refused {
             refusal.failure.extend(self.now());
@@ -238,12 +249,11 @@ impl Pool {
         member.flight_began = Some(self.now());
         let this = Arc::clone(self);
         let id = Arc::clone(id);
-        let refresh_token = member.record.refresh_token.clone();
-        let credential = member.record.credential;
+        let generation = member.record.generation;
         // Tracked, so that neither a caller that goes away nor a shutdown loses what
         // Google has already changed.
         self.tasks.spawn(async move {
-            let result = this.fly(&id, credential, client, refresh_token).await;
+            let result = this.fly(&id, generation, proof).await;
             sender.send_replace(Some(result));
         });
         Some(flight)
@@ -252,15 +262,14 @@ impl Pool {
     async fn fly(
         &self,
         id: &ProjectId,
-        credential: i64,
-        client: Credentials,
-        refresh_token: SecretString,
+        generation: i64,
+        proof: Proof,
     ) -> Result<Grant, RefreshFailed> {
         let began = self.now();
-        let unstored = self.take_unstored(id, credential);
+        let unstored = self.take_unstored(id, generation);
         let answer = match unstored {
             Some(unstored) => Ok(unstored),
-            None => self.ask_google(credential, &client, &refresh_token).await,
+            None => self.ask_google(generation, &proof).await,
         };
         let _writes = self.writes.lock().await;
         let result = match answer {
@@ -268,7 +277,7 @@ impl Pool {
             Err(error) => Err(RefreshFailed::Refused(error)),
         };
         if let Err(failed) = &result {
-            self.note_failure(id, credential, &client.client_id, began, failed)
+            self.note_failure(id, generation, proof.client_id(), began, failed)
                 .await;
         }
         if let Some(member) = self.state().projects.get_mut(id) {
@@ -279,32 +288,38 @@ impl Pool {
         result
     }
 
-    fn take_unstored(&self, id: &ProjectId, credential: i64) -> Option<Unstored> {
+    fn take_unstored(&self, id: &ProjectId, generation: i64) -> Option<Unstored> {
         let mut state = self.state();
         let unstored = state.projects.get_mut(id)?.unstored.take();
-        unstored.filter(|unstored| unstored.credential == credential)
+        unstored.filter(|unstored| unstored.generation == generation)
     }
 
-    async fn ask_google(
-        &self,
-        credential: i64,
-        client: &Credentials,
-        refresh_token: &SecretString,
-    ) -> Result<Unstored, RefreshError> {
-        let began = self.now();
-        let refreshed = self.oauth.refresh(client, refresh_token).await?;
+    async fn ask_google(&self, generation: i64, proof: &Proof) -> Result<Unstored, RefreshError> {
+        let (token, rotated) = self.ask_for_token(proof).await?;
         Ok(Unstored {
-            credential,
-            token: StoredToken {
-                expires_at: began
-                    .saturating_add(refreshed.lifetime)
-                    .unwrap_or(Timestamp::MAX),
-                secret: refreshed.access_token,
-                lifetime: Some(refreshed.lifetime),
-                refreshed_at: Some(self.now()),
-            },
-            rotated: refreshed.refresh_token,
+            generation,
+            token,
+            // What a service account is granted has no refresh token.
+            rotated: rotated.filter(|_| matches!(proof, Proof::RefreshToken { .. })),
         })
+    }
+
+    /// An access token, and the refresh token that replaces the old one, if any.
+    pub(crate) async fn ask_for_token(
+        &self,
+        proof: &Proof,
+    ) -> Result<(StoredToken, Option<SecretString>), RefreshError> {
+        let began = self.now();
+        let refreshed = self.oauth.grant(proof, began).await?;
+        let token = StoredToken {
+            expires_at: began
+                .saturating_add(refreshed.lifetime)
+                .unwrap_or(Timestamp::MAX),
+            secret: refreshed.access_token,
+            lifetime: Some(refreshed.lifetime),
+            refreshed_at: Some(self.now()),
+        };
+        Ok((token, refreshed.refresh_token))
     }
 
     /// Stores what Google returned, and hands it out. The caller holds `writes`.
@@ -314,13 +329,13 @@ impl Pool {
         unstored: Unstored,
     ) -> Result<Grant, RefreshFailed> {
         let Unstored {
-            credential,
+            generation,
             token,
             rotated,
         } = &unstored;
         let kept = self
             .store
-            .commit_refresh(id, *credential, token, rotated.as_ref())
+            .commit_refresh(id, *generation, token, rotated.as_ref())
             .await;
         match kept {
             Ok(true) => self.take_in(id, unstored.token, unstored.rotated),
@@ -353,7 +368,7 @@ impl Pool {
             .ok_or(RefreshFailed::Superseded)?;
         member.set_token(Some(token));
         if let Some(rotated) = rotated {
-            member.record.refresh_token = rotated;
+            member.record.credential = Credential::RefreshToken(rotated);
         }
         member.failure = None;
         let client = &member.record.project.oauth_client_id;
@@ -371,7 +386,7 @@ impl Pool {
     async fn note_failure(
         &self,
         id: &ProjectId,
-        credential: i64,
+        generation: i64,
         client_id: &str,
         began: Timestamp,
         failed: &RefreshFailed,
@@ -383,7 +398,7 @@ impl Pool {
             let Some(member) = state
                 .projects
                 .get_mut(id)
-                .filter(|member| member.record.credential == credential)
+                .filter(|member| member.record.generation == generation)
             else {
                 return;
             };
@@ -399,7 +414,9 @@ impl Pool {
             let before = member.failure.as_ref();
             member.failure = Some(Failure::next(before, now, rest, failed.clone(), id));
             match failed {
-                RefreshFailed::Refused(RefreshError::Revoked(reason)) => {
+                RefreshFailed::Refused(
+                    RefreshError::Revoked(reason) | RefreshError::KeyRefused(reason),
+                ) => {
                     member.record.project.status = Status::NeedsLogin {
                         reason: reason.clone(),
                     };
@@ -485,8 +502,9 @@ impl Pool {
         let mut due = Vec::new();
         let mut sleep = LONGEST_SLEEP;
         for (id, member) in &state.projects {
-            // A refused token is refreshed when somebody asks for it.
-            if !member.record.project.is_dealt() || member.refused || member.is_in_flight() {
+            // A refused token is refreshed when somebody asks for it, an API key never.
+            let needless = member.refused || member.record.credential.kind() == Kind::ApiKey;
+            if !member.record.project.is_dealt() || needless || member.is_in_flight() {
                 continue;
             }
             let Some(token) = &member.record.token else {

@@ -41,7 +41,7 @@ use crate::{
     rpc::{Database, Guard, Projects, Tokens, Usage},
     secrets::Secrets,
     store::Store,
-    tokens_file::{self, TokensFile},
+    tokens_file::{self, Hints, TokensFile},
     transitions,
 };
 
@@ -176,9 +176,11 @@ fn read_tokens_file(config: &Config) -> Result<Option<(PathBuf, TokensFile)>, Er
         }
     };
     let file =
-        tokens_file::parse(&bytes, config.default_upstream).map_err(|error| Error::TokensFile {
-            path: source.path.clone(),
-            source: error,
+        tokens_file::parse(&bytes, &Hints::upstream(config.default_upstream)).map_err(|error| {
+            Error::TokensFile {
+                path: source.path.clone(),
+                source: error,
+            }
         })?;
     Ok(Some((source.path.clone(), file)))
 }

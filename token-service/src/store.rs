@@ -24,18 +24,20 @@ pub(crate) use self::{
 };
 use crate::{
     config::Database,
+    credential::Credential,
     oauth::Credentials,
     project::{Project, ProjectId},
     seal::{Cell, Keyring, SealError},
+    service_account::KeyError,
 };
 
 /// A project with its secrets.
 #[derive(Clone, Debug)]
 pub(crate) struct ProjectRecord {
     pub(crate) project: Project,
-    pub(crate) refresh_token: SecretString,
-    /// Drawn anew with each refresh token that an operator or an import sets.
-    pub(crate) credential: i64,
+    pub(crate) credential: Credential,
+    /// Drawn anew with each credential that an operator or an import sets.
+    pub(crate) generation: i64,
     pub(crate) token: Option<StoredToken>,
 }
 
@@ -191,6 +193,14 @@ pub enum StoreError {
         /// Why.
         source: SealError,
     },
+    /// A credential that opens, and is none.
+    #[error("the credential of {row} in the table projects {source}")]
+    Credential {
+        /// The row's key.
+        row: String,
+        /// Why.
+        source: KeyError,
+    },
     /// A value that this version does not know.
     #[error("{column} of {row} in the table {table} holds a value that is unknown")]
     Unknown {
@@ -230,6 +240,14 @@ pub enum StoreError {
     Sqlite(#[from] sqlx::Error),
 }
 
+impl StoreError {
+    /// Whether there is no room on the disk.
+    pub(crate) fn is_full(&self) -> bool {
+        const FULL: &str = "13";
+        matches!(self, Self::Sqlite(sqlx::Error::Database(error)) if error.code().as_deref() == Some(FULL))
+    }
+}
+
 /// The open database.
 #[derive(Debug)]
 pub(crate) struct Store {
@@ -245,40 +263,60 @@ pub(crate) struct Store {
 impl Store {
     /// Makes all of `changes`, or none.
     pub(crate) async fn commit(&self, changes: &[Change]) -> Result<(), StoreError> {
+        self.commit_telling(changes, &|_| {}).await
+    }
+
+    /// As [`Store::commit`], and tells after each change how many are written; they are
+    /// made once it returns.
+    pub(crate) async fn commit_telling(
+        &self,
+        changes: &[Change],
+        written: &(dyn Fn(usize) + Sync),
+    ) -> Result<(), StoreError> {
         let mut connection = self.connection.lock().await;
-        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-        for change in changes {
+        begin(&mut connection).await?;
+        let written = self.write(&mut connection, changes, written).await;
+        end(&mut connection, written).await
+    }
+
+    async fn write(
+        &self,
+        connection: &mut SqliteConnection,
+        changes: &[Change],
+        written: &(dyn Fn(usize) + Sync),
+    ) -> Result<(), StoreError> {
+        for (before, change) in changes.iter().enumerate() {
             match change {
-                Change::PutClient(client) => self.put_client(&mut transaction, client).await?,
+                Change::PutClient(client) => self.put_client(connection, client).await?,
                 Change::DeleteClient(id) => {
                     sqlx::query("DELETE FROM oauth_clients WHERE client_id = ?")
                         .bind(id)
-                        .execute(&mut *transaction)
+                        .execute(&mut *connection)
                         .await?;
                 }
-                Change::PutProject(record) => self.put_project(&mut transaction, record).await?,
+                Change::PutProject(record) => self.put_project(connection, record).await?,
                 Change::DeleteProject(id) => {
                     sqlx::query("DELETE FROM projects WHERE id = ?")
                         .bind(&**id)
-                        .execute(&mut *transaction)
+                        .execute(&mut *connection)
                         .await?;
                 }
-                Change::PutImport(import) => rows::put_import(&mut transaction, import).await?,
+                Change::PutImport(import) => rows::put_import(connection, import).await?,
                 Change::PutClientImport(import) => {
-                    rows::put_client_import(&mut transaction, import).await?;
+                    rows::put_client_import(connection, import).await?;
                 }
             }
+            written(before + 1);
         }
-        transaction.commit().await?;
         Ok(())
     }
 
-    /// Keeps what a refresh brought, unless the project's refresh token was set anew
+    /// Keeps what a refresh brought, unless the project's credential was set anew
     /// since (or the project removed): then nothing is changed and it says `false`.
     pub(crate) async fn commit_refresh(
         &self,
         project: &ProjectId,
-        credential: i64,
+        generation: i64,
         token: &StoredToken,
         refresh_token: Option<&SecretString>,
     ) -> Result<bool, StoreError> {
@@ -300,7 +338,7 @@ impl Store {
         .bind(token.refreshed_at.map(|time| time.as_millisecond()))
         .bind(rotated)
         .bind(&**project)
-        .bind(credential)
+        .bind(generation)
         .execute(&mut *connection)
         .await?;
         Ok(done.rows_affected() == 1)
@@ -309,7 +347,16 @@ impl Store {
     /// Keeps a project's status and cooldowns. Nothing when there is no such project.
     pub(crate) async fn commit_state(&self, project: &Project) -> Result<(), StoreError> {
         let mut connection = self.connection.lock().await;
-        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        begin(&mut connection).await?;
+        let written = self.write_state(&mut connection, project).await;
+        end(&mut connection, written).await
+    }
+
+    async fn write_state(
+        &self,
+        connection: &mut SqliteConnection,
+        project: &Project,
+    ) -> Result<(), StoreError> {
         let (status, reason, url) = rows::status_columns(&project.status);
         let done: SqliteQueryResult = sqlx::query(
             "UPDATE projects SET status = ?, status_reason = ?, action_url = ? WHERE id = ?",
@@ -318,12 +365,11 @@ impl Store {
         .bind(reason)
         .bind(url)
         .bind(&*project.id)
-        .execute(&mut *transaction)
+        .execute(&mut *connection)
         .await?;
         if done.rows_affected() == 1 {
-            self.put_cooldowns(&mut transaction, project).await?;
+            self.put_cooldowns(connection, project).await?;
         }
-        transaction.commit().await?;
         Ok(())
     }
 
@@ -333,20 +379,9 @@ impl Store {
         places: &[(ProjectId, u64)],
     ) -> Result<(), StoreError> {
         let mut connection = self.connection.lock().await;
-        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-        for (project, place) in places {
-            sqlx::query(
-                "INSERT INTO rotation (project_id, place)
-                 SELECT id, ? FROM projects WHERE id = ?
-                 ON CONFLICT (project_id) DO UPDATE SET place = excluded.place",
-            )
-            .bind(i64::try_from(*place).unwrap_or(i64::MAX))
-            .bind(&**project)
-            .execute(&mut *transaction)
-            .await?;
-        }
-        transaction.commit().await?;
-        Ok(())
+        begin(&mut connection).await?;
+        let written = write_places(&mut connection, places).await;
+        end(&mut connection, written).await
     }
 
     /// Closes the database: the write-ahead log goes into the file.
@@ -395,6 +430,103 @@ impl Store {
     }
 }
 
+async fn write_places(
+    connection: &mut SqliteConnection,
+    places: &[(ProjectId, u64)],
+) -> Result<(), StoreError> {
+    for (project, place) in places {
+        sqlx::query(
+            "INSERT INTO rotation (project_id, place)
+             SELECT id, ? FROM projects WHERE id = ?
+             ON CONFLICT (project_id) DO UPDATE SET place = excluded.place",
+        )
+        .bind(i64::try_from(*place).unwrap_or(i64::MAX))
+        .bind(&**project)
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Begins a transaction. Not sqlx's own: on a full disk SQLite ends a transaction by
+/// itself, and sqlx, which counts on its own rollback, would begin none any more.
+async fn begin(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    const BEGIN: &str = "BEGIN IMMEDIATE";
+    let Err(error) = sqlx::query(BEGIN).execute(&mut *connection).await else {
+        return Ok(());
+    };
+    let is_left = error.to_string().contains("within a transaction");
+    if !is_left {
+        return Err(error.into());
+    }
+    // What a caller that went away has left.
+    sqlx::query("ROLLBACK").execute(&mut *connection).await?;
+    sqlx::query(BEGIN).execute(&mut *connection).await?;
+    Ok(())
+}
+
+/// Makes what was `written` since [`begin`] hold, or nothing of it.
+async fn end<T>(
+    connection: &mut SqliteConnection,
+    written: Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let ended = match written {
+        Ok(done) => {
+            let committed = sqlx::query("COMMIT").execute(&mut *connection).await;
+            committed.map(|_| done).map_err(StoreError::from)
+        }
+        Err(error) => Err(error),
+    };
+    if ended.is_err() {
+        // It fails where SQLite has rolled back by itself.
+        let _ = sqlx::query("ROLLBACK").execute(&mut *connection).await;
+    }
+    ended
+}
+
 fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Database;
+
+    fn client(number: usize) -> Change {
+        Change::PutClient(ClientRecord {
+            credentials: Credentials {
+                client_id: format!("client-{number}"),
+                client_secret: Some("x".repeat(4000).into()),
+                token_url: None,
+            },
+            created_at: Timestamp::UNIX_EPOCH,
+            updated_at: Timestamp::UNIX_EPOCH,
+        })
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_was_full_is_written_to_again() {
+        let keys = Keyring::parse("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").unwrap();
+        let store = Store::open(&Database::Memory, Arc::new(keys), "a test")
+            .await
+            .unwrap();
+        let pages = async |limit: i64| {
+            let mut connection = store.connection.lock().await;
+            let pragma = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {limit}"));
+            sqlx::raw_sql(pragma)
+                .execute(&mut *connection)
+                .await
+                .unwrap();
+        };
+        // SQLite takes the present size for a lower limit.
+        pages(1).await;
+        let many: Vec<_> = (0..100).map(client).collect();
+        let error = store.commit(&many).await.unwrap_err();
+        assert!(error.is_full(), "{error}");
+        assert!(store.load().await.unwrap().clients.is_empty());
+        pages(1_000_000).await;
+        store.commit(&many).await.unwrap();
+        assert_eq!(store.load().await.unwrap().clients.len(), 100);
+    }
 }

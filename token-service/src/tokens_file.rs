@@ -1,23 +1,39 @@
-//! Reads tokens files: `{"oauth_config": {...}, "projects": [...]}`. Knows the line
-//! of everything, never writes, and tells no secret in what it complains about.
+//! Reads tokens files, `{"oauth_config": {...}, "projects": [...]}`, and the credential
+//! files of other programs. Knows the line of everything, never writes, and tells no
+//! secret in what it complains about.
 
 mod complaint;
 mod expiry;
 mod fields;
+mod format;
+mod others;
 
 use std::{collections::HashMap, fmt};
+
+use antigravity_runtime::secret;
 
 use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::value::RawValue;
 
-pub use self::complaint::{Complaint, TokensFileError};
-use self::fields::{Fields, Kind};
-use crate::project::Upstream;
+pub use self::{
+    complaint::{Complaint, TokensFileError},
+    format::Format,
+};
+use self::{
+    fields::{Fields, Kind},
+    format::Unknown,
+};
+use crate::{
+    credential::{Credential, Kind as CredentialKind},
+    project::Upstream,
+};
 
 /// What a tokens file says.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct TokensFile {
+    /// What it was recognised as.
+    pub format: Format,
     /// The OAuth clients, those of `oauth_config`, `oauth_clients` and of entries.
     pub clients: Vec<Client>,
     /// The client of `oauth_config` (or the only one of `oauth_clients`): for entries
@@ -32,6 +48,29 @@ pub struct TokensFile {
     pub rejected_client: bool,
     /// What was ignored, outside the entries.
     pub warnings: Vec<Warning>,
+}
+
+/// What is taken where a file does not say.
+#[derive(Clone, Debug)]
+pub struct Hints {
+    /// For entries that name no upstream, where their credential serves it.
+    pub default_upstream: Upstream,
+    /// For the accounts of other programs' files, in place of what is usual for them.
+    pub stated_upstream: Option<Upstream>,
+    /// For the accounts of other programs' files that name no Google project.
+    pub google_project_id: Option<String>,
+}
+
+impl Hints {
+    /// Only for the upstream.
+    #[must_use]
+    pub fn upstream(default_upstream: Upstream) -> Self {
+        Self {
+            default_upstream,
+            stated_upstream: None,
+            google_project_id: None,
+        }
+    }
 }
 
 /// An OAuth client of a tokens file.
@@ -54,7 +93,7 @@ pub struct Entry {
     pub line: u32,
     /// `id`, when it is stated.
     pub id: Option<String>,
-    /// `project_id`.
+    /// `project_id`; may be empty with an API key.
     pub google_project_id: String,
     /// `upstream`, when it is stated.
     pub upstream: Option<Upstream>,
@@ -66,8 +105,8 @@ pub struct Entry {
     pub display_name: String,
     /// `disabled`, when it is stated.
     pub disabled: Option<bool>,
-    /// Secret: `refresh_token`.
-    pub refresh_token: SecretString,
+    /// Secret: `refresh_token`, `service_account_key` or `api_key`.
+    pub credential: Credential,
     /// `access_token` with a readable `expires_at`.
     pub access_token: Option<GivenToken>,
     /// What was ignored in it.
@@ -113,13 +152,13 @@ impl fmt::Display for Rejected {
     }
 }
 
-/// Reads a tokens file. Entries that name no upstream are compared with the others as
-/// if they named `default_upstream`.
+/// Reads a tokens file, or another program's. Entries that name no upstream are compared
+/// with the others as if they named the default one.
 ///
 /// # Errors
-/// A file that is not JSON, or not a tokens file. A bad entry is not an error, but
-/// listed in [`TokensFile::rejected`].
-pub fn parse(bytes: &[u8], default_upstream: Upstream) -> Result<TokensFile, TokensFileError> {
+/// A file that is not JSON, or of no shape that is recognised. A bad entry is not an
+/// error, but listed in [`TokensFile::rejected`].
+pub fn parse(bytes: &[u8], hints: &Hints) -> Result<TokensFile, TokensFileError> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = str::from_utf8(bytes).map_err(|error| TokensFileError::NotUtf8 {
         line: Lines::of(&bytes[..error.valid_up_to()]).last(),
@@ -128,10 +167,18 @@ pub fn parse(bytes: &[u8], default_upstream: Upstream) -> Result<TokensFile, Tok
     Reader {
         lines: Lines::of(text.as_bytes()),
         text: &text,
-        default_upstream,
+        hints,
         seen: HashMap::new(),
         ids: HashMap::new(),
-        file: TokensFile::default(),
+        file: TokensFile {
+            format: Format::TokensFile,
+            clients: Vec::new(),
+            default_client: None,
+            entries: Vec::new(),
+            rejected: Vec::new(),
+            rejected_client: false,
+            warnings: Vec::new(),
+        },
     }
     .read()
 }
@@ -139,8 +186,8 @@ pub fn parse(bytes: &[u8], default_upstream: Upstream) -> Result<TokensFile, Tok
 struct Reader<'a> {
     text: &'a str,
     lines: Lines,
-    default_upstream: Upstream,
-    /// Project, upstream and refresh token of the entries so far, and their lines.
+    hints: &'a Hints,
+    /// Project, upstream and credential of the entries so far, and their lines.
     seen: HashMap<(String, Upstream, String), u32>,
     ids: HashMap<String, u32>,
     file: TokensFile,
@@ -150,8 +197,17 @@ impl<'a> Reader<'a> {
     fn read(mut self) -> Result<TokensFile, TokensFileError> {
         let whole: &RawValue =
             serde_json::from_str(self.text).map_err(|error| not_json(&error, self.text))?;
-        let mut top =
-            Fields::read(whole).ok_or_else(|| self.wrong_shape(whole, "the file", "an object"))?;
+        let line = self.line(whole);
+        self.file.format = format::recognise(whole).map_err(|unknown| match unknown {
+            Unknown::OAuthClient => TokensFileError::OAuthClient { line },
+            Unknown::ManagerIndex => TokensFileError::ManagerIndex { line },
+            Unknown::Shape => TokensFileError::Unrecognised { line },
+        })?;
+        if self.file.format != Format::TokensFile {
+            self.read_other(whole, self.file.format)?;
+            return Ok(self.file);
+        }
+        let mut top = Fields::read(whole).ok_or(TokensFileError::Unrecognised { line })?;
         let config = top.take("oauth_config");
         let clients = top.take("oauth_clients");
         let projects = top.take("projects");
@@ -233,6 +289,18 @@ impl<'a> Reader<'a> {
             return Err(Complaint::BadTokenUrl);
         }
         let mut warnings: Vec<_> = fields.unknown().into_iter().collect();
+        warnings.extend(self.register(line, &client_id, client_secret, token_url));
+        Ok((client_id, warnings))
+    }
+
+    /// Keeps a client, unless it was given before; what is to be said of it.
+    fn register(
+        &mut self,
+        line: u32,
+        client_id: &str,
+        client_secret: Option<String>,
+        token_url: Option<String>,
+    ) -> Option<Complaint> {
         let same = |client: &Client| {
             client.token_url == token_url
                 && client.client_secret.as_ref().map(|s| s.expose_secret())
@@ -240,24 +308,30 @@ impl<'a> Reader<'a> {
         };
         let known = self.file.clients.iter().find(|c| c.client_id == client_id);
         match known {
-            Some(known) if same(known) => {}
-            Some(known) => warnings.push(Complaint::ClientDiffers {
-                client_id: client_id.clone(),
+            Some(known) if same(known) => None,
+            Some(known) => Some(Complaint::ClientDiffers {
+                client_id: client_id.to_owned(),
                 line: known.line,
             }),
             None => {
-                if client_secret.is_none() {
-                    warnings.push(Complaint::NoClientSecret);
-                }
+                let warning = client_secret.is_none().then_some(Complaint::NoClientSecret);
                 self.file.clients.push(Client {
                     line,
-                    client_id: client_id.clone(),
+                    client_id: client_id.to_owned(),
                     client_secret: client_secret.map(Into::into),
                     token_url,
                 });
+                warning
             }
         }
-        Ok((client_id, warnings))
+    }
+
+    fn reject(&mut self, line: u32, id: String, complaint: Complaint) {
+        self.file.rejected.push(Rejected {
+            line,
+            id,
+            complaint,
+        });
     }
 
     fn entry(&mut self, value: &'a RawValue) {
@@ -270,11 +344,7 @@ impl<'a> Reader<'a> {
         });
         match self.checked_entry(value, line) {
             Ok(entry) => self.file.entries.push(entry),
-            Err(complaint) => self.file.rejected.push(Rejected {
-                line,
-                id: name,
-                complaint,
-            }),
+            Err(complaint) => self.reject(line, name, complaint),
         }
     }
 
@@ -282,8 +352,14 @@ impl<'a> Reader<'a> {
         let mut fields = Fields::read(value).ok_or_else(|| Complaint::NotAnObject {
             found: Kind::of(value).name(),
         })?;
-        let google_project_id = fields.google_project_id()?;
-        let refresh_token = fields.required_token("refresh_token")?;
+        let credential = fields::credential(&mut fields)?;
+        let google_project_id = match (&credential, fields.has("project_id")) {
+            (Credential::ApiKey(_), false) => String::new(),
+            (Credential::ServiceAccountKey(key), false) if !key.project_id().is_empty() => {
+                key.project_id().to_owned()
+            }
+            _ => fields.google_project_id()?,
+        };
         let id = fields.id("id")?;
         let upstream = match fields.text("upstream")? {
             None => None,
@@ -315,23 +391,7 @@ impl<'a> Reader<'a> {
         };
         warnings.extend(fields.unknown());
 
-        let upstream_used = upstream.unwrap_or(self.default_upstream);
-        let identity = (
-            google_project_id.clone(),
-            upstream_used,
-            refresh_token.clone(),
-        );
-        if let Some(&line) = self.seen.get(&identity) {
-            return Err(Complaint::Duplicate { line });
-        }
-        if let Some(id) = &id {
-            if let Some(&line) = self.ids.get(id) {
-                return Err(Complaint::IdTaken { line });
-            }
-            self.ids.insert(id.clone(), line);
-        }
-        self.seen.insert(identity, line);
-        Ok(Entry {
+        self.accept(Entry {
             line,
             id,
             google_project_id,
@@ -340,10 +400,43 @@ impl<'a> Reader<'a> {
             oauth_client,
             display_name,
             disabled,
-            refresh_token: refresh_token.into(),
+            credential,
             access_token,
             warnings,
         })
+    }
+
+    /// Looks at an entry as a whole, and beside the others.
+    fn accept(&mut self, entry: Entry) -> Result<Entry, Complaint> {
+        let kind = entry.credential.kind();
+        let (id, line) = (&entry.id, entry.line);
+        let upstream = entry
+            .upstream
+            .unwrap_or_else(|| kind.upstream_or(self.hints.default_upstream));
+        if !kind.serves(upstream) {
+            return Err(Complaint::WrongUpstream {
+                problem: kind.refuses(upstream),
+            });
+        }
+        if kind != CredentialKind::RefreshToken && entry.oauth_client.is_some() {
+            return Err(Complaint::NeedlessClient { kind });
+        }
+        let identity = (
+            entry.google_project_id.clone(),
+            upstream,
+            secret::fingerprint(entry.credential.text().expose_secret()),
+        );
+        if let Some(&line) = self.seen.get(&identity) {
+            return Err(Complaint::Duplicate { line });
+        }
+        if let Some(id) = id {
+            if let Some(&line) = self.ids.get(id) {
+                return Err(Complaint::IdTaken { line });
+            }
+            self.ids.insert(id.clone(), line);
+        }
+        self.seen.insert(identity, line);
+        Ok(entry)
     }
 
     /// What is wrong with an access token costs only this token: it is refreshed.

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use antigravity_proto::v1::{self, Upstream};
+use antigravity_proto::v1::{self, Scheme, Upstream};
 use http::HeaderValue;
 use jiff::{SignedDuration, Timestamp};
 
@@ -30,6 +30,10 @@ const FORGOTTEN: Duration = Duration::from_secs(60);
 /// A token that a token-service that is away cannot follow up with is used to its end.
 const LAST_SECOND: SignedDuration = SignedDuration::from_secs(1);
 
+/// How long an API key is kept that is not dealt again: as long as access tokens live, so
+/// that a removed project's is forgotten.
+const KEY_KEPT: SignedDuration = SignedDuration::from_secs(3600);
+
 /// The time, both ways.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Now {
@@ -48,9 +52,13 @@ pub struct Token {
     pub upstream: Upstream,
     /// Vertex location.
     pub location: String,
-    /// The access token as requests carry it, secret; `None` when no header can carry it.
+    /// The access token or API key as requests carry it, secret; `None` when no header can
+    /// carry it.
     pub authorization: Option<HeaderValue>,
-    /// When it ends.
+    /// How requests show it.
+    pub scheme: Scheme,
+    /// When it ends. An API key does not by itself: until then it is kept without being
+    /// dealt, while the token-service answers.
     pub expires_at: Timestamp,
     /// Names the token in reports.
     pub fingerprint: Arc<str>,
@@ -69,12 +77,26 @@ impl fmt::Debug for Token {
     }
 }
 
+impl Token {
+    /// Whether it is an API key.
+    #[must_use]
+    pub fn is_api_key(&self) -> bool {
+        self.scheme == Scheme::ApiKey
+    }
+}
+
 /// Made once for all the requests that carry it.
-fn bearer(access_token: &str) -> Option<HeaderValue> {
-    let mut bearer = HeaderValue::from_str(&format!("Bearer {access_token}")).ok()?;
+fn authorization(scheme: Scheme, access_token: &str) -> Option<HeaderValue> {
+    let value = match scheme {
+        Scheme::ApiKey => HeaderValue::from_str(access_token),
+        Scheme::Bearer | Scheme::Unspecified => {
+            HeaderValue::from_str(&format!("Bearer {access_token}"))
+        }
+    };
+    let mut value = value.ok()?;
     // Its `Debug` says so instead of it, and HTTP/2 does not index it.
-    bearer.set_sensitive(true);
-    Some(bearer)
+    value.set_sensitive(true);
+    Some(value)
 }
 
 /// A token for one request.
@@ -119,7 +141,7 @@ impl Held {
 
     fn lives(&self, token: &Token, now: Timestamp) -> bool {
         if self.away {
-            token.expires_at.duration_since(now) > LAST_SECOND
+            token.is_api_key() || token.expires_at.duration_since(now) > LAST_SECOND
         } else {
             token.usable_until > now
         }
@@ -173,7 +195,9 @@ impl Held {
     /// Projects that the service would deal and that cannot be used here.
     pub(super) fn unusable(&mut self, key: &Key, model: &str, now: Now) -> HashSet<Arc<str>> {
         self.rests.expire(now, self.away);
-        self.tokens.retain(|_, token| token.expires_at > now.wall);
+        // A key is good for as long as nobody says otherwise.
+        self.tokens
+            .retain(|_, token| token.expires_at > now.wall || token.is_api_key());
         let tokens = &self.tokens;
         self.dealt.retain(|project, _| tokens.contains_key(project));
         self.used.retain(|project, _| tokens.contains_key(project));
@@ -381,6 +405,7 @@ impl Held {
         now: Now,
     ) -> Vec<Arc<str>> {
         self.connected(now);
+        self.tokens.retain(|_, token| token.expires_at > now.wall);
         self.learn_pool(&response);
         for token in response.tokens {
             self.learn(token, now);
@@ -404,13 +429,20 @@ impl Held {
     /// Keeps a token, unless a fresher one of its project is in hand; the one that is kept.
     pub(super) fn learn(&mut self, token: v1::AccessToken, now: Now) -> Option<Arc<Token>> {
         let upstream = token.upstream();
-        let expires_at = token
-            .expires_at
-            .and_then(|at| Timestamp::new(at.seconds, at.nanos).ok())?;
+        // One that is not known is to be shown in a way that is not known here.
+        let scheme = Scheme::try_from(token.scheme).ok()?;
+        let expires_at = match token.expires_at {
+            Some(at) => Timestamp::new(at.seconds, at.nanos).ok()?,
+            None if scheme == Scheme::ApiKey => now.wall.saturating_add(KEY_KEPT).ok()?,
+            None => return None,
+        };
         let project: Arc<str> = token.project_id.into();
         if let Some(known) = self.tokens.get(&project)
             && !self.rests.is_refused(known)
             && known.usable_until > now.wall
+            // What is dealt is the project's present key; the one in hand may be older.
+            && !known.is_api_key()
+            && scheme != Scheme::ApiKey
             && (known.expires_at > expires_at || *known.fingerprint == *token.fingerprint)
         {
             return Some(Arc::clone(known));
@@ -422,7 +454,8 @@ impl Held {
             google_project_id: token.google_project_id,
             upstream,
             location: token.location,
-            authorization: bearer(&token.access_token),
+            authorization: authorization(scheme, &token.access_token),
+            scheme,
             expires_at,
             fingerprint: token.fingerprint.into(),
             usable_until: expires_at.saturating_sub(margin).unwrap_or(expires_at),

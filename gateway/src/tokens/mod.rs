@@ -310,9 +310,9 @@ impl Tokens {
         }
     }
 
-    /// A fresh token for a project whose token Google has refused; `None` when there is
-    /// none to be had now.
-    pub async fn replace(&self, refused: &Token) -> Option<Arc<Token>> {
+    /// A fresh token for a project whose token Google has refused with what it `said`;
+    /// `None` when there is none to be had now.
+    pub async fn replace(&self, refused: &Token, said: &str) -> Option<Arc<Token>> {
         if let Some(newer) = self.held.lock().refuse(refused, self.now()) {
             return Some(newer);
         }
@@ -321,18 +321,24 @@ impl Tokens {
             rejected: vec![v1::RejectedToken {
                 project_id: refused.project.to_string(),
                 fingerprint: refused.fingerprint.to_string(),
+                reason: said.to_owned(),
             }],
             ..Default::default()
         };
         let response = self.client.acquire(request).await.ok()?;
         let mut held = self.held.lock();
         let now = self.now();
-        response
+        let successor = response
             .refreshed
             .into_iter()
             .filter(|token| token.fingerprint != *refused.fingerprint)
             .find_map(|token| held.learn(token, now))
-            .filter(|token| token.project == refused.project)
+            .filter(|token| token.project == refused.project);
+        if successor.is_none() && refused.is_api_key() {
+            // The service will not deal it again. What it deals next of the project is another.
+            held.forget(&refused.project);
+        }
+        successor
     }
 
     /// Lets a project rest for a model's group until `until`, from now on and on this

@@ -10,6 +10,7 @@ use super::pieces::Pieces;
 use crate::{config::Upstreams, tokens::Token};
 
 const USER_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project");
+const API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 
 /// How an upstream wants Gemini's language written.
 #[must_use]
@@ -144,11 +145,21 @@ pub fn headers(upstreams: &Upstreams, token: &Token) -> HeaderMap {
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/json"),
     );
-    if let Some(bearer) = &token.authorization {
-        headers.insert(header::AUTHORIZATION, bearer.clone());
+    // Google refuses requests that show both, whoever put the other there.
+    let (shown, other) = if token.is_api_key() {
+        (API_KEY, header::AUTHORIZATION)
+    } else {
+        (header::AUTHORIZATION, API_KEY)
+    };
+    headers.remove(other);
+    if let Some(value) = &token.authorization {
+        headers.insert(shown, value.clone());
     }
+    if token.is_api_key() {
+        // A key belongs to a project, which pays.
+        headers.remove(USER_PROJECT);
     // Code Assist refuses it: consumer projects do not have that API enabled.
-    if token.upstream == Upstream::Gemini
+    } else if token.upstream == Upstream::Gemini
         && let Ok(project) = HeaderValue::from_str(&token.google_project_id)
     {
         headers.insert(USER_PROJECT, project);

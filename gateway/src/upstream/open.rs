@@ -328,7 +328,9 @@ impl Upstream {
         };
         place.heard();
         if response.status() != http::StatusCode::OK {
-            return self.error_answer(response, attempt, &about.model).await;
+            let is_api_key = token.is_api_key();
+            let answered = self.error_answer(response, attempt, &about.model, is_api_key);
+            return answered.await;
         }
         let framing = if streams { Framing::Sse } else { Framing::Json };
         let reply = Reply::new(Settings {
@@ -392,6 +394,7 @@ impl Upstream {
         mut response: reqwest::Response,
         attempt: Attempt,
         model: &str,
+        is_api_key: bool,
     ) -> Reached {
         let status = response.status().as_u16();
         let retry_after = response
@@ -411,6 +414,9 @@ impl Upstream {
         let _ = tokio::time::timeout(Duration::from_secs(10), read).await;
         let error = GoogleError::parse(&String::from_utf8_lossy(&body));
         let mut failure = Failure::of_answer(status, &error, retry_after, self.clock.now());
+        if is_api_key {
+            failure.concerns_api_key(&error);
+        }
         if let Error::UnknownModel { message } = &mut failure.error
             && !message.contains(model)
         {

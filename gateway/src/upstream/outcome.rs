@@ -19,6 +19,8 @@ pub struct Failure {
     pub http_status: u16,
     /// Google's reason, or its status name.
     pub reason: String,
+    /// Google's words, on one line and not many.
+    pub said: String,
     /// The link that the account's owner has to open.
     pub url: String,
     /// When the limit ends.
@@ -87,6 +89,7 @@ impl Failure {
             } else {
                 &error.reason
             }),
+            said: one_line(&error.message),
             url: String::new(),
             reset_at,
             error: Error::Upstream {
@@ -120,6 +123,16 @@ impl Failure {
             _ => {}
         }
         this
+    }
+
+    /// Of a request that showed an API key. A key has no successor, so that only what is
+    /// said of the key itself condemns it: a bare 403 may be about what the client named.
+    pub fn concerns_api_key(&mut self, error: &GoogleError) {
+        if refuses_key(error) {
+            self.unauthenticated();
+        } else if self.next == Next::Refresh && self.http_status == 403 {
+            self.set(Outcome::PermissionDenied, Next::OtherProject);
+        }
     }
 
     /// Until when its project rests: as Google says, or as the token-service will have it.
@@ -234,9 +247,8 @@ impl Failure {
 
     fn refused(&mut self, error: &GoogleError, status: StatusCode) {
         // These say something about our key or our place, which the client cannot mend.
-        let ours = error.reason == "API_KEY_INVALID"
-            || error.message.starts_with("API key not valid")
-            || error.message.starts_with("User location is not supported");
+        let ours =
+            refuses_key(error) || error.message.starts_with("User location is not supported");
         if ours {
             self.set(Outcome::PermissionDenied, Next::OtherProject);
             self.error = Error::NoUsableProject {
@@ -260,6 +272,7 @@ impl Failure {
             outcome: Outcome::Transport,
             http_status: 0,
             reason: "TRANSPORT".to_owned(),
+            said: String::new(),
             url: String::new(),
             reset_at: None,
             error: Error::Transport,
@@ -301,6 +314,23 @@ impl Failure {
             ..Self::of_transport(false)
         }
     }
+}
+
+/// Whether Google says that the API key itself is none, or none any more.
+#[must_use]
+pub fn refuses_key(error: &GoogleError) -> bool {
+    let message = error.message.to_ascii_lowercase();
+    error.reason == "API_KEY_INVALID"
+        || message.starts_with("api key not valid")
+        || message.starts_with("api key not found")
+        || message.starts_with("api key expired")
+        || (message.contains("api key") && message.contains("leaked"))
+}
+
+/// What is told of Google's words.
+pub fn one_line(text: &str) -> String {
+    let line = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    line.take(MAX_REASON).collect()
 }
 
 /// Google's reasons are single words; what a report carries is limited.
@@ -355,6 +385,7 @@ mod tests {
             (503, info(503, "no", "MODEL_CAPACITY_EXHAUSTED"), O::ModelCapacity, Next::Again),
             (500, "<html>".to_owned(), O::UpstreamError, Next::Again),
             (400, info(400, "bad", "API_KEY_INVALID"), O::PermissionDenied, Next::OtherProject),
+            (400, info(400, "User location is not supported for the API use.", ""), O::PermissionDenied, Next::OtherProject),
             (400, info(400, "bad", ""), O::InvalidRequest, Next::Tell),
             (400, info(400, "This version of Antigravity is no longer supported. Update", ""), O::ClientUnsupported, Next::OtherProject),
         ] {
@@ -365,6 +396,50 @@ mod tests {
             classified(403, &info(403, "no", "VALIDATION_REQUIRED")).url,
             "https://v"
         );
+    }
+
+    #[test]
+    fn only_words_about_the_key_condemn_it() {
+        let file = info(403, "You do not have permission to access the File abc", "");
+        let leaked = info(
+            403,
+            "Your API key was reported as leaked. Please use another API key.",
+            "",
+        );
+        for (status, body, next) in [
+            (
+                400,
+                info(
+                    400,
+                    "API key not valid. Please pass a valid API key.",
+                    "API_KEY_INVALID",
+                ),
+                Next::Refresh,
+            ),
+            (
+                400,
+                info(
+                    400,
+                    "API key expired. Please renew the API key.",
+                    "API_KEY_INVALID",
+                ),
+                Next::Refresh,
+            ),
+            (401, String::new(), Next::Refresh),
+            (403, leaked, Next::Refresh),
+            (403, file, Next::OtherProject),
+            (
+                403,
+                info(403, "no", "API_KEY_SERVICE_BLOCKED"),
+                Next::OtherProject,
+            ),
+        ] {
+            let error = GoogleError::parse(&body);
+            let mut failure = classified(status, &body);
+            failure.concerns_api_key(&error);
+            assert_eq!(failure.next, next, "{status} {body}");
+            assert_eq!(failure.said, error.message);
+        }
     }
 
     #[test]

@@ -84,7 +84,7 @@ impl Upstream {
                 report(attempt, &failure);
                 // A second refusal would not be mended by a third token.
                 let first = course.refreshed.insert(Arc::clone(&project));
-                if !first || self.tokens.replace(token).await.is_none() {
+                if !first || self.tokens.replace(token, &failure.said).await.is_none() {
                     course.out.insert(project);
                 }
             }

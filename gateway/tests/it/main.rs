@@ -12,6 +12,7 @@ mod bad_input;
 mod broken_answers;
 mod choices;
 mod connections;
+mod credentials;
 mod evenness;
 mod failover;
 mod hang_ups;

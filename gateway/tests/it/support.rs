@@ -150,6 +150,11 @@ impl World {
             ("ANTIGRAVITY_BASE_URLS", self.google.base_url()),
             ("GEMINI_BASE_URL", self.google.base_url()),
             ("VERTEX_BASE_URL", self.google.base_url()),
+            // As the tokens file says; keys of service accounts may name it then.
+            (
+                "OAUTH_TOKEN_URL",
+                format!("{}/token", self.google.base_url()),
+            ),
             ("PORT", "0".to_owned()),
             ("SHUTDOWN_DELAY", "0s".to_owned()),
             ("SHUTDOWN_GRACE", "5s".to_owned()),
@@ -209,6 +214,22 @@ impl World {
         let request = as_operator(v1::GetProjectRequest { id: id.to_owned() });
         let mut client = self.operators().await;
         client.get_project(request).await.unwrap().into_inner()
+    }
+
+    /// Adds a project.
+    pub(crate) async fn create(&self, request: v1::CreateProjectRequest) {
+        let request = as_operator(request);
+        let mut client = self.operators().await;
+        client.create_project(request).await.unwrap();
+    }
+
+    /// Changes what the mask names.
+    pub(crate) async fn update(&self, mut request: v1::UpdateProjectRequest, paths: &[&str]) {
+        request.update_mask = Some(prost_types::FieldMask {
+            paths: paths.iter().map(|path| (*path).to_owned()).collect(),
+        });
+        let mut client = self.operators().await;
+        client.update_project(as_operator(request)).await.unwrap();
     }
 
     /// Takes a project out of the rotation, or puts it back.

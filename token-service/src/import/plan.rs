@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::{ImportError, ImportOptions, ImportOutcome, Imported, location};
 use crate::{
     admin::{NewProject, ProjectUpdate, change_record, new_record},
+    credential::{Credential, Kind},
     oauth::Credentials,
     pool::State,
     project::{ProjectId, Upstream},
@@ -78,7 +79,12 @@ impl Planner<'_> {
             let line = entry.line;
             let warnings = std::mem::take(&mut entry.warnings);
             let client = entry.oauth_client.clone();
-            let client = match client.or_else(|| file.default_client.clone()) {
+            let stated = || {
+                let default = file.default_client.clone();
+                default.or_else(|| self.options.default_client.clone())
+            };
+            let client = match client.or_else(stated) {
+                _ if entry.credential.kind() != Kind::RefreshToken => Ok(String::new()),
                 Some(client) if known_clients.contains(&client) => Ok(client),
                 Some(client) => Err(ImportError::UnknownClient(client)),
                 None if file.rejected_client => Err(ImportError::NoClient),
@@ -163,7 +169,7 @@ impl Planner<'_> {
             project_id: Arc::clone(id),
             source: self.options.source,
             google_project_id: entry.google_project_id.clone(),
-            refresh_token_fingerprint: digest([entry.refresh_token.expose_secret()]),
+            refresh_token_fingerprint: credential_digest(&entry.credential),
             fields_fingerprint: digest([
                 entry.google_project_id.as_str(),
                 entry.upstream.map_or("", Upstream::name),
@@ -194,7 +200,10 @@ impl Planner<'_> {
         {
             return ImportOutcome::Kept;
         }
-        let upstream = entry.upstream.unwrap_or(self.options.default_upstream);
+        let kind = entry.credential.kind();
+        let upstream = entry
+            .upstream
+            .unwrap_or_else(|| kind.upstream_or(self.options.default_upstream));
         let location = location(upstream, entry.location);
         let token = entry.access_token.map(|token| StoredToken {
             secret: token.secret,
@@ -212,7 +221,7 @@ impl Planner<'_> {
                 oauth_client_id: None,
                 display_name: entry.display_name,
                 disabled: entry.disabled.unwrap_or(false),
-                refresh_token: entry.refresh_token,
+                credential: entry.credential,
                 token,
             };
             self.plan
@@ -222,17 +231,19 @@ impl Planner<'_> {
             return ImportOutcome::Created;
         };
         let mut record = member.record.clone();
-        // The refresh token of the pool may be younger than the file's: only one that was
+        // The credential of the pool may be younger than the file's: only one that was
         // edited there, or asked for, replaces it.
         let takes_token = !same_refresh_token || self.options.overwrite;
+        // An operator may have given it a credential that the entry's upstream does not take.
+        let fits = takes_token || record.credential.kind().serves(upstream);
         let update = ProjectUpdate {
             google_project_id: Some(entry.google_project_id),
-            upstream: Some(upstream),
-            location: Some(location),
+            upstream: fits.then_some(upstream),
+            location: fits.then_some(location),
             oauth_client_id: Some(client),
             display_name: Some(entry.display_name),
             disabled: entry.disabled,
-            refresh_token: takes_token.then_some(entry.refresh_token),
+            credential: takes_token.then_some(entry.credential),
         };
         change_record(&mut record, update, self.now);
         if takes_token {
@@ -265,7 +276,7 @@ fn names(state: &State, entries: &[Entry]) -> Vec<ProjectId> {
     for entry in entries {
         let stated = entry.id.as_deref().map(ProjectId::from);
         let known = || {
-            let fingerprint = digest([entry.refresh_token.expose_secret()]);
+            let fingerprint = credential_digest(&entry.credential);
             let key = (entry.google_project_id.as_str(), fingerprint.as_str());
             let ids = imported.get(&key)?;
             ids.iter()
@@ -282,18 +293,39 @@ fn names(state: &State, entries: &[Entry]) -> Vec<ProjectId> {
         .zip(names)
         .map(|(entry, name)| {
             let name = name.unwrap_or_else(|| {
-                let base = &entry.google_project_id;
+                let base = match entry.google_project_id.as_str() {
+                    "" => entry.credential.default_id(),
+                    base => base.to_owned(),
+                };
                 let numbered = (2..).map(|number| format!("{base}-{number}"));
                 std::iter::once(base.clone())
                     .chain(numbered)
                     .map(ProjectId::from)
-                    .find(|name| !taken.contains(name))
+                    .find(|name| !taken.contains(name) && may_replace(state, name, entry))
                     .unwrap_or_default()
             });
             taken.insert(Arc::clone(&name));
             name
         })
         .collect()
+}
+
+/// Whether an entry that states no id can be a new version of the project `name`: a key of
+/// another account, or another kind of credential, is a project of its own.
+fn may_replace(state: &State, name: &ProjectId, entry: &Entry) -> bool {
+    state.projects.get(name).is_none_or(|member| {
+        let there = &member.record.credential;
+        there.kind() == entry.credential.kind() && there.account() == entry.credential.account()
+    })
+}
+
+/// Names a credential among all that were imported.
+fn credential_digest(credential: &Credential) -> String {
+    let text = credential.text().expose_secret();
+    match credential.kind() {
+        Kind::RefreshToken => digest([text]),
+        kind => digest([kind.name(), text]),
+    }
 }
 
 /// SHA-256 of the parts, each with its length, in hex.

@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use super::{LoginError, Refused};
 use crate::{
     admin::{AdminError, NewProject, ProjectUpdate, change_record, new_record},
+    credential::Credential,
     import::location,
     pool::{Grant, Pool, State},
     project::{ProjectId, Upstream},
@@ -104,7 +105,7 @@ impl Pool {
                         oauth_client_id: None,
                         display_name: login.display_name.or(login.account).unwrap_or_default(),
                         disabled: false,
-                        refresh_token: login.refresh_token,
+                        credential: Credential::RefreshToken(login.refresh_token),
                         token: Some(login.token),
                     };
                     (new_record(new, client, state.next_position(), now), true)
@@ -118,7 +119,7 @@ impl Pool {
                         location: login.location,
                         oauth_client_id: Some(client),
                         display_name: login.display_name,
-                        refresh_token: Some(login.refresh_token),
+                        credential: Some(Credential::RefreshToken(login.refresh_token)),
                         ..ProjectUpdate::default()
                     };
                     change_record(&mut record, update, now);

@@ -1,5 +1,6 @@
 //! `ProjectService`: projects and OAuth clients for operators.
 
+mod credential;
 mod login;
 mod transfer;
 
@@ -7,13 +8,14 @@ use std::{pin::Pin, sync::Arc};
 
 use antigravity_proto::v1::{self, project_service_server::ProjectService};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use secrecy::SecretString;
-use tokio_stream::Stream;
+use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
+use self::credential::{check_client, check_upstream, given_credential};
 use super::{check::Check, view};
 use crate::{
     admin::{AdminError, NewProject, ProjectUpdate, PutClient},
+    credential::{Credential, Kind},
     import::location,
     login::Logins,
     oauth::RefreshError,
@@ -47,45 +49,81 @@ impl ProjectService for Projects {
     ) -> Result<Response<v1::Project>, Status> {
         let request = request.into_inner();
         let mut check = Check::default();
-        let project = request.project.unwrap_or_default();
-        check.google_project_id("project.google_project_id", &project.google_project_id);
+        let mut project = request.project.unwrap_or_default();
+        let credential = given_credential(
+            &self.pool,
+            &mut check,
+            [
+                (Kind::RefreshToken, request.refresh_token),
+                (Kind::ServiceAccountKey, request.service_account_key),
+                (Kind::ApiKey, request.api_key),
+            ],
+        );
+        if let Some(credential) = &credential
+            && project.google_project_id.is_empty()
+        {
+            credential
+                .google_project_id()
+                .clone_into(&mut project.google_project_id);
+        }
+        let kind = credential.as_ref().map(Credential::kind);
+        if kind != Some(Kind::ApiKey) || !project.google_project_id.is_empty() {
+            check.google_project_id("project.google_project_id", &project.google_project_id);
+        }
         if !project.id.is_empty() {
             check.id("project.id", &project.id);
         }
         if !project.oauth_client_id.is_empty() {
             check.client_id("project.oauth_client_id", &project.oauth_client_id);
+            check_client(&mut check, kind);
         }
+        let default = self.pool.default_upstream;
         let upstream = check
             .upstream("project.upstream", project.upstream)
-            .unwrap_or(self.pool.default_upstream);
+            .unwrap_or_else(|| kind.map_or(default, |kind| kind.upstream_or(default)));
+        check_upstream(&mut check, kind, upstream);
         check_location(&mut check, upstream, &project.location);
         check.display_name("project.display_name", &project.display_name);
-        check.secret("refresh_token", &request.refresh_token);
+        if kind == Some(Kind::ApiKey) && !request.access_token.is_empty() {
+            check.wrong(
+                "access_token",
+                "is given beside an API key, which needs none",
+            );
+        }
         let token = given_token(
             &mut check,
             request.access_token,
             request.access_token_expires_at,
         );
         check.done()?;
+        // Without one there is a violation, and we do not come here.
+        let Some(credential) = credential else {
+            return Err(Status::invalid_argument("the credential is missing"));
+        };
 
-        let id: ProjectId = if project.id.is_empty() {
+        let id: ProjectId = if !project.id.is_empty() {
+            project.id.as_str().into()
+        } else if !project.google_project_id.is_empty() {
             project.google_project_id.as_str().into()
         } else {
-            project.id.as_str().into()
+            credential.default_id().into()
         };
         let client = project.oauth_client_id;
         self.pool
-            .create_project(NewProject {
-                id: Arc::clone(&id),
-                google_project_id: project.google_project_id,
-                upstream,
-                location: location(upstream, project.location),
-                oauth_client_id: (!client.is_empty()).then_some(client),
-                display_name: project.display_name,
-                disabled: project.disabled,
-                refresh_token: request.refresh_token.into(),
-                token,
-            })
+            .create_project(
+                NewProject {
+                    id: Arc::clone(&id),
+                    google_project_id: project.google_project_id,
+                    upstream,
+                    location: location(upstream, project.location),
+                    oauth_client_id: (!client.is_empty()).then_some(client),
+                    display_name: project.display_name,
+                    disabled: project.disabled,
+                    credential,
+                    token,
+                },
+                request.check,
+            )
             .await
             .map_err(status)?;
         tracing::info!(project = &*id, "created a project");
@@ -157,8 +195,8 @@ impl ProjectService for Projects {
             .as_ref()
             .map(|project| project.id.clone())
             .unwrap_or_default();
-        let current = self.upstream_of(&id)?;
-        let (update, check) = update(request, current);
+        let current = self.current(&id)?;
+        let (update, check) = update(&self.pool, request, current);
         check.done()?;
         self.pool
             .update_project(id.clone(), update)
@@ -191,9 +229,8 @@ impl ProjectService for Projects {
         &self,
         request: Request<Streaming<v1::ImportProjectsRequest>>,
     ) -> Result<Response<Self::ImportProjectsStream>, Status> {
-        let results = transfer::import(&self.pool, request.into_inner()).await?;
-        let stream = tokio_stream::iter(results.into_iter().map(Ok));
-        Ok(Response::new(Box::pin(stream)))
+        let told = transfer::import(&self.pool, request.into_inner()).await?;
+        Ok(Response::new(Box::pin(ReceiverStream::new(told))))
     }
 
     async fn export_projects(
@@ -294,16 +331,22 @@ impl Projects {
         Ok(Response::new(view::project(member, self.pool.now())))
     }
 
-    fn upstream_of(&self, id: &str) -> Result<Upstream, Status> {
+    fn current(&self, id: &str) -> Result<(Upstream, Kind), Status> {
         let state = self.pool.state();
         let member = state.projects.get(id);
         let member = member.ok_or_else(|| status(AdminError::NoSuchProject(id.to_owned())))?;
-        Ok(member.record.project.upstream)
+        let record = &member.record;
+        Ok((record.project.upstream, record.credential.kind()))
     }
 }
 
-/// The update that the mask asks for, of a project on the upstream `current`.
-fn update(request: v1::UpdateProjectRequest, current: Upstream) -> (ProjectUpdate, Check) {
+/// The update that the mask asks for, of a project on the upstream `current` with a
+/// credential of the kind `had`.
+fn update(
+    pool: &Pool,
+    request: v1::UpdateProjectRequest,
+    (current, had): (Upstream, Kind),
+) -> (ProjectUpdate, Check) {
     let mut check = Check::default();
     let mut update = ProjectUpdate::default();
     let project = request.project.unwrap_or_default();
@@ -311,8 +354,28 @@ fn update(request: v1::UpdateProjectRequest, current: Upstream) -> (ProjectUpdat
     if paths.is_empty() {
         check.wrong("update_mask", "names no field; it is required");
     }
+    let named = |kind: Kind| paths.iter().any(|path| path == kind.name());
+    let mut given = [
+        (Kind::RefreshToken, request.refresh_token),
+        (Kind::ServiceAccountKey, request.service_account_key),
+        (Kind::ApiKey, request.api_key),
+    ];
+    for (kind, secret) in &mut given {
+        match (named(*kind), secret.is_empty()) {
+            (false, false) => secret.clear(),
+            (true, true) => check.wrong(kind.name(), "is missing"),
+            _ => {}
+        }
+    }
+    if given.iter().any(|(_, secret)| !secret.is_empty()) {
+        update.credential = given_credential(pool, &mut check, given);
+    }
+    let kind = update.credential.as_ref().map_or(had, Credential::kind);
     for path in &paths {
         match path.as_str() {
+            "google_project_id" if kind == Kind::ApiKey && project.google_project_id.is_empty() => {
+                update.google_project_id = Some(String::new());
+            }
             "google_project_id" => {
                 check.google_project_id("project.google_project_id", &project.google_project_id);
                 update.google_project_id = Some(project.google_project_id.clone());
@@ -326,6 +389,7 @@ fn update(request: v1::UpdateProjectRequest, current: Upstream) -> (ProjectUpdat
             "location" => update.location = Some(project.location.clone()),
             "oauth_client_id" => {
                 check.client_id("project.oauth_client_id", &project.oauth_client_id);
+                check_client(&mut check, Some(kind));
                 update.oauth_client_id = Some(project.oauth_client_id.clone());
             }
             "display_name" => {
@@ -333,20 +397,19 @@ fn update(request: v1::UpdateProjectRequest, current: Upstream) -> (ProjectUpdat
                 update.display_name = Some(project.display_name.clone());
             }
             "disabled" => update.disabled = Some(project.disabled),
-            "refresh_token" => {
-                check.secret("refresh_token", &request.refresh_token);
-                update.refresh_token = Some(SecretString::from(request.refresh_token.as_str()));
-            }
+            "refresh_token" | "service_account_key" | "api_key" => {}
             other => check.wrong(
                 "update_mask",
                 format!(
                     "names {other:?}; it may name google_project_id, upstream, location, \
-                     oauth_client_id, display_name, disabled and refresh_token"
+                     oauth_client_id, display_name, disabled, refresh_token, \
+                     service_account_key and api_key"
                 ),
             ),
         }
     }
     let upstream = update.upstream.unwrap_or(current);
+    check_upstream(&mut check, Some(kind), upstream);
     if let Some(stated) = update.location.take() {
         check_location(&mut check, upstream, &stated);
         update.location = Some(location(upstream, stated));
@@ -402,7 +465,9 @@ fn status(error: AdminError) -> Status {
     let message = error.to_string();
     match error {
         AdminError::NoSuchProject(_) | AdminError::NoSuchClient(_) => Status::not_found(message),
-        AdminError::ProjectExists(_) => Status::already_exists(message),
+        AdminError::ProjectExists(_) | AdminError::SameCredential(_) => {
+            Status::already_exists(message)
+        }
         AdminError::ClientNotNamed(_) => {
             let mut check = Check::default();
             check.wrong("project.oauth_client_id", format!("is missing: {message}"));
@@ -419,6 +484,12 @@ fn status(error: AdminError) -> Status {
             | RefreshFailed::NotStored => Status::unavailable(message),
             RefreshFailed::Refused(_) => Status::failed_precondition(message),
         },
+        AdminError::Store(source) if source.is_full() => {
+            tracing::error!(error = %source, "the disk is full");
+            Status::resource_exhausted(
+                "the token-service's disk is full, and nothing was changed; make room and try again",
+            )
+        }
         AdminError::Store(source) => {
             tracing::error!(error = %source, "the store failed");
             Status::internal(message)

@@ -67,6 +67,9 @@ impl TokenService for Tokens {
         }
         check.at_most("returned_turns", request.returned_turns.len(), MAX_LISTED);
         check.at_most("rejected", request.rejected.len(), MAX_LISTED);
+        for token in request.rejected.iter().take(MAX_LISTED) {
+            text(&mut check, "rejected.reason", &token.reason);
+        }
         text(&mut check, "model", &request.model);
         text(&mut check, "gateway_id", &request.gateway_id);
         check.done()?;
@@ -166,7 +169,7 @@ impl Tokens {
             .filter(|token| seen.insert(token.project_id.as_str()))
             .filter_map(|token| {
                 self.pool
-                    .replace_refused(&token.project_id, &token.fingerprint)
+                    .replace_refused(&token.project_id, &token.fingerprint, &token.reason)
             })
             .collect()
     }

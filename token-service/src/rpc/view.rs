@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 
 use crate::{
+    credential::Kind,
     pool::{Client, Grant, Member, Standing, State},
     project::Upstream,
     quota::Quota,
@@ -35,14 +36,20 @@ pub(super) fn access_token(grant: &Grant) -> v1::AccessToken {
         upstream: upstream(grant.upstream).into(),
         location: grant.location.clone(),
         access_token: grant.secret.expose_secret().to_owned(),
-        expires_at: Some(time(grant.expires_at)),
+        expires_at: grant.expires_at.map(time),
         fingerprint: grant.fingerprint.clone(),
+        scheme: match grant.expires_at {
+            Some(_) => v1::Scheme::Bearer,
+            None => v1::Scheme::ApiKey,
+        }
+        .into(),
     }
 }
 
 pub(super) fn project(member: &Member, now: Timestamp) -> v1::Project {
     use v1::project::State as Shown;
     let project = &member.record.project;
+    let credential = &member.record.credential;
     let standing = member.state(now);
     let (reason, action_url) = member.why(now);
     let (shown, advice) = match standing {
@@ -56,11 +63,7 @@ pub(super) fn project(member: &Member, now: Timestamp) -> v1::Project {
             "mend it in the Google Cloud console (action_url, if there is one); it is tried \
              again by itself, or at once after a refresh",
         ),
-        Standing::NeedsLogin => (
-            Shown::NeedsLogin,
-            "log in again (`antigravity-gateway login --id ID`), or set a new refresh token (edit \
-             the tokens file and import it, or UpdateProject)",
-        ),
+        Standing::NeedsLogin => (Shown::NeedsLogin, new_credential(credential.kind())),
         Standing::NeedsValidation => (
             Shown::NeedsValidation,
             "open action_url as the account's owner, then refresh the project",
@@ -112,6 +115,32 @@ pub(super) fn project(member: &Member, now: Timestamp) -> v1::Project {
         requests_last_hour: counts.requests.into(),
         errors_last_hour: counts.errors.into(),
         quotas: member.quotas.iter().map(quota).collect(),
+        credential: match credential.kind() {
+            Kind::RefreshToken => v1::project::Credential::RefreshToken,
+            Kind::ServiceAccountKey => v1::project::Credential::ServiceAccountKey,
+            Kind::ApiKey => v1::project::Credential::ApiKey,
+        }
+        .into(),
+        account: credential.account().to_owned(),
+    }
+}
+
+/// What to do about a credential that Google refuses.
+fn new_credential(kind: Kind) -> &'static str {
+    match kind {
+        Kind::RefreshToken => {
+            "log in again (`antigravity-gateway login --id ID`), or set a new refresh token (edit \
+             the tokens file and import it, or UpdateProject)"
+        }
+        Kind::ServiceAccountKey => {
+            "look whether the service account is there and enabled, make a new key (Google Cloud \
+             console: IAM & Admin, Service Accounts, Keys) and set it (`projects set-credential`, \
+             or UpdateProject)"
+        }
+        Kind::ApiKey => {
+            "make a new key (aistudio.google.com/apikey) and set it (`projects set-credential`, \
+             or UpdateProject); if the key is good, refresh the project to try it again"
+        }
     }
 }
 

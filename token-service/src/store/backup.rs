@@ -8,14 +8,14 @@ use std::{
 
 use antigravity_runtime::secret;
 use sqlx::{
-    AssertSqlSafe, Connection as _, SqlitePool,
+    AssertSqlSafe, SqliteConnection, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions},
 };
 use tempfile::NamedTempFile;
 use tokio::sync::MutexGuard;
 
 use super::{
-    Everything, Store, StoreError,
+    Everything, Store, StoreError, begin, end,
     open::{KEY_CHECK, MIGRATIONS, check_ours, check_version, has_table},
     sealed,
 };
@@ -72,7 +72,7 @@ pub(super) fn sweep(database: &Path) {
 pub(crate) struct Restored<'s> {
     pub(crate) everything: Everything,
     pub(crate) resealed: u32,
-    _connection: MutexGuard<'s, sqlx::SqliteConnection>,
+    _connection: MutexGuard<'s, SqliteConnection>,
 }
 
 impl Store {
@@ -151,11 +151,9 @@ impl Store {
         let own = self.keys();
         let keys = others.map_or_else(|| own.and(&own), |others| own.and(others));
         let mut connection = pool.acquire().await?;
-        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-        let resealed = sealed::reseal(&mut transaction, &keys)
-            .await
-            .map_err(not_a_backup)?;
-        transaction.commit().await?;
+        begin(&mut connection).await?;
+        let resealed = sealed::reseal(&mut connection, &keys).await;
+        let resealed = end(&mut connection, resealed.map_err(not_a_backup)).await?;
         let everything = self
             .load_from(&mut connection)
             .await
@@ -177,32 +175,36 @@ async fn open(path: &Path) -> Result<SqlitePool, StoreError> {
 }
 
 /// Both have the same version, so that their columns are the same.
-async fn replace(connection: &mut sqlx::SqliteConnection) -> Result<(), StoreError> {
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+async fn replace(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    begin(connection).await?;
+    let replaced = replace_all(connection).await;
+    end(connection, replaced).await
+}
+
+async fn replace_all(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     sqlx::query("PRAGMA defer_foreign_keys = ON")
-        .execute(&mut *transaction)
+        .execute(&mut *connection)
         .await?;
     let tables: Vec<String> = sqlx::query_scalar(
         "SELECT name FROM main.sqlite_schema
          WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
              AND name <> '_sqlx_migrations'",
     )
-    .fetch_all(&mut *transaction)
+    .fetch_all(&mut *connection)
     .await?;
     // The names are those of our own migrations.
     for table in &tables {
         sqlx::query(AssertSqlSafe(format!("DELETE FROM main.\"{table}\"")))
-            .execute(&mut *transaction)
+            .execute(&mut *connection)
             .await?;
     }
     for table in &tables {
         sqlx::query(AssertSqlSafe(format!(
             "INSERT INTO main.\"{table}\" SELECT * FROM backup.\"{table}\""
         )))
-        .execute(&mut *transaction)
+        .execute(&mut *connection)
         .await?;
     }
-    transaction.commit().await?;
     Ok(())
 }
 

@@ -302,9 +302,11 @@ mod tests {
             })
             .collect();
         let expected = [
-            (1, "362d9b45c7d94d03b84be8036407566f".to_owned()),
-            (3, "6dbe172d93099fa9426d2dd5172c8046".to_owned()),
-        ];
+            (1, "362d9b45c7d94d03b84be8036407566f"),
+            (2, "46c66dd3637d4c75fc8701a8866bf698"),
+            (3, "6dbe172d93099fa9426d2dd5172c8046"),
+        ]
+        .map(|(version, checksum)| (version, checksum.to_owned()));
         assert_eq!(published, expected);
     }
 }

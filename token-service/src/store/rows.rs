@@ -10,6 +10,7 @@ use super::{
     StoreError, StoredToken, milliseconds,
 };
 use crate::{
+    credential::{Credential, Kind},
     oauth::Credentials,
     project::{Cooldown, Project, ProjectId, Status},
 };
@@ -128,19 +129,26 @@ impl Store {
         };
         let upstream: &str = row.try_get("upstream")?;
         let upstream = upstream.parse().map_err(|_| unknown("upstream"))?;
-        let refresh_token: Vec<u8> = row.try_get("refresh_token_sealed")?;
-        let refresh_token = self.open_value("projects", "refresh_token", &id, &refresh_token)?;
+        let kind: &str = row.try_get("credential_kind")?;
+        let kind: Kind = kind.parse().map_err(|_| unknown("credential_kind"))?;
+        let sealed: Vec<u8> = row.try_get("refresh_token_sealed")?;
+        let text = self.open_value("projects", kind.name(), &id, &sealed)?;
+        let credential = Credential::of(kind, text).map_err(|source| StoreError::Credential {
+            row: id.clone(),
+            source,
+        })?;
+        let oauth_client_id: Option<String> = row.try_get("oauth_client_id")?;
         let token = self.token(row, &id)?;
         Ok(ProjectRecord {
-            refresh_token,
-            credential: row.try_get("credential")?,
+            credential,
+            generation: row.try_get("credential")?,
             token,
             project: Project {
                 position: row.try_get("position")?,
                 google_project_id: row.try_get("google_project_id")?,
                 upstream,
                 location: row.try_get("location")?,
-                oauth_client_id: row.try_get("oauth_client_id")?,
+                oauth_client_id: oauth_client_id.unwrap_or_default(),
                 display_name: row.try_get("display_name")?,
                 disabled: row.try_get("disabled")?,
                 status,
@@ -205,12 +213,10 @@ impl Store {
         record: &ProjectRecord,
     ) -> Result<(), StoreError> {
         let project = &record.project;
-        let refresh_token = self.seal(
-            "projects",
-            "refresh_token",
-            &project.id,
-            &record.refresh_token,
-        )?;
+        // The kind stands for the column: no credential opens as one of another kind.
+        let kind = record.credential.kind().name();
+        let credential = self.seal("projects", kind, &project.id, record.credential.text())?;
+        let oauth_client_id = Some(&project.oauth_client_id).filter(|id| !id.is_empty());
         let token = record.token.as_ref();
         let access_token = token
             .map(|token| self.seal("projects", "access_token", &project.id, &token.secret))
@@ -219,10 +225,10 @@ impl Store {
         sqlx::query(
             "INSERT INTO projects (id, position, google_project_id, upstream, location,
                  oauth_client_id, display_name, disabled, status, status_reason, action_url,
-                 refresh_token_sealed, credential, access_token_sealed,
+                 credential_kind, refresh_token_sealed, credential, access_token_sealed,
                  access_token_expires_at, access_token_lifetime, refreshed_at, created_at,
                  updated_at)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
              ON CONFLICT (id) DO UPDATE SET
                  google_project_id = excluded.google_project_id,
                  upstream = excluded.upstream,
@@ -233,6 +239,7 @@ impl Store {
                  status = excluded.status,
                  status_reason = excluded.status_reason,
                  action_url = excluded.action_url,
+                 credential_kind = excluded.credential_kind,
                  refresh_token_sealed = excluded.refresh_token_sealed,
                  credential = excluded.credential,
                  access_token_sealed = excluded.access_token_sealed,
@@ -246,14 +253,15 @@ impl Store {
         .bind(&project.google_project_id)
         .bind(project.upstream.name())
         .bind(&project.location)
-        .bind(&project.oauth_client_id)
+        .bind(oauth_client_id)
         .bind(&project.display_name)
         .bind(project.disabled)
         .bind(status)
         .bind(reason)
         .bind(url)
-        .bind(refresh_token)
-        .bind(record.credential)
+        .bind(kind)
+        .bind(credential)
+        .bind(record.generation)
         .bind(access_token)
         .bind(token.map(|token| token.expires_at.as_millisecond()))
         .bind(token.and_then(|token| token.lifetime).map(milliseconds))

@@ -3,16 +3,16 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use secrecy::{ExposeSecret as _, SecretString};
-use sqlx::{Connection as _, Row as _, SqliteConnection};
+use secrecy::ExposeSecret as _;
+use sqlx::{Row as _, SqliteConnection};
 
 use super::{
-    Store, StoreError,
+    Store, StoreError, begin, end,
     open::{KEY_CHECK, connect, prepare_forgetting},
 };
 use crate::{
     config::Database,
-    seal::{Cell, Keyring},
+    seal::{Cell, Keyring, SealError},
 };
 
 /// A column of sealed values. A test holds the list against the schema.
@@ -20,50 +20,89 @@ struct Column {
     /// As values are bound to it.
     table: &'static str,
     name: &'static str,
-    /// Row and value.
+    /// Row and value, and the name that the value is bound to.
     select: &'static str,
     update: &'static str,
+}
+
+/// A sealed value.
+struct Sealed {
+    row: String,
+    value: Vec<u8>,
+    /// What it is: its column, or the kind of credential that the column holds.
+    name: String,
 }
 
 const COLUMNS: [Column; 4] = [
     Column {
         table: KEY_CHECK.table,
         name: KEY_CHECK.column,
-        select: "SELECT key, value FROM meta WHERE key = 'key_check'",
+        select: "SELECT key, value, 'value' FROM meta WHERE key = 'key_check'",
         update: "UPDATE meta SET value = ? WHERE key = ?",
     },
     Column {
         table: "oauth_clients",
         name: "client_secret",
-        select: "SELECT client_id, client_secret_sealed FROM oauth_clients
+        select: "SELECT client_id, client_secret_sealed, 'client_secret' FROM oauth_clients
                  WHERE client_secret_sealed IS NOT NULL",
         update: "UPDATE oauth_clients SET client_secret_sealed = ? WHERE client_id = ?",
     },
     Column {
         table: "projects",
         name: "refresh_token",
-        select: "SELECT id, refresh_token_sealed FROM projects
+        select: "SELECT id, refresh_token_sealed, credential_kind FROM projects
                  WHERE refresh_token_sealed IS NOT NULL",
         update: "UPDATE projects SET refresh_token_sealed = ? WHERE id = ?",
     },
     Column {
         table: "projects",
         name: "access_token",
-        select: "SELECT id, access_token_sealed FROM projects
+        select: "SELECT id, access_token_sealed, 'access_token' FROM projects
                  WHERE access_token_sealed IS NOT NULL",
         update: "UPDATE projects SET access_token_sealed = ? WHERE id = ?",
     },
 ];
 
 impl Column {
-    async fn values(
-        &self,
-        connection: &mut SqliteConnection,
-    ) -> Result<Vec<(String, Vec<u8>)>, sqlx::Error> {
+    async fn values(&self, connection: &mut SqliteConnection) -> Result<Vec<Sealed>, sqlx::Error> {
         let rows = sqlx::query(self.select).fetch_all(connection).await?;
         rows.into_iter()
-            .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+            .map(|row| {
+                Ok(Sealed {
+                    row: row.try_get(0)?,
+                    value: row.try_get(1)?,
+                    name: row.try_get(2)?,
+                })
+            })
             .collect()
+    }
+
+    async fn put(
+        &self,
+        connection: &mut SqliteConnection,
+        row: &str,
+        value: Vec<u8>,
+    ) -> Result<(), sqlx::Error> {
+        let update = sqlx::query(self.update).bind(value).bind(row);
+        update.execute(connection).await?;
+        Ok(())
+    }
+
+    fn cell<'a>(&self, sealed: &'a Sealed) -> Cell<'a> {
+        Cell {
+            table: self.table,
+            column: &sealed.name,
+            row: &sealed.row,
+        }
+    }
+
+    fn unusable(&self, row: &str, source: SealError) -> StoreError {
+        StoreError::Value {
+            table: self.table,
+            column: self.name,
+            row: row.to_owned(),
+            source,
+        }
     }
 }
 
@@ -73,8 +112,8 @@ impl Store {
         let mut connection = self.connection.lock().await;
         let mut counts = BTreeMap::new();
         for column in &COLUMNS {
-            for (_, sealed) in column.values(&mut connection).await? {
-                let id = Keyring::id_of(&sealed).unwrap_or_default();
+            for sealed in column.values(&mut connection).await? {
+                let id = Keyring::id_of(&sealed.value).unwrap_or_default();
                 *counts.entry(id).or_default() += 1;
             }
         }
@@ -85,9 +124,9 @@ impl Store {
     /// are the store's. Tells how many values were sealed anew.
     pub(crate) async fn reseal(&self, keys: Arc<Keyring>) -> Result<u32, StoreError> {
         let mut connection = self.connection.lock().await;
-        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-        let resealed = reseal(&mut transaction, &keys).await?;
-        transaction.commit().await?;
+        begin(&mut connection).await?;
+        let resealed = reseal(&mut connection, &keys).await;
+        let resealed = end(&mut connection, resealed).await?;
         *self.keys.write() = keys;
         Ok(resealed)
     }
@@ -107,31 +146,18 @@ pub(super) async fn reseal(
     let mut resealed = 0;
     let first = keys.sealing_key_id();
     for column in &COLUMNS {
-        for (row, sealed) in column.values(&mut *connection).await? {
-            let cell = Cell {
-                table: column.table,
-                column: column.name,
-                row: &row,
-            };
-            let anew = keys.open(cell, &sealed).and_then(|secret| {
-                if Keyring::id_of(&sealed).as_ref() == Some(&first) {
+        for sealed in column.values(&mut *connection).await? {
+            let cell = column.cell(&sealed);
+            let anew = keys.open(cell, &sealed.value).and_then(|secret| {
+                if Keyring::id_of(&sealed.value).as_ref() == Some(&first) {
                     Ok(None)
                 } else {
                     keys.seal(cell, secret.expose_secret()).map(Some)
                 }
             });
-            let anew = anew.map_err(|source| StoreError::Value {
-                table: column.table,
-                column: column.name,
-                row: row.clone(),
-                source,
-            })?;
+            let anew = anew.map_err(|source| column.unusable(&sealed.row, source))?;
             if let Some(anew) = anew {
-                sqlx::query(column.update)
-                    .bind(anew)
-                    .bind(&row)
-                    .execute(&mut *connection)
-                    .await?;
+                column.put(&mut *connection, &sealed.row, anew).await?;
                 resealed += 1;
             }
         }
@@ -154,46 +180,42 @@ async fn forget_in(
 ) -> Result<(u32, u32), StoreError> {
     prepare_forgetting(pool, path).await?;
     let mut connection = pool.acquire().await?;
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let nothing = SecretString::from("");
+    begin(&mut connection).await?;
+    let forgotten = forget_all(&mut connection, keys).await;
+    end(&mut connection, forgotten).await
+}
+
+async fn forget_all(
+    connection: &mut SqliteConnection,
+    keys: &Keyring,
+) -> Result<(u32, u32), StoreError> {
+    // Nothing is no service-account key, and is a refresh token that is worth nothing.
+    sqlx::query(
+        "UPDATE projects SET credential_kind = 'refresh_token'
+         WHERE credential_kind = 'service_account_key'",
+    )
+    .execute(&mut *connection)
+    .await?;
     let mut counts = [0; COLUMNS.len()];
     for (count, column) in counts.iter_mut().zip(&COLUMNS) {
-        for (row, _) in column.values(&mut transaction).await? {
+        for sealed in column.values(&mut *connection).await? {
             *count += 1;
-            let cell = Cell {
-                table: column.table,
-                column: column.name,
-                row: &row,
-            };
-            let sealed = keys.seal(cell, nothing.expose_secret());
-            let sealed = sealed.map_err(|source| StoreError::Value {
-                table: column.table,
-                column: column.name,
-                row: row.clone(),
-                source,
-            })?;
-            sqlx::query(column.update)
-                .bind(sealed)
-                .bind(&row)
-                .execute(&mut *transaction)
-                .await?;
+            let nothing = keys.seal(column.cell(&sealed), "");
+            let nothing = nothing.map_err(|source| column.unusable(&sealed.row, source))?;
+            column.put(&mut *connection, &sealed.row, nothing).await?;
         }
     }
-    sqlx::query("UPDATE oauth_clients SET client_secret_sealed = NULL")
-        .execute(&mut *transaction)
-        .await?;
-    sqlx::query(
+    for query in [
+        "UPDATE oauth_clients SET client_secret_sealed = NULL",
         "UPDATE projects SET access_token_sealed = NULL, access_token_expires_at = NULL,
              access_token_lifetime = NULL, refreshed_at = NULL, status = 'needs_login',
              status_reason = 'the encryption key was lost', action_url = ''",
-    )
-    .execute(&mut *transaction)
-    .await?;
-    // What was imported before is no longer here, so that the same file may bring it again.
-    for query in ["DELETE FROM imports", "DELETE FROM client_imports"] {
-        sqlx::query(query).execute(&mut *transaction).await?;
+        // What was imported before is no longer here, so that the same file may bring it again.
+        "DELETE FROM imports",
+        "DELETE FROM client_imports",
+    ] {
+        sqlx::query(query).execute(&mut *connection).await?;
     }
-    transaction.commit().await?;
     let [_, clients, projects, _] = counts;
     Ok((projects, clients))
 }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use sqlx::{Connection as _, Row as _, sqlite::SqliteRow};
+use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 
-use super::{Store, StoreError, milliseconds};
+use super::{Store, StoreError, begin, end, milliseconds};
 use crate::ledger::{Entries, HOUR_MS, Used};
 
 /// Reports that gateways may still repeat.
@@ -60,48 +60,9 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let mut connection = self.connection.lock().await;
-        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-        for (account, used) in &entries.sums {
-            sqlx::query(
-                "INSERT INTO usage (hour, api_key_name, project_id, model, attempts, answers,
-                     cancelled, prompt_tokens, cached_tokens, completion_tokens,
-                     reasoning_tokens, first_event_ms, duration_ms)
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-                 ON CONFLICT (hour, api_key_name, project_id, model) DO UPDATE SET
-                     attempts = attempts + excluded.attempts,
-                     answers = answers + excluded.answers,
-                     cancelled = cancelled + excluded.cancelled,
-                     prompt_tokens = prompt_tokens + excluded.prompt_tokens,
-                     cached_tokens = cached_tokens + excluded.cached_tokens,
-                     completion_tokens = completion_tokens + excluded.completion_tokens,
-                     reasoning_tokens = reasoning_tokens + excluded.reasoning_tokens,
-                     first_event_ms = first_event_ms + excluded.first_event_ms,
-                     duration_ms = duration_ms + excluded.duration_ms",
-            )
-            .bind(account.hour)
-            .bind(&account.api_key_name)
-            .bind(&account.project)
-            .bind(&account.model)
-            .bind(number(used.attempts))
-            .bind(number(used.answers))
-            .bind(number(used.cancelled))
-            .bind(number(used.prompt_tokens))
-            .bind(number(used.cached_tokens))
-            .bind(number(used.completion_tokens))
-            .bind(number(used.reasoning_tokens))
-            .bind(milliseconds(used.first_event))
-            .bind(milliseconds(used.duration))
-            .execute(&mut *transaction)
-            .await?;
-        }
-        let ids: Vec<u8> = entries.ids.iter().flat_map(|id| id.to_le_bytes()).collect();
-        sqlx::query("INSERT INTO counted_reports (at, ids) VALUES (?, ?)")
-            .bind(now.as_millisecond())
-            .bind(ids)
-            .execute(&mut *transaction)
-            .await?;
-        transaction.commit().await?;
-        Ok(())
+        begin(&mut connection).await?;
+        let written = write(&mut connection, entries, now).await;
+        end(&mut connection, written).await
     }
 
     /// Forgets what is older than is kept.
@@ -112,16 +73,14 @@ impl Store {
     ) -> Result<(), StoreError> {
         let now = now.as_millisecond();
         let mut connection = self.connection.lock().await;
-        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
         sqlx::query("DELETE FROM counted_reports WHERE at < ?")
             .bind(now.saturating_sub(REPEATED_WITHIN_MS))
-            .execute(&mut *transaction)
+            .execute(&mut *connection)
             .await?;
         sqlx::query("DELETE FROM usage WHERE hour < ?")
             .bind(now.saturating_sub(milliseconds(retention)))
-            .execute(&mut *transaction)
+            .execute(&mut *connection)
             .await?;
-        transaction.commit().await?;
         Ok(())
     }
 
@@ -188,6 +147,53 @@ impl Store {
             .await?;
         Ok(oldest.and_then(|hour| Timestamp::from_millisecond(hour).ok()))
     }
+}
+
+async fn write(
+    connection: &mut SqliteConnection,
+    entries: &Entries,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    for (account, used) in &entries.sums {
+        sqlx::query(
+            "INSERT INTO usage (hour, api_key_name, project_id, model, attempts, answers,
+                 cancelled, prompt_tokens, cached_tokens, completion_tokens,
+                 reasoning_tokens, first_event_ms, duration_ms)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+             ON CONFLICT (hour, api_key_name, project_id, model) DO UPDATE SET
+                 attempts = attempts + excluded.attempts,
+                 answers = answers + excluded.answers,
+                 cancelled = cancelled + excluded.cancelled,
+                 prompt_tokens = prompt_tokens + excluded.prompt_tokens,
+                 cached_tokens = cached_tokens + excluded.cached_tokens,
+                 completion_tokens = completion_tokens + excluded.completion_tokens,
+                 reasoning_tokens = reasoning_tokens + excluded.reasoning_tokens,
+                 first_event_ms = first_event_ms + excluded.first_event_ms,
+                 duration_ms = duration_ms + excluded.duration_ms",
+        )
+        .bind(account.hour)
+        .bind(&account.api_key_name)
+        .bind(&account.project)
+        .bind(&account.model)
+        .bind(number(used.attempts))
+        .bind(number(used.answers))
+        .bind(number(used.cancelled))
+        .bind(number(used.prompt_tokens))
+        .bind(number(used.cached_tokens))
+        .bind(number(used.completion_tokens))
+        .bind(number(used.reasoning_tokens))
+        .bind(milliseconds(used.first_event))
+        .bind(milliseconds(used.duration))
+        .execute(&mut *connection)
+        .await?;
+    }
+    let ids: Vec<u8> = entries.ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+    sqlx::query("INSERT INTO counted_reports (at, ids) VALUES (?, ?)")
+        .bind(now.as_millisecond())
+        .bind(ids)
+        .execute(&mut *connection)
+        .await?;
+    Ok(())
 }
 
 fn usage_row(row: &SqliteRow, timed: bool) -> Result<UsageRow, StoreError> {

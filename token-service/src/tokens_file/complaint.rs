@@ -1,5 +1,14 @@
 //! What can be wrong with a tokens file and its entries, in words that tell no secret.
 
+use crate::{credential::Kind, service_account::KeyError};
+
+/// What can be imported, for a file that cannot.
+const RECOGNISED: &str = "Those are: a tokens file ({\"oauth_config\": {...}, \"projects\": \
+    [...]}), a sealed export, gcloud's application_default_credentials.json, a service-account \
+    key, gemini-cli's oauth_creds.json, and the accounts of CLIProxyAPI (antigravity-*.json, \
+    gemini-*.json), Antigravity-Manager, opencode-antigravity-auth, antigravity2api and \
+    antigravity-claude-proxy (docs/credentials.md)";
+
 /// What is wrong with a part of a tokens file. Holds names and lines, no values of
 /// secret fields.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,7 +67,40 @@ pub enum Complaint {
     /// A `token_url` that is no URL.
     #[error("token_url is not a URL such as https://oauth2.googleapis.com/token")]
     BadTokenUrl,
-    /// The same project, upstream and refresh token again.
+    /// A service-account key that is none, or not to be used.
+    #[error("the service-account key {error}")]
+    BadKey {
+        /// Why.
+        error: KeyError,
+    },
+    /// More than one of the secrets that a project can log in with.
+    #[error("{field} stands beside {other}; a project has one of them")]
+    SeveralCredentials {
+        /// One of them.
+        field: &'static str,
+        /// The other.
+        other: &'static str,
+    },
+    /// An upstream that does not take the credential.
+    #[error("upstream {problem}")]
+    WrongUpstream {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// An OAuth client beside a credential that has none.
+    #[error("oauth_client is for refresh tokens, not for {kind}")]
+    NeedlessClient {
+        /// The credential's kind.
+        kind: Kind,
+    },
+    /// An account without a Google project.
+    #[error(
+        "names no Google project; give it (import --project PROJECT_ID, or \
+         options.default_google_project_id), or log the account in, which finds it \
+         (antigravity-gateway login)"
+    )]
+    NoProject,
+    /// The same project, upstream and credential again.
     #[error("is the same as the entry in line {line}")]
     Duplicate {
         /// The other's line.
@@ -116,6 +158,30 @@ pub enum TokensFileError {
         column: u32,
         /// What the JSON parser says; it quotes nothing of the file.
         problem: String,
+    },
+    /// It is an OAuth client, and no project.
+    #[error(
+        "line {line}: it is an OAuth client as the Google Cloud console gives it, and no account; \
+         `antigravity-gateway oauth-clients put` takes its client_id and client_secret"
+    )]
+    OAuthClient {
+        /// The line, from 1.
+        line: u32,
+    },
+    /// It is Antigravity-Manager's list of its accounts, which has no tokens.
+    #[error(
+        "line {line}: it is Antigravity-Manager's list of its accounts, which holds no tokens; import the \
+         folder `accounts` beside it"
+    )]
+    ManagerIndex {
+        /// The line, from 1.
+        line: u32,
+    },
+    /// It is none of the files that are recognised.
+    #[error("line {line}: it is no credential file that is recognised. {RECOGNISED}")]
+    Unrecognised {
+        /// The line, from 1.
+        line: u32,
     },
     /// It is JSON of another kind.
     #[error(

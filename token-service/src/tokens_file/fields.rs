@@ -1,12 +1,16 @@
 //! The fields of one JSON object, each read with its own complaint. Values are not
 //! quoted: any of them may be a secret in the wrong place.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::value::RawValue;
 
 use super::Complaint;
-use crate::limits;
+use crate::{
+    credential::{Credential, Kind as CredentialKind},
+    limits,
+    service_account::ServiceAccountKey,
+};
 
 /// What a JSON value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,12 +48,19 @@ impl Kind {
 }
 
 /// An object's fields; each that is read is taken out.
+#[derive(Default)]
 pub(super) struct Fields<'a>(BTreeMap<String, &'a RawValue>);
 
 impl<'a> Fields<'a> {
     /// `None` when the value is not an object.
     pub(super) fn read(value: &'a RawValue) -> Option<Self> {
         serde_json::from_str(value.get()).ok().map(Self)
+    }
+
+    /// Whether it is there, and something.
+    pub(super) fn has(&self, field: &str) -> bool {
+        let value = self.0.get(field);
+        value.is_some_and(|value| !matches!(value.get(), "null" | "\"\""))
     }
 
     pub(super) fn take(&mut self, field: &str) -> Option<&'a RawValue> {
@@ -148,5 +159,43 @@ pub(super) fn text_of(value: &RawValue, field: &'static str) -> Result<Option<St
             Ok((!text.is_empty()).then(|| text.to_owned()))
         }
         other => Err(wrong(other.name())),
+    }
+}
+
+/// The one secret that an entry logs in with.
+pub(super) fn credential(fields: &mut Fields<'_>) -> Result<Credential, Complaint> {
+    let kinds = [
+        CredentialKind::RefreshToken,
+        CredentialKind::ServiceAccountKey,
+        CredentialKind::ApiKey,
+    ];
+    let mut given = kinds.into_iter().filter(|kind| fields.has(kind.name()));
+    let kind = given.next().unwrap_or(CredentialKind::RefreshToken);
+    if let Some(other) = given.next() {
+        return Err(Complaint::SeveralCredentials {
+            field: other.name(),
+            other: kind.name(),
+        });
+    }
+    match kind {
+        CredentialKind::RefreshToken => Ok(Credential::RefreshToken(
+            fields.required_token(kind.name())?.into(),
+        )),
+        CredentialKind::ApiKey => Ok(Credential::ApiKey(
+            fields.required_token(kind.name())?.into(),
+        )),
+        CredentialKind::ServiceAccountKey => {
+            let value = fields
+                .take(kind.name())
+                .ok_or(Complaint::Missing { field: kind.name() })?;
+            // The file's content, as an object or as text.
+            let text = match Kind::of(value) {
+                Kind::Text => text_of(value, kind.name())?.unwrap_or_default(),
+                _ => value.get().to_owned(),
+            };
+            let key =
+                ServiceAccountKey::parse(&text).map_err(|error| Complaint::BadKey { error })?;
+            Ok(Credential::ServiceAccountKey(Arc::new(key)))
+        }
     }
 }

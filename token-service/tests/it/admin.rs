@@ -26,7 +26,11 @@ fn named(id: &str) -> v1::Project {
     }
 }
 
-async fn put_client(client: &mut ProjectsClient, id: &str, secret: &str) -> v1::OAuthClient {
+pub(crate) async fn put_client(
+    client: &mut ProjectsClient,
+    id: &str,
+    secret: &str,
+) -> v1::OAuthClient {
     let request = v1::PutOAuthClientRequest {
         client: Some(v1::OAuthClient {
             client_id: id.to_owned(),
@@ -130,12 +134,12 @@ async fn bad_fields_are_named_all_at_once() {
     assert_eq!(
         fields(&refused),
         [
+            "refresh_token",
             "project.google_project_id",
             "project.id",
             "project.upstream",
             "project.location",
             "project.display_name",
-            "refresh_token",
             "access_token_expires_at"
         ]
     );

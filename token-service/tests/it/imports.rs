@@ -7,7 +7,7 @@ use fake_google::{Account, CLIENT_ID, CLIENT_SECRET};
 use serde_json::json;
 use token_service::{
     project::Upstream as Api,
-    tokens_file::{Complaint, TokensFileError, parse},
+    tokens_file::{Complaint, Hints, TokensFileError, parse},
 };
 
 use crate::support::{
@@ -182,7 +182,7 @@ fn bad_entries_are_told_with_their_lines() {
     "planted"
   ]
 }"#;
-    let file = parse(text.as_bytes(), Api::Antigravity).unwrap();
+    let file = parse(text.as_bytes(), &Hints::upstream(Api::Antigravity)).unwrap();
     let told: Vec<_> = file.rejected.iter().map(ToString::to_string).collect();
     assert_eq!(
         told,
@@ -243,7 +243,7 @@ fn every_way_of_writing_a_time_is_read() {
                 "access_token": "NaN\" Infinity".replace, "expires_at": {written}}}]}}"#
         )
         .replace(r#""NaN\" Infinity".replace"#, r#""a""#);
-        let file = parse(text.as_bytes(), Api::Antigravity).unwrap();
+        let file = parse(text.as_bytes(), &Hints::upstream(Api::Antigravity)).unwrap();
         let entry = &file.entries[0];
         let read = entry
             .access_token
@@ -259,7 +259,7 @@ fn every_way_of_writing_a_time_is_read() {
 fn constants_inside_of_text_stay() {
     let text = r#"{"oauth_config": {"client_id": "NaN", "client_secret": "a\"Infinity"},
         "projects": []}"#;
-    let file = parse(text.as_bytes(), Api::Antigravity).unwrap();
+    let file = parse(text.as_bytes(), &Hints::upstream(Api::Antigravity)).unwrap();
     assert_eq!(file.clients[0].client_id, "NaN");
 }
 
@@ -275,10 +275,13 @@ fn what_is_no_tokens_file_is_told_with_its_line() {
         (b"{\n\"oauth_config\": 5, \"projects\": []}", 2),
         (b"{}", 1),
     ] {
-        let error = parse(text, Api::Antigravity).unwrap_err();
+        let error = parse(text, &Hints::upstream(Api::Antigravity)).unwrap_err();
         let found = match &error {
             TokensFileError::NotUtf8 { line }
             | TokensFileError::NotJson { line, .. }
+            | TokensFileError::Unrecognised { line }
+            | TokensFileError::OAuthClient { line }
+            | TokensFileError::ManagerIndex { line }
             | TokensFileError::WrongShape { line, .. } => *line,
         };
         assert_eq!(found, line, "{error}");
@@ -288,7 +291,12 @@ fn what_is_no_tokens_file_is_told_with_its_line() {
         );
     }
     let marked = b"\xef\xbb\xbf{\"projects\": []}";
-    assert!(parse(marked, Api::Antigravity).unwrap().entries.is_empty());
+    assert!(
+        parse(marked, &Hints::upstream(Api::Antigravity))
+            .unwrap()
+            .entries
+            .is_empty()
+    );
 }
 
 #[test]
@@ -303,7 +311,11 @@ fn several_clients_are_read() {
             {"project_id": "d", "refresh_token": "4", "oauth_client": {"client_secret": "s"}},
         ],
     });
-    let file = parse(text.to_string().as_bytes(), Api::Antigravity).unwrap();
+    let file = parse(
+        text.to_string().as_bytes(),
+        &Hints::upstream(Api::Antigravity),
+    )
+    .unwrap();
     assert_eq!(file.default_client.as_deref(), Some(CLIENT_ID));
     let clients: Vec<_> = file
         .entries

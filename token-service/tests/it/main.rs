@@ -16,6 +16,8 @@ mod adversity;
 mod backups;
 mod cooldowns;
 mod crashes;
+mod credentials;
+mod formats;
 mod imports;
 mod keys;
 mod ledger;

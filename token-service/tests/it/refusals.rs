@@ -19,6 +19,7 @@ async fn rejecting(
         rejected: vec![v1::RejectedToken {
             project_id: token.project_id.clone(),
             fingerprint: token.fingerprint.clone(),
+            ..Default::default()
         }],
         ..wanted(0)
     };
@@ -61,6 +62,7 @@ async fn a_refused_token_is_not_dealt_by_the_call_that_refuses_it() {
         rejected: vec![v1::RejectedToken {
             project_id: refused.project_id.clone(),
             fingerprint: refused.fingerprint.clone(),
+            ..Default::default()
         }],
         ..wanted(1)
     };

@@ -94,6 +94,7 @@ async fn nothing_planted_is_found_in_the_clear() {
         rejected: vec![v1::RejectedToken {
             project_id: refused.project_id.clone(),
             fingerprint: refused.fingerprint.clone(),
+            ..Default::default()
         }],
         ..wanted(1)
     };

@@ -285,6 +285,7 @@ pub(crate) async fn update(
         update_mask: Some(prost_types::FieldMask {
             paths: paths.iter().map(|path| (*path).to_owned()).collect(),
         }),
+        ..Default::default()
     };
     client
         .update_project(request)

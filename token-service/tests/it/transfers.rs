@@ -13,9 +13,9 @@ use crate::support::{
     tokens_json, tokens_json_of, wanted,
 };
 
-const PASSPHRASE: &str = "correct horse battery";
+pub(crate) const PASSPHRASE: &str = "correct horse battery";
 
-async fn import(
+pub(crate) async fn import(
     client: &mut ProjectsClient,
     payloads: Vec<Payload>,
 ) -> Result<Vec<v1::ImportProjectsResponse>, Status> {
@@ -35,7 +35,7 @@ async fn import(
     Ok(told)
 }
 
-async fn export(client: &mut ProjectsClient) -> Vec<u8> {
+pub(crate) async fn export(client: &mut ProjectsClient) -> Vec<u8> {
     let request = v1::ExportProjectsRequest {
         passphrase: PASSPHRASE.into(),
         ids: Vec::new(),

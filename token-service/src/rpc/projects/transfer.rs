@@ -5,18 +5,20 @@ use std::{collections::HashSet, sync::Arc};
 use antigravity_proto::v1::{
     self,
     import_projects_request::{Options, Payload},
+    import_projects_response::Format as ShownFormat,
 };
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
 use super::status;
 use crate::{
     export::{self, ExportError, MIN_PASSPHRASE},
-    import::{ImportOptions, ImportOutcome},
+    import::{ImportOptions, ImportOutcome, Imported, Progress},
     pool::Pool,
     rpc::check::{Check, invalid},
     store::Source,
-    tokens_file,
+    tokens_file::{self, Format, Hints},
 };
 
 /// Of all pieces together.
@@ -24,23 +26,51 @@ const MAX_FILE: usize = 64 << 20;
 /// Below the limit of a message, with room for its frame.
 const PIECE: usize = 1 << 20;
 
+/// Answers that wait for a caller who reads slowly.
+const ANSWERS: usize = 64;
+
 /// A whole file that was sent.
 enum Sent {
     TokensJson(Vec<u8>),
     SealedExport(Vec<u8>),
 }
 
+/// What an import answers, one after the other.
+type Told = mpsc::Receiver<Result<v1::ImportProjectsResponse, Status>>;
+
 pub(super) async fn import(
     pool: &Arc<Pool>,
     requests: Streaming<v1::ImportProjectsRequest>,
-) -> Result<Vec<v1::ImportProjectsResponse>, Status> {
+) -> Result<Told, Status> {
     let (options, sent) = receive(requests).await?;
     let mut check = Check::default();
-    let default_upstream = check
-        .upstream("options.default_upstream", options.default_upstream)
-        .unwrap_or(pool.default_upstream);
+    let stated_upstream = check.upstream("options.default_upstream", options.default_upstream);
+    let default_upstream = stated_upstream.unwrap_or(pool.default_upstream);
+    let (project, client) = (
+        options.default_google_project_id,
+        options.default_oauth_client_id,
+    );
+    if !project.is_empty() {
+        check.google_project_id("options.default_google_project_id", &project);
+    }
+    if !client.is_empty() {
+        check.client_id("options.default_oauth_client_id", &client);
+        if !pool.state().clients.contains_key(&client) {
+            let problem = crate::admin::AdminError::NoSuchClient(client.clone());
+            check.wrong(
+                "options.default_oauth_client_id",
+                format!("is unknown: {problem}"),
+            );
+        }
+    }
     check.done()?;
-    let keep_existing = matches!(sent, Sent::SealedExport(_));
+    let sent = match sent {
+        // Told by its shape, whatever it was sent as.
+        Sent::TokensJson(bytes) if export::is_sealed(&bytes) => Sent::SealedExport(bytes),
+        sent => sent,
+    };
+    let sealed = matches!(sent, Sent::SealedExport(_));
+    let keep_existing = sealed;
     let text: SecretString = match sent {
         Sent::TokensJson(bytes) => String::from_utf8(bytes)
             .map_err(|_| invalid("tokens_json", "is not UTF-8 text"))?
@@ -52,34 +82,98 @@ pub(super) async fn import(
                 .map_err(|error| invalid("sealed_export", &error.to_string()))?
         }
     };
-    let file = tokens_file::parse(text.expose_secret().as_bytes(), default_upstream)
+    let hints = Hints {
+        default_upstream,
+        stated_upstream,
+        google_project_id: (!project.is_empty()).then_some(project),
+    };
+    let file = tokens_file::parse(text.expose_secret().as_bytes(), &hints)
         .map_err(|error| invalid("tokens_json", &error.to_string()))?;
-    let options = ImportOptions {
+    let format = match file.format {
+        _ if sealed => ShownFormat::SealedExport,
+        format => shown_format(format),
+    };
+    let tells = options.progress;
+    let import = ImportOptions {
         overwrite: options.overwrite,
         keep_existing,
         default_upstream,
+        default_client: (!client.is_empty()).then_some(client),
         dry_run: options.dry_run,
         source: Source::Call,
     };
-    let results = pool.import(file, options).await.map_err(status)?;
-    Ok(results
-        .into_iter()
-        .map(|result| {
-            use v1::import_projects_response::Result as Shown;
-            let shown = match &result.outcome {
-                ImportOutcome::Created => Shown::Created,
-                ImportOutcome::Updated => Shown::Updated,
-                ImportOutcome::Unchanged | ImportOutcome::Kept => Shown::Unchanged,
-                ImportOutcome::Rejected(_) => Shown::Rejected,
-            };
-            v1::ImportProjectsResponse {
-                line: result.line,
-                message: result.message(),
-                id: result.id,
-                result: shown.into(),
+    let (progress, mut steps) = if tells {
+        let (progress, steps) = Progress::channel();
+        (progress, Some(steps))
+    } else {
+        (Progress::untold(), None)
+    };
+    let (sender, told) = mpsc::channel(ANSWERS);
+    let pool = Arc::clone(pool);
+    tokio::spawn(async move {
+        let telling = async {
+            while let Some(steps) = &mut steps
+                && steps.changed().await.is_ok()
+            {
+                let (written, total) = *steps.borrow_and_update();
+                let answer = v1::ImportProjectsResponse {
+                    format: format.into(),
+                    progress: Some(v1::import_projects_response::Progress { written, total }),
+                    ..Default::default()
+                };
+                if sender.send(Ok(answer)).await.is_err() {
+                    break;
+                }
             }
-        })
-        .collect())
+        };
+        // A caller that goes away ends the telling, and not the import.
+        let (results, ()) = tokio::join!(pool.import(file, import, progress), telling);
+        let answers: Vec<_> = match results {
+            Ok(results) => {
+                let results = results.into_iter();
+                results.map(|result| Ok(shown(result, format))).collect()
+            }
+            Err(error) => vec![Err(status(error))],
+        };
+        for answer in answers {
+            if sender.send(answer).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(told)
+}
+
+fn shown(result: Imported, format: ShownFormat) -> v1::ImportProjectsResponse {
+    use v1::import_projects_response::Result as Shown;
+    let shown = match &result.outcome {
+        ImportOutcome::Created => Shown::Created,
+        ImportOutcome::Updated => Shown::Updated,
+        ImportOutcome::Unchanged | ImportOutcome::Kept => Shown::Unchanged,
+        ImportOutcome::Rejected(_) => Shown::Rejected,
+    };
+    v1::ImportProjectsResponse {
+        line: result.line,
+        message: result.message(),
+        id: result.id,
+        result: shown.into(),
+        format: format.into(),
+        progress: None,
+    }
+}
+
+fn shown_format(format: Format) -> ShownFormat {
+    match format {
+        Format::TokensFile => ShownFormat::TokensFile,
+        Format::GcloudUser => ShownFormat::GcloudUser,
+        Format::ServiceAccountKey => ShownFormat::ServiceAccountKey,
+        Format::GeminiCli => ShownFormat::GeminiCli,
+        Format::CliProxyApi => ShownFormat::CliProxyApi,
+        Format::AntigravityManager => ShownFormat::AntigravityManager,
+        Format::OpencodeAntigravityAuth => ShownFormat::OpencodeAntigravityAuth,
+        Format::Antigravity2Api => ShownFormat::Antigravity2api,
+        Format::AntigravityClaudeProxy => ShownFormat::AntigravityClaudeProxy,
+    }
 }
 
 async fn receive(
