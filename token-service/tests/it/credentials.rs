@@ -711,3 +711,56 @@ async fn what_google_says_of_a_key_is_kept_though_the_caller_goes_away() {
     .await;
     service.stop().await;
 }
+
+#[tokio::test]
+async fn every_kind_is_sealed_anew_restored_and_given_up() {
+    let google = google_of_all_kinds().await;
+    let home = Home::new(&google);
+    home.write_tokens(&tokens_json([1]));
+    let service = home.start().await;
+    let mut admin = service.projects().await;
+    created(&mut admin, with_key(key(&home))).await.unwrap();
+    let api_key = with_api_key(API_KEY);
+    created(&mut admin, api_key).await.unwrap();
+    let all = ids(&mut admin).await;
+    assert_eq!(all.len(), 3);
+    let mut database = service.database().await;
+    let mut pieces = database
+        .back_up(v1::BackUpRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    let rotated = database.rotate_encryption_key(v1::RotateEncryptionKeyRequest {});
+    rotated.await.unwrap();
+    service.stop().await;
+    let service = home.start().await;
+    let dealt = dealt(&mut service.tokens().await, wanted(3)).await;
+    assert_eq!(dealt.split(' ').count(), 3, "{dealt}");
+
+    let mut restores = Vec::new();
+    while let Some(piece) = pieces.message().await.unwrap() {
+        let payload = v1::restore_request::Payload::Backup(piece.backup);
+        restores.push(v1::RestoreRequest {
+            payload: Some(payload),
+        });
+    }
+    let mut database = service.database().await;
+    let restored = database.restore(tokio_stream::iter(restores)).await;
+    assert_eq!(restored.unwrap().into_inner().projects, 3);
+    let answer = service.tokens().await.acquire_tokens(wanted(3)).await;
+    assert_eq!(answer.unwrap().into_inner().turns.len(), 3);
+    service.stop().await;
+
+    std::fs::remove_file(home.path("data/encryption.key")).unwrap();
+    std::fs::rename(home.tokens_file(), home.path("elsewhere.json")).unwrap();
+    let forgotten = token_service::forget_secrets(&home.config()).await.unwrap();
+    assert_eq!(forgotten.projects, 3);
+    let service = home.start().await;
+    let mut admin = service.projects().await;
+    assert_eq!(ids(&mut admin).await, all);
+    for id in all {
+        let project = project(&mut admin, &id).await;
+        assert_eq!(project.state(), State::NeedsLogin, "{id}");
+    }
+    service.stop().await;
+}
