@@ -119,6 +119,24 @@ async fn stream(world: &World) -> reqwest::Response {
     response.unwrap()
 }
 
+/// Somebody asks for a whole answer, and hangs up while Google is silent; then it goes on.
+async fn gone_before_it_answers(world: &World) {
+    let fake = world.google.fake();
+    fake.script(Fault::once(Action::Hold {
+        gate: "gone".to_owned(),
+        point: fake_google::HoldPoint::default(),
+    }));
+    let request = world.client.post(world.url(0, "/v1/chat/completions"));
+    let request = request.bearer_auth(API_KEY).body(hello().to_string());
+    let asked = tokio::spawn(request.send());
+    fake.reached("gone", 1).await;
+    asked.abort();
+    assert!(asked.await.is_err());
+    // For the gateway to have seen it.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    fake.release("gone");
+}
+
 /// How long Google goes on answering anybody.
 async fn silence(world: &World) -> Duration {
     let began = Instant::now();
@@ -211,16 +229,7 @@ async fn an_answer_is_read_on_where_that_is_wanted() {
     drop(response);
     // The whole answer of one who does not wait for it, too.
     slow_answers(&world, 1, &[last("whole", 9)], Duration::ZERO);
-    world.google.fake().script(Fault::once(Action::Delay {
-        before_commit_ms: 0,
-        before_headers_ms: 700,
-        before_first_event_ms: 0,
-        between_events_ms: 0,
-    }));
-    let request = world.client.post(world.url(0, "/v1/chat/completions"));
-    let request = request.bearer_auth(API_KEY).body(hello().to_string());
-    let asked = request.timeout(Duration::from_millis(300)).send().await;
-    assert!(asked.is_err());
+    gone_before_it_answers(&world).await;
     let mut reports = recorder.reports(2).await;
     reports.sort_by_key(|report| !report.stream);
     let told: Vec<_> = reports
@@ -274,21 +283,12 @@ async fn it_is_read_on_within_bounds() {
 async fn nobody_more_is_asked_for_who_has_gone() {
     let (world, recorder) = Recorder::before(&[("HANG_UP_DRAIN", "10s")]).await;
     let fake = world.google.fake();
-    fake.script(Fault::once(Action::Delay {
-        before_commit_ms: 0,
-        before_headers_ms: 700,
-        before_first_event_ms: 0,
-        between_events_ms: 0,
-    }));
     fake.script(Fault::once(Action::Error {
         error: fake_google::ErrorName::Overloaded,
         form: fake_google::ErrorForm::Object,
         retry_after: None,
     }));
-    let request = world.client.post(world.url(0, "/v1/chat/completions"));
-    let request = request.bearer_auth(API_KEY).body(hello().to_string());
-    let asked = request.timeout(Duration::from_millis(300)).send().await;
-    assert!(asked.is_err());
+    gone_before_it_answers(&world).await;
     let reports = recorder.reports(1).await;
     assert_eq!(reports[0].outcome(), Outcome::UpstreamError);
     tokio::time::sleep(Duration::from_millis(600)).await;
