@@ -3,7 +3,7 @@
 //! Read in this order: [`project`] (what a project is), `rotation` (who is next),
 //! `refresh` and `oauth` (how tokens stay fresh), `acquire` (turns with tokens),
 //! `outcomes`, `ledger` (who used what), `admin`, `keys`, [`tokens_file`] and `import`, `store` and [`seal`] (what is
-//! kept, and how), `rpc` (the contract), and [`serve()`], the only way in.
+//! kept, and how), `rpc` (the contract), `metrics` and `probes` (what operators watch), and [`serve()`], the only way in.
 
 pub mod config;
 pub mod project;
@@ -21,9 +21,11 @@ mod keys;
 mod last_hour;
 mod ledger;
 mod limits;
+mod metrics;
 mod oauth;
 mod outcomes;
 mod pool;
+mod probes;
 mod quota;
 mod refresh;
 mod rotation;

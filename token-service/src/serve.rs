@@ -20,8 +20,8 @@ use crate::{
     keys::KeyPlace,
     oauth::OAuth,
     pool::Pool,
-    quota,
-    rpc::{Database, Guard, Projects, Tokens, Usage},
+    probes, quota,
+    rpc::{Database, Guard, Measured, Projects, Tokens, Usage},
     secrets::Secrets,
     store::Store,
     tokens_file::{self, TokensFile},
@@ -45,7 +45,7 @@ const SERVICES: [&str; 5] = [
 /// What TLS may carry.
 const GRPC: &[&[u8]] = &[b"h2"];
 /// How long a TLS handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+pub(crate) const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Serves gRPC on `listener` until `shutdown`.
 ///
@@ -89,6 +89,10 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
         tracing::info!(%address, projects, clients, database = %config.database, "listening");
     }
 
+    let probing = match config.admin_listen {
+        Some(address) => Some(probes::open(address, &config, &pool, &shutdown).await?),
+        None => None,
+    };
     let ahead = config
         .refresh_ahead
         .then(|| tokio::spawn(Arc::clone(&pool).refresh_ahead(shutdown.drain.clone())));
@@ -111,7 +115,11 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     // Ends the background tasks also when the listener broke.
     shutdown.drain.cancel();
     let background = [saving, telling, quotas, pruning];
-    for task in ahead.into_iter().chain(watching).chain(background) {
+    let tasks = ahead
+        .into_iter()
+        .chain(watching)
+        .chain(probing.into_iter().flatten());
+    for task in tasks.chain(background) {
         if let Err(error) = task.await {
             tracing::error!(%error, "a background task broke off");
         }
@@ -233,6 +241,7 @@ async fn run(
         }
     };
     let router = Server::builder()
+        .layer(Measured::new(Arc::clone(pool)))
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .add_service(health_service)
