@@ -15,6 +15,7 @@ mod connections;
 mod evenness;
 mod failover;
 mod hang_ups;
+mod metrics;
 mod outputs;
 mod pool_states;
 mod pools;

@@ -19,6 +19,7 @@ mod crashes;
 mod imports;
 mod keys;
 mod ledger;
+mod metrics;
 mod refreshes;
 mod refusals;
 mod roles;
