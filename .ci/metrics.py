@@ -163,6 +163,9 @@ class Client:
             self.connection = None
             self.told['broken'] += 1
             return 0
+        if answer.status == 401:
+            # Before the body is read, so that the connection may end with the answer.
+            self.connection = None
         self.told[answer.status] += 1
         if answer.status == 200:
             if stream and not text.endswith('data: [DONE]\n\n'):
@@ -265,12 +268,25 @@ def named(world):
     check(not wrong, f'all of {len(expressions)} expressions of dashboard and rules name what exists {wrong}')
     bad = [rule['name'] for rule in rules_told if rule['health'] == 'err']
     check(rules_told and not bad, f'Prometheus evaluates {len(rules_told)} rules {bad}')
+    documented(known)
+
+
+def documented(known):
+    """Each metric has its row in the documentation of its service, and each row its metric."""
     with open(os.path.join(TOP, 'docs', 'observability.md'), encoding='utf8') as file:
-        document = file.read()
-    family = lambda name: re.sub(r'_(bucket|count|sum|total|info)$', '', name)
-    ours = {name for name in known if name.startswith(('gen_ai_', 'antigravity_'))}
-    missing = sorted({name for name in ours if family(name).removeprefix(G).removeprefix(T) not in document})
-    check(not missing, f'docs/observability.md has all of {len(set(map(family, ours)))} metrics {missing}')
+        parts = re.split(r'\n## ', file.read())
+    rows = {}
+    for title, prefix in (('The gateway', G), ('The token-service', T)):
+        part = next(part for part in parts if part.startswith(title))
+        for cell in re.findall(r'^\| (`[^|]*`) \| (?:counter|gauge|histogram|info)|^\| (`gen_ai_(?:server|client)[^|]*`) \|', part, re.M):
+            for name in re.findall(r'`(\w+)`', ''.join(cell)):
+                rows[name if name.startswith('gen_ai_') else prefix + name] = part
+    family = lambda name: re.sub(r'_(bucket|count|sum|total)$', '', name)
+    ours = {family(name) for name in known if name.startswith(('gen_ai_', 'antigravity_'))}
+    check(set(rows) == ours, f'docs/observability.md has all of {len(ours)} metrics, and no other {sorted(set(rows) ^ ours)}')
+    told = {label for labels in (labels for name, labels in known.items() if family(name) in ours) for label in labels} - {'__name__', 'job', 'instance', 'le'}
+    missing = [label for label in told if not any(f'`{label}`' in part for part in rows.values())]
+    check(not missing, f'and names all of {len(told)} labels {missing}')
 
 
 def killed(world, ann, seconds):

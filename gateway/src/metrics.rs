@@ -1,5 +1,6 @@
 //! What the gateway counts, for Prometheus at `/metrics` of the admin listener.
 
+mod gaps;
 mod genai;
 mod names;
 
@@ -21,7 +22,10 @@ use translate::gemini::usage::Usage;
 
 use self::{genai::GenAi, names::Names};
 
-pub use self::genai::{Series, Served, TraceId};
+pub use self::{
+    gaps::Gaps,
+    genai::{Series, Served, TraceId},
+};
 
 /// The content type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -13,7 +13,7 @@ use super::{
     Gateway, auth,
     respond::{self, RequestId},
 };
-use crate::{error::Error, models::Listed};
+use crate::{error::Error, models::Listed, request_line::RequestLine};
 
 #[derive(Serialize)]
 struct Model<'a> {
@@ -44,10 +44,11 @@ struct List<'a> {
 pub(super) async fn list(
     State(gateway): State<Arc<Gateway>>,
     Extension(id): Extension<RequestId>,
+    Extension(line): Extension<RequestLine>,
     headers: HeaderMap,
 ) -> Response<Body> {
     let listed = async {
-        auth::key_name(&headers, &gateway.config.api_keys)?;
+        line.asked_by(&auth::key_name(&headers, &gateway.config.api_keys)?);
         gateway.models.all().await
     };
     match listed.await {
@@ -62,11 +63,12 @@ pub(super) async fn list(
 pub(super) async fn show(
     State(gateway): State<Arc<Gateway>>,
     Extension(id): Extension<RequestId>,
+    Extension(line): Extension<RequestLine>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response<Body> {
     let found = async {
-        auth::key_name(&headers, &gateway.config.api_keys)?;
+        line.asked_by(&auth::key_name(&headers, &gateway.config.api_keys)?);
         let models = gateway.models.all().await?;
         let model = percent_decoded(uri.path().strip_prefix("/v1/models/").unwrap_or_default());
         let bare = translate::gemini::model::bare(&model);

@@ -18,7 +18,10 @@ use prometheus_client::{
 };
 use translate::gemini::usage::Usage;
 
-use super::names::Names;
+use super::{
+    gaps::{AllGaps, Gaps},
+    names::Names,
+};
 
 /// As the conventions have them for each metric.
 const DURATION: &[f64] = &[
@@ -132,7 +135,7 @@ struct Families {
     per_token: Family<Labels, Histogram, Buckets>,
     operation: Family<Ended, Histogram, Buckets>,
     first_chunk: Family<Labels, Histogram, Buckets>,
-    per_chunk: Family<Labels, Histogram, Buckets>,
+    per_chunk: Family<Labels, AllGaps>,
     tokens: Family<Counted, Histogram, Buckets>,
 }
 
@@ -195,7 +198,6 @@ pub struct Series {
     per_token: OnceLock<Histogram>,
     operation: OnceLock<Histogram>,
     first_chunk: OnceLock<Histogram>,
-    per_chunk: OnceLock<Histogram>,
     input: OnceLock<Histogram>,
     output: OnceLock<Histogram>,
 }
@@ -216,7 +218,7 @@ impl GenAi {
             per_token: plain(Buckets(PER_TOKEN)),
             operation: ended(Buckets(DURATION)),
             first_chunk: plain(Buckets(DURATION)),
-            per_chunk: plain(Buckets(DURATION)),
+            per_chunk: Family::default(),
             tokens: Family::new_with_constructor(Buckets(TOKENS)),
         };
         for (name, help, family) in [
@@ -249,14 +251,14 @@ impl GenAi {
                 "Streams: from a request to Google to the first event of its answer",
                 &families.first_chunk,
             ),
-            (
-                "gen_ai_client_operation_time_per_output_chunk_seconds",
-                "Streams: between one event of Google's and the next",
-                &families.per_chunk,
-            ),
         ] {
             registry.register(name, help, family.clone());
         }
+        registry.register(
+            "gen_ai_client_operation_time_per_output_chunk_seconds",
+            "Streams that are over: between one event of Google's and the next",
+            families.per_chunk.clone(),
+        );
         registry.register(
             "gen_ai_client_token_usage",
             "Tokens that a request to Google took in and gave out",
@@ -287,7 +289,6 @@ impl GenAi {
                 per_token: OnceLock::new(),
                 operation: OnceLock::new(),
                 first_chunk: OnceLock::new(),
-                per_chunk: OnceLock::new(),
                 input: OnceLock::new(),
                 output: OnceLock::new(),
             })
@@ -377,10 +378,14 @@ impl Series {
         observe(first, after, trace);
     }
 
-    /// Another one has.
-    pub(crate) fn chunk(&self, after: Duration) {
-        let chunk = plain(&self.per_chunk, &self.families.per_chunk, &self.labels);
-        observe(chunk, after, None);
+    /// A stream of Google's is over, whose events came with these times between them.
+    pub(crate) fn chunks(&self, gaps: &Gaps) {
+        if !gaps.is_empty() {
+            self.families
+                .per_chunk
+                .get_or_create(&self.labels)
+                .add(gaps);
+        }
     }
 
     /// What a request to Google took.

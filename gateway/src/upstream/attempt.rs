@@ -10,7 +10,7 @@ use translate::gemini::usage::Usage;
 
 use super::outcome::Failure;
 use crate::{
-    metrics::{Series, outcome_name},
+    metrics::{Gaps, Series, outcome_name},
     new_id,
     outcomes::Outcomes,
     request_line::RequestLine,
@@ -51,6 +51,7 @@ pub struct Attempt {
     started: Instant,
     /// When the last event of a stream came.
     last_event: Option<Instant>,
+    gaps: Gaps,
     clock: Clock,
 }
 
@@ -84,6 +85,7 @@ impl Attempt {
             outcomes,
             started: clock.instant(),
             last_event: None,
+            gaps: Gaps::default(),
             clock,
         }
     }
@@ -111,7 +113,7 @@ impl Attempt {
                     self.series.first_chunk(passed, self.line.trace());
                 }
             }
-            Some(before) if report.stream => self.series.chunk(at.duration_since(before)),
+            Some(before) if report.stream => self.gaps.add(at.duration_since(before)),
             Some(_) => {}
         }
     }
@@ -168,6 +170,7 @@ impl Drop for Attempt {
             let (trace, outcome) = (self.line.trace(), report.outcome());
             let error = (outcome != Outcome::Ok).then(|| outcome_name(outcome));
             self.series.ended(error, passed, trace);
+            self.series.chunks(&self.gaps);
             if let Some(usage) = self.usage {
                 self.series.used(usage, trace);
                 self.line.metrics().used(&report.api_key_name, usage);

@@ -145,7 +145,10 @@ async fn figures_are_what_was_done() {
             ],
             1.0,
         ),
-        (&["surface=\"models\"", "status=\"200\""], 1.0),
+        (
+            &["surface=\"models\"", "status=\"200\"", "key=\"tests\""],
+            1.0,
+        ),
         (&["surface=\"other\"", "outcome=\"unknown_url\""], 1.0),
     ] {
         scrape.has(all, labels, count);
