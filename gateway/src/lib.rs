@@ -168,7 +168,7 @@ pub async fn serve(
         None => None,
     };
     let (affinity, most) = (config.affinity, config.most);
-    let drain = Drain::new(config.hang_up_drain, config.clock.clone());
+    let drain = Drain::new(config.hang_up_drain, config.clock.clone(), metrics.clone());
     let media = config
         .requests
         .fetch_remote_media

@@ -109,6 +109,8 @@ impl Connection {
         config.tokens_file = None;
         // One command is no reason to ask Google for anything that it does not need.
         config.refresh_ahead = false;
+        // The address is the service's that runs for good.
+        config.admin_listen = None;
         // Nor to speak TLS with itself.
         config.tls = None;
         stack::tokens_in_memory(&mut config)?;

@@ -153,3 +153,51 @@ fn misspelt_names_are_told_with_their_lines() {
         .says("line 3 of .env")
         .tells_no("sk-planted-too");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_service_has_its_own_metrics() {
+    let google = google(Config::default()).await;
+    let folder = Folder::new();
+    folder.write("data/tokens.json", &tokens_json());
+    let [gateway, token_service] = [free(), free()];
+    let mut environment = at(&google, &folder);
+    let keys = format!("[\"{API_KEY}\"]");
+    environment.push(("API_KEYS", keys));
+    environment.push(("ADMIN_LISTEN", gateway.clone()));
+    environment.push(("TOKEN_SERVICE_ADMIN_LISTEN", token_service.clone()));
+    let serving = folder.serve(&borrowed(&environment));
+    let url = serving.url("/v1/chat/completions");
+    assert_eq!(chat(&url, API_KEY, false).await.status(), 200);
+    for (address, ours, others) in [
+        (
+            &gateway,
+            "antigravity_gateway_",
+            "antigravity_token_service_",
+        ),
+        (
+            &token_service,
+            "antigravity_token_service_",
+            "antigravity_gateway_",
+        ),
+    ] {
+        let text = http().get(format!("http://{address}/metrics")).send().await;
+        let text = text.unwrap().text().await.unwrap();
+        assert!(text.contains(ours) && !text.contains(others), "{text}");
+    }
+    // A command that brings a service of its own needs no listener for it.
+    serving.end().exits_with(0);
+    let taken = std::net::TcpListener::bind(&token_service).unwrap();
+    let list = folder.run(&["projects", "list"], &borrowed(&environment));
+    list.exits_with(0);
+    folder
+        .run(&["serve"], &borrowed(&environment))
+        .exits_with(1)
+        .says("TOKEN_SERVICE_ADMIN_LISTEN")
+        .says(&token_service);
+    drop(taken);
+}
+
+fn free() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}

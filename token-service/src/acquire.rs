@@ -99,6 +99,7 @@ impl Pool {
                 };
                 match token(pending, patience).await {
                     Ok(grant) if self.is_dealt(&dealt.project) => {
+                        self.metrics.dealt(grant.upstream);
                         turns.push(Turn { number, grant });
                     }
                     Err(RefreshFailed::Superseded) if !left.is_zero() => {

@@ -67,6 +67,14 @@ const TOKEN_SERVICE_LISTEN: Var = Var {
     help: "Address of the gRPC listener. Port 0: any free one, which the log names.",
     secret: false,
 };
+const TOKEN_SERVICE_ADMIN_LISTEN: Var = Var {
+    name: "TOKEN_SERVICE_ADMIN_LISTEN",
+    default: "",
+    help: "An address for the token-service's /livez, /readyz and /metrics, such as \
+           127.0.0.1:9091. In the all-in-one too it is another than ADMIN_LISTEN, which is the \
+           gateway's.",
+    secret: false,
+};
 const TOKEN_SERVICE_TLS_CERT_FILE: Var = Var {
     name: "TOKEN_SERVICE_TLS_CERT_FILE",
     default: "",
@@ -136,6 +144,7 @@ pub const VARS: &[Var] = &[
     DEFAULT_UPSTREAM,
     REFRESH_MARGIN,
     TOKEN_SERVICE_LISTEN,
+    TOKEN_SERVICE_ADMIN_LISTEN,
     TOKEN_SERVICE_TLS_CERT_FILE,
     TOKEN_SERVICE_TLS_KEY_FILE,
     TOKEN_SERVICE_CLIENT_CA_FILE,
@@ -161,6 +170,8 @@ pub const VARS: &[Var] = &[
 pub struct Config {
     /// Address of the gRPC listener; whoever calls [`crate::serve()`] binds it.
     pub listen: SocketAddr,
+    /// Address of the admin listener; `None`: there is none.
+    pub admin_listen: Option<SocketAddr>,
     /// The certificate that it shows there; `None`: it speaks no TLS.
     pub tls: Option<ServerFiles>,
     /// Where projects and tokens are kept.
@@ -301,6 +312,10 @@ impl Config {
                 &TOKEN_SERVICE_LISTEN,
                 parsed("an address such as 127.0.0.1:50051"),
             )?,
+            admin_listen: environment.read(
+                &TOKEN_SERVICE_ADMIN_LISTEN,
+                parsed("an address such as 127.0.0.1:9091"),
+            )?,
             tls: ServerFiles::from_environment(
                 environment,
                 &TOKEN_SERVICE_TLS_CERT_FILE,
@@ -394,6 +409,7 @@ mod tests {
             ("REFRESH_MARGIN", "0"),
             ("REFRESH_MARGIN", "soon"),
             ("TOKEN_SERVICE_LISTEN", "localhost"),
+            ("TOKEN_SERVICE_ADMIN_LISTEN", "9091"),
             ("GATEWAY_TOKEN", "planted"),
             ("ADMIN_TOKEN", "planted planted planted"),
             ("OAUTH_TOKEN_URL", "oauth2.googleapis.com"),

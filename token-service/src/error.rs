@@ -1,6 +1,6 @@
 //! Why the service does not start or stops: which file, which variable, what to do.
 
-use std::{io, path::PathBuf};
+use std::{io, net::SocketAddr, path::PathBuf};
 
 use antigravity_runtime::{config::ConfigError, tls::CaFileError};
 
@@ -44,6 +44,17 @@ pub enum Error {
     /// The HTTP client cannot be made.
     #[error("cannot set up the HTTP client: {0}")]
     HttpClient(reqwest::Error),
+    /// The admin listener cannot be opened.
+    #[error(
+        "TOKEN_SERVICE_ADMIN_LISTEN: cannot listen on {address}: {source}; choose another \
+         address or port"
+    )]
+    AdminListener {
+        /// What was asked for.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
     /// The listener broke.
     #[error("the gRPC listener failed: {0}")]
     Listener(#[source] io::Error),

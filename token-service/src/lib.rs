@@ -4,7 +4,8 @@
 //! [`credential`] and [`service_account`] (what it logs in with), `refresh` and `oauth` (how
 //! tokens stay fresh), `acquire` (turns with tokens), `outcomes`, `ledger` (who used what),
 //! `admin`, `login`, `keys`, [`tokens_file`] and `import`, `store` and [`seal`] (what is
-//! kept, and how), `rpc` (the contract), and [`serve()`], the only way in.
+//! kept, and how), `rpc` (the contract), `metrics` and `probes` (what operators watch), and
+//! [`serve()`], the only way in.
 
 pub mod config;
 pub mod credential;
@@ -25,9 +26,11 @@ mod last_hour;
 mod ledger;
 mod limits;
 mod login;
+mod metrics;
 mod oauth;
 mod outcomes;
 mod pool;
+mod probes;
 mod quota;
 mod refresh;
 mod rotation;

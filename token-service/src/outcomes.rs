@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     ledger::Used,
+    metrics::Unstored,
     pool::Pool,
     project::{Answer, Denial, ProjectId},
 };
@@ -118,6 +119,7 @@ impl Pool {
             }
             changed
         };
+        self.metrics.reported(counted.counted, counted.repeated);
         if !changed.is_empty() {
             let this = Arc::clone(self);
             let kept = self.tasks.spawn(async move {
@@ -146,6 +148,13 @@ impl Pool {
             return;
         }
         let stored = self.store.commit_usage(&entries, self.now()).await;
+        match &stored {
+            Ok(()) => entries
+                .sums
+                .values()
+                .for_each(|used| self.metrics.kept(used)),
+            Err(_) => self.metrics.not_stored(Unstored::Ledger),
+        }
         let mut state = self.state();
         let ledger = &mut state.ledger;
         match stored {
@@ -201,6 +210,7 @@ impl Pool {
                 state.unkept.remove(id);
             }
             Err(error) => {
+                self.metrics.not_stored(Unstored::States);
                 if state.unkept.is_empty() {
                     tracing::error!(
                         project = &**id,

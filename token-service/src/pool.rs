@@ -24,6 +24,7 @@ use crate::{
     keys::KeyPlace,
     last_hour::LastHour,
     ledger::Ledger,
+    metrics::{self, Metrics},
     oauth::OAuth,
     outcomes::SeenOutcomes,
     project::{Denial, ProjectId, Status, Upstream},
@@ -62,6 +63,7 @@ pub(crate) struct Pool {
     /// Tells this process's turns from those of others.
     pub(crate) instance: String,
     pub(crate) key_place: KeyPlace,
+    pub(crate) metrics: Metrics,
 }
 
 pub(crate) struct State {
@@ -117,7 +119,17 @@ pub(crate) enum Standing {
 }
 
 impl Standing {
-    /// For logs.
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Active,
+        Self::CoolingDown,
+        Self::Denied,
+        Self::NeedsLogin,
+        Self::NeedsValidation,
+        Self::Suspended,
+        Self::Disabled,
+    ];
+
+    /// For logs and metrics.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -185,6 +197,7 @@ impl Pool {
             restated: Notify::new(),
             instance,
             key_place,
+            metrics: Metrics::default(),
         })
     }
 
@@ -206,6 +219,7 @@ impl Pool {
             return;
         }
         if let Err(error) = self.store.commit_places(&moved).await {
+            self.metrics.not_stored(metrics::Unstored::Rotation);
             if !self.places_behind.swap(true, Ordering::Relaxed) {
                 tracing::error!(
                     %error,

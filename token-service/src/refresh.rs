@@ -4,7 +4,7 @@
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     credential::{Credential, Kind, Proof},
+    metrics,
     oauth::{RefreshError, USUAL_LIFETIME},
     pool::{Grant, Member, Pool, Refusal, State, within},
     project::{ProjectId, Status},
@@ -269,13 +270,19 @@ impl Pool {
         let unstored = self.take_unstored(id, generation);
         let answer = match unstored {
             Some(unstored) => Ok(unstored),
-            None => self.ask_google(generation, &proof).await,
+            None => {
+                let asked = Instant::now();
+                let answer = self.ask_google(generation, &proof).await;
+                self.metrics.asked_for_refresh(asked.elapsed());
+                answer
+            }
         };
         let _writes = self.writes.lock().await;
         let result = match answer {
             Ok(unstored) => self.store_and_take_in(id, unstored).await,
             Err(error) => Err(RefreshFailed::Refused(error)),
         };
+        self.metrics.refreshed(&result);
         if let Err(failed) = &result {
             self.note_failure(id, generation, proof.client_id(), began, failed)
                 .await;
@@ -341,6 +348,7 @@ impl Pool {
             Ok(true) => self.take_in(id, unstored.token, unstored.rotated),
             Ok(false) => Err(RefreshFailed::Superseded),
             Err(error) => {
+                self.metrics.not_stored(metrics::Unstored::AccessToken);
                 tracing::error!(
                     project = &**id,
                     %error,

@@ -3,13 +3,15 @@
 mod auth;
 mod check;
 mod database;
+mod measured;
 mod projects;
 mod tokens;
 mod usage;
 mod view;
 
 pub(crate) use self::{
-    auth::Guard, database::Database, projects::Projects, tokens::Tokens, usage::Usage,
+    auth::Guard, database::Database, measured::Measured, projects::Projects, tokens::Tokens,
+    usage::Usage,
 };
 
 /// `google.rpc.ErrorInfo.domain` of our errors.

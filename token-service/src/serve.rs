@@ -27,7 +27,7 @@ use http::{Request, Response, StatusCode, Version};
 use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 use tonic::{body::Body, service::Routes};
-use tower::Service;
+use tower::{Layer as _, Service};
 
 use crate::{
     Error,
@@ -37,8 +37,8 @@ use crate::{
     login::{Logins, Places},
     oauth::OAuth,
     pool::Pool,
-    quota,
-    rpc::{Database, Guard, Projects, Tokens, Usage},
+    probes, quota,
+    rpc::{Database, Guard, Measured, Projects, Tokens, Usage},
     secrets::Secrets,
     store::Store,
     tokens_file::{self, Hints, TokensFile},
@@ -63,7 +63,7 @@ const SERVICES: [&str; 5] = [
 /// What TLS may carry.
 const GRPC: &[&[u8]] = &[b"h2"];
 /// How long a TLS handshake may take, and who has connected to say something.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+pub(crate) const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Serves gRPC on `listener` until `shutdown`.
 ///
@@ -111,6 +111,10 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
         tracing::info!(%address, projects, clients, database = %config.database, "listening");
     }
 
+    let probing = match config.admin_listen {
+        Some(address) => Some(probes::open(address, &config, &pool, &shutdown).await?),
+        None => None,
+    };
     let ahead = config
         .refresh_ahead
         .then(|| tokio::spawn(Arc::clone(&pool).refresh_ahead(shutdown.drain.clone())));
@@ -135,7 +139,11 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     // Ends the background tasks also when the listener broke.
     shutdown.drain.cancel();
     let background = [saving, telling, quotas, pruning];
-    for task in ahead.into_iter().chain(watching).chain(background) {
+    let tasks = ahead
+        .into_iter()
+        .chain(watching)
+        .chain(probing.into_iter().flatten());
+    for task in tasks.chain(background) {
         if let Err(error) = task.await {
             tracing::error!(%error, "a background task broke off");
         }
@@ -273,7 +281,8 @@ async fn run(
         drain: shutdown.drain.clone(),
         abort: shutdown.abort.child_token(),
     };
-    let served = listener::serve(listener, acceptor, Grpc(routes), limits, shutdown).await;
+    let measured = Measured::new(Arc::clone(&logins.pool)).layer(Grpc(routes));
+    let served = listener::serve(listener, acceptor, measured, limits, shutdown).await;
     told.abort();
     served.map_err(Error::Listener)
 }

@@ -36,7 +36,9 @@ use super::{
 };
 use crate::{
     error::Error,
-    limits, new_id,
+    limits,
+    metrics::InFlight,
+    new_id,
     request_line::RequestLine,
     tokens::Conversation,
     upstream::{
@@ -60,7 +62,10 @@ pub(super) async fn create(
     };
     let standing = running.standing;
     let result = match read(&gateway, headers, body).await {
-        Ok(body) => answer(gateway, &id, line, api_key_name, running, body).await,
+        Ok(body) => {
+            line.read();
+            answer(gateway, &id, line, api_key_name, running, body).await
+        }
         Err(error) => Err(error),
     };
     let mut response = result.unwrap_or_else(|error| respond::error(&error, &id));
@@ -393,6 +398,7 @@ async fn streamed(
         line: about.line,
         drain: gateway.drain.clone(),
         _running: running,
+        _in_flight: gateway.metrics.stream(),
         clock,
         abort: Box::pin(abort.cancelled_owned()),
     };
@@ -412,6 +418,7 @@ struct Events {
     drain: Drain,
     /// Its place among the requests that run.
     _running: limits::Running,
+    _in_flight: InFlight,
     clock: Clock,
     /// The process ends, and its patience is over.
     abort: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -482,6 +489,7 @@ impl Events {
             stage => match std::mem::replace(stage, Stage::Over) {
                 Stage::Piece(piece, rest) => {
                     *stage = rest.map_or(Stage::Over, Stage::Running);
+                    self.line.told();
                     return Poll::Ready(Some(piece));
                 }
                 _ => return Poll::Ready(None),

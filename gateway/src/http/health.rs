@@ -4,16 +4,28 @@ use std::sync::Arc;
 
 use axum::{
     body::Body,
-    extract::State,
+    extract::{Extension, State},
     http::{HeaderValue, Response, StatusCode, header},
 };
 
-use super::{Gateway, respond};
-use crate::metrics;
+use super::{
+    Gateway,
+    respond::{self, RequestId},
+};
+use crate::{error::Error, metrics};
 
 /// What is counted, for Prometheus.
-pub(super) async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response<Body> {
-    let text = gateway.metrics.text(gateway.tokens.in_hand());
+pub(super) async fn metrics(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(id): Extension<RequestId>,
+) -> Response<Body> {
+    let text = tokio::task::spawn_blocking(move || {
+        // Of a great many models it takes milliseconds, for which no stream is to wait.
+        gateway.metrics.text(|| gateway.tokens.in_hand())
+    });
+    let Ok(text) = text.await else {
+        return respond::error(&Error::Internal, &id);
+    };
     let mut response = Response::new(text.into());
     let kind = HeaderValue::from_static(metrics::CONTENT_TYPE);
     response.headers_mut().insert(header::CONTENT_TYPE, kind);

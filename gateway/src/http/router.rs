@@ -54,7 +54,17 @@ pub struct Gateway {
     pub shutdown: antigravity_runtime::shutdown::Shutdown,
 }
 
-const QUIET: &[&str] = &["/health", "/livez", "/readyz", "/metrics"];
+/// Which of our APIs a path belongs to; `None`: probes and scrapes, which come all the time and
+/// tell nothing.
+fn surface(path: &str) -> Option<&'static str> {
+    match path {
+        "/health" | "/livez" | "/readyz" | "/metrics" => None,
+        "/v1/chat/completions" => Some("chat"),
+        "/v1/models" => Some("models"),
+        path if path.starts_with("/v1/models/") => Some("models"),
+        _ => Some("other"),
+    }
+}
 
 const SERVED: &str = "POST /v1/chat/completions, GET /v1/models, GET /v1/models/{model}, \
                       GET /health, GET /livez and GET /readyz";
@@ -138,16 +148,16 @@ async fn around(
     let http1 = request.version() < axum::http::Version::HTTP_2;
     let (id, value) = RequestId::of(request.headers());
     let path = request.uri().path();
+    let (method, metrics) = (request.method().clone(), gateway.metrics.clone());
+    let strangers = Arc::clone(&gateway.strangers);
     let line = RequestLine::begin(
         Arc::clone(&id.0),
-        request.method().clone(),
+        method,
         path,
-        Arc::clone(&gateway.strangers),
+        surface(path),
+        metrics,
+        strangers,
     );
-    // Probes and scrapes come all the time and tell nothing.
-    if QUIET.contains(&path) {
-        line.keep_quiet();
-    }
     let extensions = request.extensions_mut();
     extensions.insert(id.clone());
     extensions.insert(line.clone());

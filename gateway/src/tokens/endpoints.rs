@@ -102,6 +102,7 @@ impl Endpoints {
     where
         F: Future<Output = Result<tonic::Response<T>, Status>>,
     {
+        let began = Instant::now();
         let places = self.in_order().await;
         // A connection that broke while nobody used it is found out by the first call.
         let attempts = if places.is_empty() {
@@ -115,7 +116,8 @@ impl Endpoints {
             match make(client).await {
                 // It may be busy: that says nothing about the next call.
                 Err(status) if is_late(&status) => {
-                    self.metrics.token_service_call(method, false);
+                    self.metrics
+                        .token_service_call(method, false, began.elapsed());
                     return Err(status);
                 }
                 Err(status) if is_no_answer(&status) => {
@@ -124,13 +126,15 @@ impl Endpoints {
                 }
                 answer => {
                     self.answered(place.address);
-                    self.metrics.token_service_call(method, true);
+                    self.metrics
+                        .token_service_call(method, true, began.elapsed());
                     return answer.map(tonic::Response::into_inner);
                 }
             }
         }
         self.nobody_answers(&last);
-        self.metrics.token_service_call(method, false);
+        self.metrics
+            .token_service_call(method, false, began.elapsed());
         Err(last)
     }
 

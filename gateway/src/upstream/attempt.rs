@@ -10,6 +10,7 @@ use translate::gemini::usage::Usage;
 
 use super::outcome::Failure;
 use crate::{
+    metrics::{Gaps, Series, outcome_name},
     new_id,
     outcomes::Outcomes,
     request_line::RequestLine,
@@ -45,8 +46,12 @@ pub struct Attempt {
     report: Option<OutcomeReport>,
     usage: Option<Usage>,
     line: RequestLine,
+    series: Arc<Series>,
     outcomes: Outcomes,
     started: Instant,
+    /// When the last event of a stream came.
+    last_event: Option<Instant>,
+    gaps: Gaps,
     clock: Clock,
 }
 
@@ -67,13 +72,20 @@ impl Attempt {
             stream: about.stream,
             ..Default::default()
         };
-        about.line.attempt(&lease.token.project);
+        let series = about
+            .line
+            .metrics()
+            .model(&about.model, lease.token.upstream);
+        about.line.attempt(&lease.token.project, &series);
         Self {
             report: Some(report),
             usage: None,
             line: about.line.clone(),
+            series,
             outcomes,
             started: clock.instant(),
+            last_event: None,
+            gaps: Gaps::default(),
             clock,
         }
     }
@@ -83,11 +95,26 @@ impl Attempt {
         self.report.as_ref().map_or("", |report| &report.outcome_id)
     }
 
-    /// Notes the first event of the answer.
-    pub(super) fn first_event(&mut self) {
-        let passed = self.clock.instant().duration_since(self.started);
-        if let Some(report) = &mut self.report {
-            report.first_event = passed.try_into().ok();
+    /// Something came that the client has not been told of.
+    pub(super) fn heard(&self) {
+        self.line.heard();
+    }
+
+    /// Notes an event of the answer, which came at `at`.
+    pub(super) fn event(&mut self, at: Instant) {
+        let Some(report) = &mut self.report else {
+            return;
+        };
+        match self.last_event.replace(at) {
+            None => {
+                let passed = at.duration_since(self.started);
+                report.first_event = passed.try_into().ok();
+                if report.stream {
+                    self.series.first_chunk(passed, self.line.trace());
+                }
+            }
+            Some(before) if report.stream => self.gaps.add(at.duration_since(before)),
+            Some(_) => {}
         }
     }
 
@@ -101,6 +128,9 @@ impl Attempt {
         if let Some(report) = &mut self.report {
             report.outcome = Outcome::Ok.into();
             report.http_status = 200;
+            self.line
+                .metrics()
+                .model_exists(&report.model, &self.series);
         }
     }
 
@@ -137,6 +167,14 @@ impl Drop for Attempt {
             });
             let passed = self.clock.instant().duration_since(self.started);
             report.duration = passed.try_into().ok();
+            let (trace, outcome) = (self.line.trace(), report.outcome());
+            let error = (outcome != Outcome::Ok).then(|| outcome_name(outcome));
+            self.series.ended(error, passed, trace);
+            self.series.chunks(&self.gaps);
+            if let Some(usage) = self.usage {
+                self.series.used(usage, trace);
+                self.line.metrics().used(&report.api_key_name, usage);
+            }
             self.outcomes.report(report);
         }
     }

@@ -15,12 +15,17 @@ use tokio::{runtime::Handle, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::running::{Begun, Running, Told};
-use crate::{error::Error, request_line::RequestLine};
+use crate::{error::Error, metrics::Metrics, request_line::RequestLine};
 
 /// So many are read on at once; others are cut off.
 const ANSWERS: usize = 64;
 /// Of one answer so much is read, as it would have been told to the client.
 const BYTES: usize = 16 << 20;
+
+/// What can come of it.
+const WHOLE: &str = "whole";
+const BROKEN: &str = "broken";
+const CUT_OFF: &str = "cut_off";
 
 /// An answer that is still to begin.
 pub type Beginning = Pin<Box<dyn Future<Output = Result<Begun, Error>> + Send>>;
@@ -38,6 +43,7 @@ struct Reading {
     /// Clients hang up wherever their answer is dropped.
     runtime: Handle,
     clock: Clock,
+    metrics: Metrics,
 }
 
 /// What is left of an answer.
@@ -60,7 +66,7 @@ impl Drain {
     /// Reads each answer on for so long; for no time at all: cuts them off. To be made
     /// within the runtime.
     #[must_use]
-    pub fn new(within: Duration, clock: Clock) -> Self {
+    pub fn new(within: Duration, clock: Clock, metrics: Metrics) -> Self {
         Self((!within.is_zero()).then(|| {
             Arc::new(Reading {
                 within,
@@ -69,6 +75,7 @@ impl Drain {
                 ended: CancellationToken::new(),
                 runtime: Handle::current(),
                 clock,
+                metrics,
             })
         }))
     }
@@ -78,20 +85,20 @@ impl Drain {
     pub fn read_on(&self, rest: Rest, line: &RequestLine) {
         line.cancelled();
         let Some(reading) = &self.0 else { return };
-        let Ok(place) = Arc::clone(&reading.places).try_acquire_owned() else {
-            return;
+        let place = Arc::clone(&reading.places).try_acquire_owned().ok();
+        let Some(place) = place.filter(|_| !reading.ended.is_cancelled()) else {
+            return reading.metrics.drained("no_room");
         };
-        if reading.ended.is_cancelled() {
-            return;
-        }
+        let metrics = reading.metrics.clone();
         let (clock, within) = (reading.clock.clone(), reading.within);
         let ended = reading.ended.clone();
         let work = async move {
-            tokio::select! {
-                () = rest.read() => {}
-                () = clock.sleep(within) => {}
-                () = ended.cancelled() => {}
-            }
+            let result = tokio::select! {
+                result = rest.read() => result,
+                () = clock.sleep(within) => CUT_OFF,
+                () = ended.cancelled() => CUT_OFF,
+            };
+            metrics.drained(result);
             drop(place);
         };
         reading.tasks.spawn_on(work, &reading.runtime);
@@ -108,7 +115,8 @@ impl Drain {
 }
 
 impl Rest {
-    async fn read(self) {
+    /// What came of it, as it is counted.
+    async fn read(self) -> &'static str {
         let mut running = match self {
             Self::Running(running) => running,
             Self::Beginning(beginning) => match beginning.await {
@@ -116,14 +124,20 @@ impl Rest {
                     rest: Some(running),
                     ..
                 }) => running,
-                _ => return,
+                Ok(_) => return WHOLE,
+                Err(_) => return BROKEN,
             },
         };
         let mut left = BYTES;
-        while let Told::Piece(piece) = poll_fn(|context| running.poll_step(context)).await {
+        loop {
+            let piece = match poll_fn(|context| running.poll_step(context)).await {
+                Told::Piece(piece) => piece,
+                Told::Last(_) => return WHOLE,
+                Told::Broken(..) => return BROKEN,
+            };
             match left.checked_sub(piece.len()) {
                 Some(rest) => left = rest,
-                None => return,
+                None => return CUT_OFF,
             }
         }
     }

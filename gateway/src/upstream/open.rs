@@ -22,7 +22,7 @@ use super::{
     client::{HttpClient, is_nobodys_fault},
     envelope,
     google_error::{self, GoogleError},
-    outcome::Failure,
+    outcome::{Failure, Next},
     react::{Course, SHORT_REST},
     refusals::Refusals,
     relay::{Relay, Step},
@@ -31,6 +31,7 @@ use super::{
 use crate::{
     config::{Config, Timeouts, Upstreams},
     error::Error,
+    metrics::outcome_name,
     models::Models,
     outcomes::Outcomes,
     tokens::{AcquireError, Lease, Tokens, Want},
@@ -155,6 +156,7 @@ impl Upstream {
             others: 0,
             unknown_model: HashMap::new(),
             empty: None,
+            retry: None,
             earliest: None,
             host: 0,
             backoffs: 0,
@@ -173,6 +175,9 @@ impl Upstream {
                     break;
                 }
                 attempts += 1;
+                if let Some(reason) = course.retry.take() {
+                    call.about.line.metrics().retry(reason);
+                }
                 if let Some(opened) = self.attempt(call, lease, &mut course).await? {
                     return Ok(opened);
                 }
@@ -263,6 +268,7 @@ impl Upstream {
             }
             Reached::Empty(whole) => {
                 course.empty = Some(whole);
+                course.retry = Some("empty_answer");
                 Ok(None)
             }
             Reached::Failed { failure, attempt } => {
@@ -275,6 +281,10 @@ impl Upstream {
                     reason = failure.reason,
                     "attempt failed"
                 );
+                course.retry = Some(match failure.next {
+                    Next::Repeat => "connection_closed",
+                    _ => outcome_name(failure.outcome),
+                });
                 self.react(
                     call,
                     &token,
@@ -308,6 +318,7 @@ impl Upstream {
         let mut request = reqwest::Request::new(http::Method::POST, url);
         *request.headers_mut() = envelope::headers(&self.config, token);
         *request.body_mut() = Some(reqwest::Body::wrap(body));
+        about.line.sent();
         let sent = place.client().execute(request);
         let left = course.deadline.saturating_duration_since(Instant::now());
         let patience = if about.stream {

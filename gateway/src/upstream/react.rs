@@ -43,6 +43,8 @@ pub(super) struct Course {
     pub(super) unknown_model: HashMap<Kind, usize>,
     /// A whole answer that holds nothing: told when nothing better comes.
     pub(super) empty: Option<Opened>,
+    /// Why the next attempt is one more.
+    pub(super) retry: Option<&'static str>,
     /// The earliest end of the rests that this request was told of.
     pub(super) earliest: Option<Duration>,
     pub(super) host: usize,

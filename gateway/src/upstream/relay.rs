@@ -206,6 +206,12 @@ impl Relay {
         }
         self.heard = now;
         self.upstream.place.heard();
+        // Until something of it is told.
+        if self.deadline.is_some()
+            && let Some(attempt) = &self.attempt
+        {
+            attempt.heard();
+        }
         self.input.push(bytes);
         if self.input.waiting() > MAX_EVENT_BYTES {
             let message = "Google sent an event without an end.".to_owned();
@@ -248,9 +254,7 @@ impl Relay {
         match read {
             Ok(()) => {
                 if let Some(attempt) = &mut self.attempt {
-                    if !self.begun {
-                        attempt.first_event();
-                    }
+                    attempt.event(self.heard);
                     attempt.usage(self.reply.usage());
                 }
                 self.begun = true;

@@ -16,6 +16,7 @@ mod credentials;
 mod evenness;
 mod failover;
 mod hang_ups;
+mod metrics;
 mod outputs;
 mod pool_states;
 mod pools;

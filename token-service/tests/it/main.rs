@@ -24,6 +24,7 @@ mod ledger;
 mod listener;
 mod login_refusals;
 mod logins;
+mod metrics;
 mod refreshes;
 mod refusals;
 mod roles;
