@@ -18,6 +18,7 @@ use antigravity_runtime::{
         TOKEN_SERVICE_CLIENT_KEY_FILE, UPSTREAM_CA_FILE,
     },
 };
+use antigravity_traces::settings::{self as traces, Settings as Traces};
 use secrecy::SecretString;
 
 use crate::{api_keys::ApiKeys, http::Cors, limits::Most, media};
@@ -197,6 +198,13 @@ const CORS_ALLOW_ORIGINS: Var = Var {
            https://chat.example.com; * for all. Not set: none.",
     secret: false,
 };
+const TRACE_CONTEXT_TO_GOOGLE: Var = Var {
+    name: "TRACE_CONTEXT_TO_GOOGLE",
+    default: "false",
+    help: "Send traceparent with requests to Google, of those that are traced. Otherwise no id of \
+           a trace leaves for there.",
+    secret: false,
+};
 const SHUTDOWN_DELAY: Var = Var {
     name: "SHUTDOWN_DELAY",
     default: "5s",
@@ -251,6 +259,16 @@ pub const VARS: &[Var] = &[
     SHUTDOWN_GRACE,
     LOG_FORMAT,
     LOG_LEVEL,
+    traces::ENDPOINT,
+    traces::PROTOCOL,
+    traces::HEADERS,
+    traces::CERTIFICATE,
+    traces::CLIENT_CERTIFICATE,
+    traces::CLIENT_KEY,
+    traces::SERVICE_NAME,
+    traces::SAMPLER,
+    traces::SAMPLER_ARG,
+    TRACE_CONTEXT_TO_GOOGLE,
 ];
 
 /// The gateway's configuration.
@@ -296,6 +314,8 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// How long an answer is read on whose client has hung up.
     pub hang_up_drain: Duration,
+    /// Where traces go; `None`: there are none.
+    pub traces: Option<Traces>,
     /// The time; tests move it.
     pub clock: Clock,
 }
@@ -313,6 +333,8 @@ pub struct Upstreams {
     pub headers: HeaderMap,
     /// Certificate authorities to trust besides the system's.
     pub ca_file: Option<PathBuf>,
+    /// Whether Google is told which trace a request belongs to.
+    pub trace_context: bool,
 }
 
 impl Default for Upstreams {
@@ -324,6 +346,7 @@ impl Default for Upstreams {
             vertex: None,
             headers: HeaderMap::new(),
             ca_file: None,
+            trace_context: false,
         }
     }
 }
@@ -506,6 +529,7 @@ impl Config {
                     .read(&UPSTREAM_HEADERS, header_map)?
                     .unwrap_or_default(),
                 ca_file: environment.read(&UPSTREAM_CA_FILE, |text| Ok(text.into()))?,
+                trace_context: environment.required(&TRACE_CONTEXT_TO_GOOGLE, config::boolean)?,
             },
             requests: translate::chat::request::Options {
                 default_stream: environment.required(&DEFAULT_STREAM, config::boolean)?,
@@ -539,6 +563,7 @@ impl Config {
             shutdown_delay: duration(&SHUTDOWN_DELAY)?,
             shutdown_grace: duration(&SHUTDOWN_GRACE)?,
             hang_up_drain: duration(&HANG_UP_DRAIN)?,
+            traces: Traces::from_environment(environment)?,
             clock: Clock::system(),
         })
     }

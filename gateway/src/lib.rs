@@ -29,6 +29,7 @@ use antigravity_runtime::{
     shutdown::Shutdown,
     tls,
 };
+use antigravity_traces::{CollectorError, Traces};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -60,6 +61,9 @@ pub enum ServeError {
     /// The token-service's address or the gateway's token cannot be used.
     #[error(transparent)]
     TokenService(#[from] tokens::ClientError),
+    /// Traces cannot be sent where they are to go.
+    #[error(transparent)]
+    Traces(#[from] CollectorError),
     /// No connections to Google can be made.
     #[error(transparent)]
     HttpClient(#[from] upstream::client::ClientError),
@@ -84,7 +88,9 @@ impl ServeError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::TokenService(tokens::ClientError::Tls(_)) => 2,
+            Self::Config(_)
+            | Self::TokenService(tokens::ClientError::Tls(_))
+            | Self::Traces(CollectorError::Tls(_) | CollectorError::Address(_)) => 2,
             _ => 1,
         }
     }
@@ -124,11 +130,13 @@ pub async fn serve(
              for TLS with the token-service have no effect"
         );
     }
+    let traces = Traces::start(config.traces.as_ref(), "antigravity-gateway")?;
     let client = Client::new(
         &config.token_service_urls,
         &config.token_service_tls,
         &config.gateway_token,
         metrics.clone(),
+        traces.clone(),
     )?;
     let http_client = HttpClient::new(&config.upstreams, &config.timeouts)?;
     let tokens = Arc::new(Tokens::new(client.clone(), config.clock.clone()));
@@ -180,6 +188,7 @@ pub async fn serve(
         upstream,
         drain: drain.clone(),
         metrics,
+        traces: traces.clone(),
         shutdown: shutdown.clone(),
     });
 
@@ -219,6 +228,10 @@ pub async fn serve(
     ended.cancel();
     background.close();
     background.wait().await;
+    tokio::select! {
+        () = traces.end() => {}
+        () = abort.cancelled() => {}
+    }
     Ok(served?)
 }
 

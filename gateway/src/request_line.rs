@@ -1,8 +1,9 @@
 //! One log line for each request of a client: who asked for what, who answered, how long it
 //! took and what it cost. Never a secret, never a prompt.
 
-use std::{fmt, sync::Arc, time::Instant};
+use std::{borrow::Cow, fmt, sync::Arc, time::Instant};
 
+use antigravity_traces::{Context, Kind, Span, TraceId};
 use parking_lot::Mutex;
 use translate::gemini::usage::Usage;
 
@@ -19,6 +20,7 @@ struct Line {
     method: http::Method,
     path: Box<str>,
     began: Instant,
+    trace_id: Option<TraceId>,
     told: Mutex<Told>,
 }
 
@@ -35,22 +37,56 @@ struct Told {
     cancelled: bool,
     /// Milliseconds until the head of the answer.
     head_ms: Option<f64>,
-    attempts: u32,
-    project: Option<Arc<str>>,
+    tried: Vec<Tried>,
     usage: Option<Usage>,
+    span: Span,
+}
+
+/// One request to Google.
+#[derive(Clone, Debug)]
+pub(crate) struct Tried {
+    pub(crate) project: Arc<str>,
+    /// What came of it; `None`: nothing has.
+    pub(crate) outcome: Option<&'static str>,
+    /// Google's status; 0: it has not answered.
+    pub(crate) http_status: u16,
+    pub(crate) began_ms: f64,
+    pub(crate) ended_ms: Option<f64>,
 }
 
 impl RequestLine {
     /// A request begins.
     #[must_use]
-    pub fn begin(request_id: Arc<str>, method: http::Method, path: &str) -> Self {
+    pub fn begin(request_id: Arc<str>, method: http::Method, path: &str, span: Span) -> Self {
+        let told = Told {
+            span,
+            ..Told::default()
+        };
         Self(Arc::new(Line {
             request_id,
             method,
             path: shortened(path).into(),
             began: Instant::now(),
-            told: Mutex::default(),
+            trace_id: told.span.trace_id(),
+            told: Mutex::new(told),
         }))
+    }
+
+    /// The trace that the request is in, if that is recorded.
+    #[must_use]
+    pub fn trace_id(&self) -> Option<TraceId> {
+        self.0.trace_id
+    }
+
+    /// Begins a span within the request's.
+    pub fn span(&self, kind: Kind, name: impl FnOnce() -> Cow<'static, str>) -> Span {
+        self.0.told.lock().span.child(kind, name)
+    }
+
+    /// The request's place in its trace; `None` while nothing is traced.
+    #[must_use]
+    pub fn context(&self) -> Option<Context> {
+        self.0.told.lock().span.context().cloned()
     }
 
     /// No line is written for it.
@@ -70,11 +106,28 @@ impl RequestLine {
         told.stream = stream;
     }
 
-    /// A project is asked.
-    pub fn attempt(&self, project: &Arc<str>) {
+    /// A project is asked; the how manieth it is, from 0.
+    pub fn attempt(&self, project: &Arc<str>) -> usize {
+        let began_ms = self.0.passed_ms();
         let mut told = self.0.told.lock();
-        told.attempts += 1;
-        told.project = Some(Arc::clone(project));
+        told.tried.push(Tried {
+            project: Arc::clone(project),
+            outcome: None,
+            http_status: 0,
+            began_ms,
+            ended_ms: None,
+        });
+        told.tried.len() - 1
+    }
+
+    /// What came of the attempt of this number.
+    pub fn attempt_came_to(&self, nth: usize, outcome: &'static str, http_status: u16) {
+        let passed = self.0.passed_ms();
+        if let Some(tried) = self.0.told.lock().tried.get_mut(nth) {
+            tried.outcome = Some(outcome);
+            tried.http_status = http_status;
+            tried.ended_ms = Some(passed);
+        }
     }
 
     /// What an attempt cost; an answer may take several.
@@ -143,6 +196,14 @@ impl Drop for Line {
         // nginx's number for a client that closed its request; nobody is sent it.
         let status = told.status.unwrap_or(499);
         let usage = told.usage;
+        let retries = retries(&told.tried);
+        if let Some(key) = told.key.as_deref() {
+            told.span.set("antigravity.api_key.name", key);
+        }
+        if outcome == "cancelled" {
+            told.span.set("antigravity.cancelled", true);
+        }
+        tell_span(&mut told.span, status, told.error, model, &told.tried);
         tracing::info!(
             request_id = &*self.request_id,
             key = told.key.as_deref(),
@@ -152,15 +213,47 @@ impl Drop for Line {
             stream = told.stream,
             status,
             outcome,
-            project = told.project.as_deref(),
-            attempts = told.attempts,
+            project = told.tried.last().map(|tried| &*tried.project),
+            attempts = told.tried.len(),
+            retries,
             head_ms = told.head_ms,
             total_ms,
             prompt_tokens = usage.map(|usage| usage.prompt_tokens()),
             cached_tokens = usage.map(|usage| usage.cached),
             completion_tokens = usage.map(|usage| usage.completion_tokens()),
             reasoning_tokens = usage.map(|usage| usage.thoughts),
+            trace_id = self.trace_id.map(tracing::field::display),
             "request"
         );
+    }
+}
+
+/// Why others were asked after the first; `None`: nobody was.
+fn retries(tried: &[Tried]) -> Option<String> {
+    let (_, before) = tried.split_last()?;
+    let reasons: Vec<&str> = before.iter().filter_map(|tried| tried.outcome).collect();
+    (!before.is_empty()).then(|| reasons.join(","))
+}
+
+fn tell_span(
+    span: &mut Span,
+    status: u16,
+    error: Option<&'static str>,
+    model: Option<&str>,
+    tried: &[Tried],
+) {
+    if !span.is_recorded() {
+        return;
+    }
+    span.set("http.response.status_code", status);
+    if let Some(model) = model {
+        span.set("gen_ai.request.model", model);
+        span.set("antigravity.attempts", tried.len() as u64);
+    }
+    match error {
+        // Who asked for what is not there is not to look for the fault here.
+        Some(code) if (400..500).contains(&status) => span.set("error.type", code),
+        Some(code) => span.failed(code),
+        None => {}
     }
 }

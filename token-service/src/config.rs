@@ -21,6 +21,7 @@ use antigravity_runtime::{
         UPSTREAM_CA_FILE,
     },
 };
+use antigravity_traces::settings::{self as traces, Settings as Traces};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{project::Upstream, seal::Keyring};
@@ -135,6 +136,15 @@ pub const VARS: &[Var] = &[
     CONNECT_TIMEOUT,
     LOG_FORMAT,
     LOG_LEVEL,
+    traces::ENDPOINT,
+    traces::PROTOCOL,
+    traces::HEADERS,
+    traces::CERTIFICATE,
+    traces::CLIENT_CERTIFICATE,
+    traces::CLIENT_KEY,
+    traces::SERVICE_NAME,
+    traces::SAMPLER,
+    traces::SAMPLER_ARG,
 ];
 
 /// What an operator can set.
@@ -173,6 +183,8 @@ pub struct Config {
     pub encryption_keys: Option<Arc<Keyring>>,
     /// How log lines look.
     pub log_format: telemetry::Format,
+    /// Where traces go; `None`: there are none.
+    pub traces: Option<Traces>,
     /// Which log lines are written.
     pub log_level: telemetry::Level,
     /// Whether tokens are refreshed ahead of need; off for a service that only lives for
@@ -302,6 +314,7 @@ impl Config {
             encryption_keys: environment.read(&ENCRYPTION_KEY, keys)?.map(Arc::new),
             log_format: environment.required(&LOG_FORMAT, parsed("text or json"))?,
             log_level: environment.required(&LOG_LEVEL, parsed("a level or a filter"))?,
+            traces: Traces::from_environment(environment)?,
             refresh_ahead: true,
             clock: Clock::system(),
         })

@@ -12,6 +12,7 @@ use std::{
 };
 
 use antigravity_runtime::{clock::Clock, secret::fingerprint};
+use antigravity_traces::Traces;
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::{Mutex, MutexGuard};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -61,6 +62,7 @@ pub(crate) struct Pool {
     /// Tells this process's turns from those of others.
     pub(crate) instance: String,
     pub(crate) key_place: KeyPlace,
+    pub(crate) traces: Traces,
 }
 
 pub(crate) struct State {
@@ -162,6 +164,7 @@ impl Pool {
         oauth: OAuth,
         instance: String,
         key_place: KeyPlace,
+        traces: Traces,
     ) -> Result<Self, StoreError> {
         let mut state = State::of(store.load().await?);
         for id in store.counted_reports().await? {
@@ -183,6 +186,7 @@ impl Pool {
             restated: Notify::new(),
             instance,
             key_place,
+            traces,
         })
     }
 

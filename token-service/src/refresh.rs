@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use antigravity_traces::{Context, Kind, Span, grpc};
 use jiff::Timestamp;
 use secrecy::SecretString;
 use tokio::sync::{Semaphore, watch};
@@ -67,6 +68,18 @@ pub(crate) enum RefreshFailed {
     /// The task broke off.
     #[error("the refresh broke off; try again")]
     BrokenOff,
+}
+
+impl RefreshFailed {
+    /// In a word, for traces.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Refused(error) => error.kind(),
+            Self::Superseded => "superseded",
+            Self::NotStored => "not_stored",
+            Self::BrokenOff => "broken_off",
+        }
+    }
 }
 
 /// A failed refresh, remembered so that not every caller tries again.
@@ -240,10 +253,14 @@ impl Pool {
         let id = Arc::clone(id);
         let refresh_token = member.record.refresh_token.clone();
         let credential = member.record.credential;
+        // In the trace of who asks first; the others share it.
+        let asked_in = grpc::current();
         // Tracked, so that neither a caller that goes away nor a shutdown loses what
         // Google has already changed.
         self.tasks.spawn(async move {
-            let result = this.fly(&id, credential, client, refresh_token).await;
+            let result = this
+                .fly(&id, credential, client, refresh_token, asked_in.as_ref())
+                .await;
             sender.send_replace(Some(result));
         });
         Some(flight)
@@ -255,12 +272,20 @@ impl Pool {
         credential: i64,
         client: Credentials,
         refresh_token: SecretString,
+        asked_in: Option<&Context>,
     ) -> Result<Grant, RefreshFailed> {
+        let mut span =
+            self.traces
+                .begin(Kind::Internal, || "refresh access token".into(), asked_in);
+        span.set("antigravity.project.id", &**id);
         let began = self.now();
         let unstored = self.take_unstored(id, credential);
         let answer = match unstored {
             Some(unstored) => Ok(unstored),
-            None => self.ask_google(credential, &client, &refresh_token).await,
+            None => {
+                self.ask_google(credential, &client, &refresh_token, &span)
+                    .await
+            }
         };
         let _writes = self.writes.lock().await;
         let result = match answer {
@@ -268,6 +293,7 @@ impl Pool {
             Err(error) => Err(RefreshFailed::Refused(error)),
         };
         if let Err(failed) = &result {
+            span.failed(failed.kind());
             self.note_failure(id, credential, &client.client_id, began, failed)
                 .await;
         }
@@ -290,9 +316,17 @@ impl Pool {
         credential: i64,
         client: &Credentials,
         refresh_token: &SecretString,
+        within: &Span,
     ) -> Result<Unstored, RefreshError> {
+        let mut span = within.child(Kind::Client, || "POST".into());
+        span.set("http.request.method", "POST");
         let began = self.now();
-        let refreshed = self.oauth.refresh(client, refresh_token).await?;
+        let refreshed = self.oauth.refresh(client, refresh_token).await;
+        if let Err(error) = &refreshed {
+            span.failed(error.kind());
+        }
+        let refreshed = refreshed?;
+        drop(span);
         Ok(Unstored {
             credential,
             token: StoredToken {

@@ -8,6 +8,7 @@ use antigravity_proto::v1::{
     usage_service_server::UsageServiceServer,
 };
 use antigravity_runtime::{descriptors, secret, shutdown::Shutdown, tls};
+use antigravity_traces::{Traces, grpc::ServerLayer};
 use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::ReceiverStream;
@@ -77,7 +78,17 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
         origin: secrets.encryption_keys_origin.clone(),
         file: secrets.encryption_key_file.clone(),
     };
-    let pool = Arc::new(Pool::load(&config, store, oauth, instance()?, key_place).await?);
+    let traces = Traces::start(config.traces.as_ref(), "antigravity-token-service")?;
+    let pool = Pool::load(
+        &config,
+        store,
+        oauth,
+        instance()?,
+        key_place,
+        traces.clone(),
+    )
+    .await?;
+    let pool = Arc::new(pool);
     if let Some((path, file)) = tokens_file {
         import::import_at_start(&pool, &path, file).await?;
     }
@@ -131,6 +142,10 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
         Ok(pool) => pool.store.close().await?,
         // A refresh still holds it; every commit is in the write-ahead log already.
         Err(_) => tracing::debug!("the database is left to be closed by the system"),
+    }
+    tokio::select! {
+        () = traces.end() => {}
+        () = shutdown.abort.cancelled() => {}
     }
     served
 }
@@ -233,6 +248,7 @@ async fn run(
         }
     };
     let router = Server::builder()
+        .layer(ServerLayer::new(pool.traces.clone(), "antigravity."))
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .add_service(health_service)

@@ -2,6 +2,7 @@
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
+use antigravity_traces::{Context, Kind, Span, Traces};
 use axum::{
     Router,
     body::Body,
@@ -47,6 +48,8 @@ pub struct Gateway {
     pub drain: Drain,
     /// What is counted.
     pub metrics: Metrics,
+    /// What begins spans.
+    pub traces: Traces,
     /// How the process ends.
     pub shutdown: antigravity_runtime::shutdown::Shutdown,
 }
@@ -135,9 +138,15 @@ async fn around(
     let http1 = request.version() < axum::http::Version::HTTP_2;
     let (id, value) = RequestId::of(request.headers());
     let path = request.uri().path();
-    let line = RequestLine::begin(Arc::clone(&id.0), request.method().clone(), path);
+    let quiet = QUIET.contains(&path);
+    let span = if quiet || gateway.traces.is_off() {
+        Span::default()
+    } else {
+        span(&gateway.traces, &request, &id)
+    };
+    let line = RequestLine::begin(Arc::clone(&id.0), request.method().clone(), path, span);
     // Probes and scrapes come all the time and tell nothing.
-    if QUIET.contains(&path) {
+    if quiet {
         line.keep_quiet();
     }
     let extensions = request.extensions_mut();
@@ -163,4 +172,45 @@ async fn around(
         headers.insert(axum::http::header::CONNECTION, close);
     }
     response
+}
+
+/// As [`router`] has it. Not axum's `MatchedPath`, which costs every request something.
+fn route(path: &str) -> Option<&'static str> {
+    match path {
+        "/v1/chat/completions" => Some("/v1/chat/completions"),
+        "/v1/models" => Some("/v1/models"),
+        _ => path.starts_with("/v1/models/").then_some("/v1/models/{id}"),
+    }
+}
+
+/// The span of a client's request, in the client's trace if it says which.
+fn span(traces: &Traces, request: &Request, id: &RequestId) -> Span {
+    let parent = Context::of_headers(request.headers());
+    let route = route(request.uri().path());
+    let method = match request.method().as_str() {
+        known @ ("GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "OPTIONS" | "PATCH") => known,
+        // Clients name methods as they like.
+        _ => "_OTHER",
+    };
+    let name = || match route {
+        Some(route) => format!("{method} {route}").into(),
+        None if method == "_OTHER" => "HTTP".into(),
+        None => method.to_owned().into(),
+    };
+    let mut span = traces.begin_remote(Kind::Server, name, parent.as_ref());
+    if span.is_recorded() {
+        span.set("http.request.method", method);
+        span.set("url.path", request.uri().path());
+        if let Some(route) = route {
+            span.set("http.route", route);
+        }
+        let version = match request.version() {
+            axum::http::Version::HTTP_2 => "2",
+            axum::http::Version::HTTP_10 => "1.0",
+            _ => "1.1",
+        };
+        span.set("network.protocol.version", version);
+        span.set("antigravity.request.id", &*id.0);
+    }
+    span
 }

@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Instant};
 
 use antigravity_proto::v1::{self, Outcome, OutcomeReport};
 use antigravity_runtime::clock::Clock;
+use antigravity_traces::{Kind, Span};
 use jiff::Timestamp;
+use reqwest::Url;
 use translate::gemini::usage::Usage;
 
 use super::outcome::Failure;
@@ -45,6 +47,9 @@ pub struct Attempt {
     report: Option<OutcomeReport>,
     usage: Option<Usage>,
     line: RequestLine,
+    /// Its number in the line; `None`: what came of it is told.
+    nth: Option<usize>,
+    span: Span,
     outcomes: Outcomes,
     started: Instant,
     clock: Clock,
@@ -67,11 +72,30 @@ impl Attempt {
             stream: about.stream,
             ..Default::default()
         };
-        about.line.attempt(&lease.token.project);
+        let nth = about.line.attempt(&lease.token.project);
+        let name = || format!("chat {model}").into();
+        let mut span = about.line.span(Kind::Client, name);
+        if span.is_recorded() {
+            span.set("gen_ai.operation.name", "chat");
+            let provider = match lease.token.upstream {
+                v1::Upstream::Gemini => "gcp.gemini",
+                v1::Upstream::Vertex => "gcp.vertex_ai",
+                v1::Upstream::Antigravity | v1::Upstream::Unspecified => "gcp.gen_ai",
+            };
+            span.set("gen_ai.provider.name", provider);
+            span.set("gen_ai.request.model", model);
+            span.set("gen_ai.request.stream", about.stream);
+            span.set("antigravity.project.id", &*lease.token.project);
+            if nth > 0 {
+                span.set("http.request.resend_count", nth as u64);
+            }
+        }
         Self {
             report: Some(report),
             usage: None,
             line: about.line.clone(),
+            nth: Some(nth),
+            span,
             outcomes,
             started: clock.instant(),
             clock,
@@ -83,11 +107,30 @@ impl Attempt {
         self.report.as_ref().map_or("", |report| &report.outcome_id)
     }
 
+    /// Where it is, in its trace.
+    pub(super) fn span(&self) -> &Span {
+        &self.span
+    }
+
+    /// Notes who is asked.
+    pub(super) fn asks(&mut self, url: &Url) {
+        if self.span.is_recorded() {
+            self.span
+                .set("server.address", url.host_str().unwrap_or_default());
+            if let Some(port) = url.port_or_known_default() {
+                self.span.set("server.port", port);
+            }
+        }
+    }
+
     /// Notes the first event of the answer.
     pub(super) fn first_event(&mut self) {
         let passed = self.clock.instant().duration_since(self.started);
         if let Some(report) = &mut self.report {
             report.first_event = passed.try_into().ok();
+        }
+        if self.report.as_ref().is_some_and(|report| report.stream) {
+            self.span.set("gen_ai.response.time_to_first_chunk", passed);
         }
     }
 
@@ -96,8 +139,39 @@ impl Attempt {
         self.usage = usage.or(self.usage);
     }
 
-    /// The answer was whole.
-    pub(super) fn succeeded(mut self) {
+    /// It is over, for whoever looks at it; what it means for its project may be decided later.
+    pub(super) fn over(&mut self, outcome: Outcome, http_status: u16) {
+        let Some(nth) = self.nth.take() else { return };
+        let name = name(outcome);
+        self.line.attempt_came_to(nth, name, http_status);
+        let mut span = std::mem::take(&mut self.span);
+        if !span.is_recorded() {
+            return;
+        }
+        if http_status > 0 {
+            span.set("http.response.status_code", http_status);
+        }
+        if let Some(usage) = self.usage {
+            span.set("gen_ai.usage.input_tokens", usage.prompt_tokens());
+            span.set("gen_ai.usage.output_tokens", usage.completion_tokens());
+            span.set("gen_ai.usage.cache_read.input_tokens", usage.cached);
+            span.set("gen_ai.usage.reasoning.output_tokens", usage.thoughts);
+        }
+        match outcome {
+            Outcome::Ok => {}
+            // Who hangs up makes no error.
+            Outcome::Cancelled => span.set("antigravity.cancelled", true),
+            _ => span.failed(name),
+        }
+    }
+
+    /// The answer was whole, and its choices ended so.
+    pub(super) fn succeeded(mut self, finish_reasons: impl FnOnce() -> Vec<String>) {
+        if self.span.is_recorded() {
+            self.span
+                .set("gen_ai.response.finish_reasons", finish_reasons());
+        }
+        self.over(Outcome::Ok, 200);
         if let Some(report) = &mut self.report {
             report.outcome = Outcome::Ok.into();
             report.http_status = 200;
@@ -106,6 +180,7 @@ impl Attempt {
 
     /// It failed so.
     pub(super) fn failed(mut self, failure: &Failure) {
+        self.over(failure.outcome, failure.http_status);
         if let Some(report) = &mut self.report {
             report.outcome = failure.outcome.into();
             report.http_status = failure.http_status.into();
@@ -126,6 +201,7 @@ impl Drop for Attempt {
         if let Some(usage) = self.usage {
             self.line.used(usage);
         }
+        self.over(Outcome::Cancelled, 0);
         if let Some(mut report) = self.report.take() {
             report.usage = self.usage.map(|usage| v1::Usage {
                 prompt_tokens: usage.prompt,
@@ -139,6 +215,26 @@ impl Drop for Attempt {
             report.duration = passed.try_into().ok();
             self.outcomes.report(report);
         }
+    }
+}
+
+/// As it is told in logs and traces.
+fn name(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Unspecified => "unspecified",
+        Outcome::Ok => "ok",
+        Outcome::RateLimited => "rate_limited",
+        Outcome::QuotaExhausted => "quota_exhausted",
+        Outcome::Unauthenticated => "unauthenticated",
+        Outcome::ModelCapacity => "model_capacity",
+        Outcome::ValidationRequired => "validation_required",
+        Outcome::Suspended => "suspended",
+        Outcome::PermissionDenied => "permission_denied",
+        Outcome::ClientUnsupported => "client_unsupported",
+        Outcome::InvalidRequest => "invalid_request",
+        Outcome::UpstreamError => "upstream_error",
+        Outcome::Transport => "transport",
+        Outcome::Cancelled => "cancelled",
     }
 }
 

@@ -25,5 +25,6 @@ mod request_lines;
 mod silence;
 mod support;
 mod token_service_away;
+mod traces;
 mod transport;
 mod verdicts;

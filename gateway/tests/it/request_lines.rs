@@ -10,9 +10,9 @@ use crate::support::{API_KEY, MODEL, Setup, World, eventually, hello, with};
 
 /// The lines of all tests in this process; each looks for those of its own requests.
 #[derive(Default)]
-struct Kept(Mutex<Vec<u8>>);
+pub(crate) struct Kept(Mutex<Vec<u8>>);
 
-struct Line<'k>(&'k Kept);
+pub(crate) struct Line<'k>(&'k Kept);
 
 impl std::io::Write for Line<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -34,7 +34,7 @@ impl<'k> MakeWriter<'k> for &'static Kept {
 }
 
 impl Kept {
-    fn start() -> &'static Self {
+    pub(crate) fn start() -> &'static Self {
         static KEPT: OnceLock<Kept> = OnceLock::new();
         static LOGGING: OnceLock<()> = OnceLock::new();
         let kept = KEPT.get_or_init(Self::default);
@@ -66,7 +66,7 @@ impl Kept {
     }
 
     /// The one line of a request.
-    async fn of(&self, id: &str) -> Value {
+    pub(crate) async fn of(&self, id: &str) -> Value {
         eventually("the line of the request", || !self.find(id).is_empty()).await;
         let mut lines = self.find(id);
         assert_eq!(lines.len(), 1);
