@@ -21,7 +21,7 @@ use antigravity_runtime::{
 use antigravity_traces::settings::{self as traces, Settings as Traces};
 use secrecy::SecretString;
 
-use crate::{api_keys::ApiKeys, http::Cors, limits::Most, media};
+use crate::{api_keys::ApiKeys, http::Cors, limits::Most, media, request_log};
 
 const API_KEYS: Var = Var {
     name: "API_KEYS",
@@ -205,6 +205,31 @@ const TRACE_CONTEXT_TO_GOOGLE: Var = Var {
            a trace leaves for there.",
     secret: false,
 };
+const REQUEST_LOG: Var = Var {
+    name: "REQUEST_LOG",
+    default: "",
+    help: "A folder for a log of requests, a JSON object a line: who asked whom for what, how it \
+           went and what it cost. Each gateway wants one of its own. Not set: there is none.",
+    secret: false,
+};
+const REQUEST_LOG_BODIES: Var = Var {
+    name: "REQUEST_LOG_BODIES",
+    default: "false",
+    help: "Keep in REQUEST_LOG what was asked and answered too, prompts included, 1 MiB of each.",
+    secret: false,
+};
+const REQUEST_LOG_MAX_BYTES: Var = Var {
+    name: "REQUEST_LOG_MAX_BYTES",
+    default: "64MiB",
+    help: "A file of REQUEST_LOG gets at most so long; then the next is begun.",
+    secret: false,
+};
+const REQUEST_LOG_BUDGET: Var = Var {
+    name: "REQUEST_LOG_BUDGET",
+    default: "1GiB",
+    help: "What all files of REQUEST_LOG may take; the oldest are deleted for it.",
+    secret: false,
+};
 const SHUTDOWN_DELAY: Var = Var {
     name: "SHUTDOWN_DELAY",
     default: "5s",
@@ -269,6 +294,10 @@ pub const VARS: &[Var] = &[
     traces::SAMPLER,
     traces::SAMPLER_ARG,
     TRACE_CONTEXT_TO_GOOGLE,
+    REQUEST_LOG,
+    REQUEST_LOG_BODIES,
+    REQUEST_LOG_MAX_BYTES,
+    REQUEST_LOG_BUDGET,
 ];
 
 /// The gateway's configuration.
@@ -314,6 +343,8 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// How long an answer is read on whose client has hung up.
     pub hang_up_drain: Duration,
+    /// Where requests are logged; `None`: in log lines alone.
+    pub request_log: Option<request_log::Settings>,
     /// Where traces go; `None`: there are none.
     pub traces: Option<Traces>,
     /// The time; tests move it.
@@ -563,10 +594,39 @@ impl Config {
             shutdown_delay: duration(&SHUTDOWN_DELAY)?,
             shutdown_grace: duration(&SHUTDOWN_GRACE)?,
             hang_up_drain: duration(&HANG_UP_DRAIN)?,
+            request_log: request_log(environment)?,
             traces: Traces::from_environment(environment)?,
             clock: Clock::system(),
         })
     }
+}
+
+fn request_log(environment: &Environment) -> Result<Option<request_log::Settings>, ConfigError> {
+    /// Enough for a line without bodies, however long its names are.
+    const LEAST: u64 = 64 << 10;
+    let bodies = environment.required(&REQUEST_LOG_BODIES, config::boolean)?;
+    let file_bytes = environment.required(&REQUEST_LOG_MAX_BYTES, |text| {
+        match config::bytes(text)? as u64 {
+            ..LEAST => Err("is less than 64KiB, and lines may be long".to_owned()),
+            enough => Ok(enough),
+        }
+    })?;
+    let budget = environment.required(&REQUEST_LOG_BUDGET, |text| {
+        let budget = config::bytes(text)? as u64;
+        if budget < file_bytes {
+            return Err(format!(
+                "is less than one file has, {file_bytes} bytes (REQUEST_LOG_MAX_BYTES)"
+            ));
+        }
+        Ok(budget)
+    })?;
+    let folder = environment.read(&REQUEST_LOG, |text| Ok(PathBuf::from(text)))?;
+    Ok(folder.map(|folder| request_log::Settings {
+        folder,
+        bodies,
+        file_bytes,
+        budget,
+    }))
 }
 
 fn resolve(host: &str, port: u16) -> Result<SocketAddr, String> {

@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`config`] and [`api_keys`], [`http`] the edge, [`tokens`] the
 //! rotation's near side, [`media`] the rest of the Web, [`upstream`] Google, [`models`] who knows what, [`outcomes`]
-//! what the token-service is told, [`metrics`] what is counted, [`request_line`] what is logged, [`error`] how failures
+//! what the token-service is told, [`metrics`] what is counted, [`request_line`] and [`request_log`] what is logged, [`error`] how failures
 //! become HTTP.
 
 pub mod api_keys;
@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod models;
 pub mod outcomes;
 pub mod request_line;
+pub mod request_log;
 pub mod tokens;
 pub mod upstream;
 
@@ -40,6 +41,7 @@ use crate::{
     metrics::Metrics,
     models::Models,
     outcomes::Outcomes,
+    request_log::RequestLog,
     tokens::{Client, Tokens},
     upstream::{Upstream, client::HttpClient, drain::Drain},
 };
@@ -131,6 +133,7 @@ pub async fn serve(
         );
     }
     let traces = Traces::start(config.traces.as_ref(), "antigravity-gateway")?;
+    let request_log = RequestLog::start(config.request_log.as_ref());
     let client = Client::new(
         &config.token_service_urls,
         &config.token_service_tls,
@@ -189,6 +192,7 @@ pub async fn serve(
         drain: drain.clone(),
         metrics,
         traces: traces.clone(),
+        request_log: request_log.clone(),
         shutdown: shutdown.clone(),
     });
 
@@ -228,6 +232,7 @@ pub async fn serve(
     ended.cancel();
     background.close();
     background.wait().await;
+    request_log.end().await;
     tokio::select! {
         () = traces.end() => {}
         () = abort.cancelled() => {}

@@ -4,8 +4,12 @@
 use std::{borrow::Cow, fmt, sync::Arc, time::Instant};
 
 use antigravity_traces::{Context, Kind, Span, TraceId};
+use bytes::Bytes;
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use translate::gemini::usage::Usage;
+
+use crate::request_log::{Bodies, Entry, RequestLog};
 
 /// Models are named by clients; of a longer name this much is told.
 const LONGEST: usize = 128;
@@ -40,6 +44,15 @@ struct Told {
     tried: Vec<Tried>,
     usage: Option<Usage>,
     span: Span,
+    log: Option<Box<Logged>>,
+}
+
+/// For the request log.
+struct Logged {
+    log: RequestLog,
+    began: Timestamp,
+    forwarded_for: Option<Box<str>>,
+    bodies: Option<Box<Bodies>>,
 }
 
 /// One request to Google.
@@ -92,6 +105,30 @@ impl RequestLine {
     /// No line is written for it.
     pub fn keep_quiet(&self) {
         self.0.told.lock().quiet = true;
+    }
+
+    /// The request log is to have it, and whom it says it comes from.
+    pub fn keep_for(&self, log: &RequestLog, forwarded_for: Option<&str>) {
+        self.0.told.lock().log = Some(Box::new(Logged {
+            log: log.clone(),
+            began: Timestamp::now(),
+            forwarded_for: forwarded_for.map(|text| shortened(text).into()),
+            bodies: log.keeps_bodies().then(Box::default),
+        }));
+    }
+
+    /// What is asked, as the client wrote it.
+    pub fn asked(&self, body: &Bytes) {
+        if let Some(bodies) = self.0.told.lock().bodies() {
+            bodies.asked(body);
+        }
+    }
+
+    /// A piece of what the client is told.
+    pub(crate) fn told(&self, piece: &Bytes) {
+        if let Some(bodies) = self.0.told.lock().bodies() {
+            bodies.answered(piece);
+        }
     }
 
     /// Whose request it is.
@@ -160,6 +197,12 @@ impl RequestLine {
     }
 }
 
+impl Told {
+    fn bodies(&mut self) -> Option<&mut Bodies> {
+        self.log.as_mut()?.bodies.as_deref_mut()
+    }
+}
+
 fn shortened(name: &str) -> &str {
     &name[..name.floor_char_boundary(LONGEST)]
 }
@@ -225,6 +268,32 @@ impl Drop for Line {
             trace_id = self.trace_id.map(tracing::field::display),
             "request"
         );
+        if let Some(logged) = told.log.take() {
+            let Logged {
+                log,
+                began,
+                forwarded_for,
+                bodies,
+            } = *logged;
+            log.put(Entry {
+                began,
+                request_id: Arc::clone(&self.request_id),
+                trace_id: self.trace_id,
+                key: told.key.take(),
+                forwarded_for,
+                method: self.method.clone(),
+                path: std::mem::take(&mut self.path),
+                model: model.map(Into::into),
+                stream: told.stream,
+                status,
+                outcome,
+                tried: std::mem::take(&mut told.tried),
+                head_ms: told.head_ms,
+                total_ms,
+                usage,
+                bodies,
+            });
+        }
     }
 }
 

@@ -60,7 +60,10 @@ pub(super) async fn create(
     };
     let standing = running.standing;
     let result = match read(&gateway, headers, body).await {
-        Ok(body) => answer(gateway, &id, line, api_key_name, running, body).await,
+        Ok(body) => {
+            line.asked(&body);
+            answer(gateway, &id, line, api_key_name, running, body).await
+        }
         Err(error) => Err(error),
     };
     let mut response = result.unwrap_or_else(|error| respond::error(&error, &id));

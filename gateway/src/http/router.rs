@@ -25,6 +25,7 @@ use crate::{
     metrics::Metrics,
     models::Models,
     request_line::RequestLine,
+    request_log::{Kept, RequestLog},
     tokens::Tokens,
     upstream::{Upstream, drain::Drain},
 };
@@ -50,10 +51,13 @@ pub struct Gateway {
     pub metrics: Metrics,
     /// What begins spans.
     pub traces: Traces,
+    /// Where requests are logged besides.
+    pub request_log: RequestLog,
     /// How the process ends.
     pub shutdown: antigravity_runtime::shutdown::Shutdown,
 }
 
+const FORWARDED_FOR: &str = "x-forwarded-for";
 const QUIET: &[&str] = &["/health", "/livez", "/readyz", "/metrics"];
 
 const SERVED: &str = "POST /v1/chat/completions, GET /v1/models, GET /v1/models/{model}, \
@@ -149,6 +153,11 @@ async fn around(
     if quiet {
         line.keep_quiet();
     }
+    if gateway.request_log.is_on() && !quiet {
+        let forwarded_for = request.headers().get(FORWARDED_FOR);
+        let forwarded_for = forwarded_for.and_then(|value| value.to_str().ok());
+        line.keep_for(&gateway.request_log, forwarded_for);
+    }
     let extensions = request.extensions_mut();
     extensions.insert(id.clone());
     extensions.insert(line.clone());
@@ -162,6 +171,9 @@ async fn around(
     line.head(response.status());
     if let Some(ErrorCode(code)) = response.extensions().get() {
         line.failed(code);
+    }
+    if gateway.request_log.keeps_bodies() && !quiet {
+        response = response.map(|answer| Body::new(Kept::new(answer, line)));
     }
     let headers = response.headers_mut();
     if let Some(value) = value {

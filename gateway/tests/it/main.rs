@@ -22,6 +22,7 @@ mod process;
 mod protection;
 mod remote_media;
 mod request_lines;
+mod request_log;
 mod silence;
 mod support;
 mod token_service_away;
