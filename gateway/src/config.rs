@@ -438,7 +438,7 @@ impl Logging {
     /// A value that is neither.
     pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
         Ok(Self {
-            format: environment.required(&LOG_FORMAT, parsed("text or json"))?,
+            format: environment.required(&LOG_FORMAT, parsed("text, pretty or json"))?,
             level: environment.required(
                 &LOG_LEVEL,
                 parsed("one of error, warn, info, debug, trace or a filter"),

@@ -312,7 +312,7 @@ impl Config {
             gateway_token: bearer(environment, &GATEWAY_TOKEN)?,
             admin_token: admin_token(environment)?,
             encryption_keys: environment.read(&ENCRYPTION_KEY, keys)?.map(Arc::new),
-            log_format: environment.required(&LOG_FORMAT, parsed("text or json"))?,
+            log_format: environment.required(&LOG_FORMAT, parsed("text, pretty or json"))?,
             log_level: environment.required(&LOG_LEVEL, parsed("a level or a filter"))?,
             traces: Traces::from_environment(environment)?,
             refresh_ahead: true,
