@@ -12,8 +12,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     // The server's half is for the stand-in of a collector that tests have.
     tonic_prost_build::configure()
         .build_transport(true)
-        // rustdoc would take what is indented in them for Rust.
-        .disable_comments(["."])
         .compile_fds(files)?;
     Ok(())
 }
