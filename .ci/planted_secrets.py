@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Plants secrets everywhere, makes things go right and wrong at the most talkative log level, and looks for the
-secrets in all that was written: logs, errors, what logins tell, the database, its -wal and -shm.
+secrets in all that was written: logs, errors, what logins tell, traces, request logs, the database, its -wal and -shm.
 """
-import json, os, sqlite3, subprocess, sys, urllib.parse
+import http.server, json, os, sqlite3, subprocess, sys, threading, urllib.parse
 from stack import API_KEY, BIN, TOKENS, Stack, clean_env, consent, control, free_port, post
 
 REFRESH = [f'1//planted-refresh-token-{n}' for n in range(4)]
@@ -26,8 +26,36 @@ def log_in(service, account, decision):
     return state, (login.returncode, out, told, rest)
 
 
+COLLECTOR_KEY, PROMPT = 'planted-collector-key', 'planted-prompt'
+
+
+class Collector(http.server.ThreadingHTTPServer):
+    """Keeps the spans that it is sent, as they came."""
+
+    def __init__(self):
+        self.sent = []
+        collector = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                collector.sent.append(self.rfile.read(int(self.headers['Content-Length'])))
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        super().__init__(('127.0.0.1', 0), Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+def read_folder(folder):
+    return b''.join(open(os.path.join(folder, name), 'rb').read() for name in os.listdir(folder))
+
+
 def main():
     with Stack() as stack:
+        collector = Collector()
         port = free_port()
         key_file = os.path.join(stack.folder, 'key.json')
         google = stack.start('fake-google', ['--listen', f'127.0.0.1:{port}', '--projects', '1', '--rotate-refresh-tokens', '--service-account-out', key_file,
@@ -43,13 +71,15 @@ def main():
         projects += [{'service_account_key': service_account}, *({'api_key': key} for key in GEMINI_KEYS)]
         projects += [{'service_account_key': {**service_account, 'token_uri': 'https://elsewhere.example/token'}}, {'api_key': GEMINI_KEYS[0], 'upstream': 'vertex'}]
         file = stack.tokens_file(projects, f'{base}/token', client=('client-1', CLIENT_SECRET))
-        loud = {'LOG_LEVEL': 'trace'}
+        loud = {'LOG_LEVEL': 'trace', 'OTEL_EXPORTER_OTLP_ENDPOINT': f'http://127.0.0.1:{collector.server_port}', 'OTEL_EXPORTER_OTLP_HEADERS': f'x-key={COLLECTOR_KEY}'}
         places = {'OAUTH_TOKEN_URL': f'{base}/token', 'OAUTH_AUTH_URL': f'{base}/o/oauth2/v2/auth', 'OAUTH_USERINFO_URL': f'{base}/oauth2/v2/userinfo',
                   'ANTIGRAVITY_BASE_URLS': base, 'GEMINI_BASE_URL': base, 'VERTEX_BASE_URL': base}
+        logged = {bodies: os.path.join(stack.folder, f'requests-{bodies}') for bodies in ('false', 'true')}
         tokens = stack.token_service(TOKENS_FILE=file, **places, **loud)
-        gateway = stack.gateway(tokens.address, ANTIGRAVITY_BASE_URLS=base, GEMINI_BASE_URL=base, VERTEX_BASE_URL=base, **loud)
-        url = f'http://{gateway.address}/v1/chat/completions'
-        body = {'model': 'gemini-2.5-flash', 'messages': [{'role': 'user', 'content': 'hi'}]}
+        gateways = {bodies: stack.gateway(tokens.address, ANTIGRAVITY_BASE_URLS=base, GEMINI_BASE_URL=base, VERTEX_BASE_URL=base, REQUEST_LOG=folder,
+                                          REQUEST_LOG_BODIES=bodies, **loud) for bodies, folder in logged.items()}
+        urls = [f'http://{gateway.address}/v1/chat/completions' for gateway in gateways.values()]
+        body = {'model': 'gemini-2.5-flash', 'messages': [{'role': 'user', 'content': PROMPT}]}
         told = []
         states = []
         for account, decision, code in (('p1@example.com', 'allow', 0), ('p2@example.com', 'deny', 1), ('p2@example.com', 'again', 1)):
@@ -59,9 +89,10 @@ def main():
             told.append(done)
         for fault in (None, 'unauthenticated', 'rate_limited', 'internal', 'terms_of_service', 'service_disabled'):
             if fault:
-                control(base, 'faults', {'matcher': {}, 'times': 2, 'action': {'kind': 'error', 'error': fault}})
-            for stream in (False, True):
-                told.append(post(url, {**body, 'stream': stream}))
+                control(base, 'faults', {'matcher': {}, 'times': 2 * len(urls), 'action': {'kind': 'error', 'error': fault}})
+            for url in urls:
+                for stream in (False, True):
+                    told.append(post(url, {**body, 'stream': stream}))
         assert any(answer[0] == 200 for answer in told), told
         cli = {**clean_env(), 'TOKEN_SERVICE_URL': f'http://{tokens.address}', 'ADMIN_TOKEN': TOKENS['ADMIN_TOKEN']}
         run = lambda *args, stdin='': told.append(subprocess.run([os.path.join(BIN, 'antigravity-gateway'), *args], env=cli, cwd=stack.folder, input=stdin, capture_output=True, text=True, timeout=60))
@@ -78,12 +109,14 @@ def main():
         run('keys', 'list', '--json')
         run('restore', 'pool.db', '--yes')
         run('usage', '--by', 'key,project,model', '--csv')
-        told.append(post(url, body, key='sk-planted-wrong-key'))
-        told.append(post(url, b'{"model": "x", '))
+        for url in urls:
+            told.append(post(url, body, key='sk-planted-wrong-key'))
+            told.append(post(url, b'{"model": "x", '))
         wrong = {**clean_env(), 'DATABASE_URL': f'sqlite://{stack.database}', 'TOKEN_SERVICE_LISTEN': '127.0.0.1:0', 'TOKENS_FILE': file,
                  'ENCRYPTION_KEY': 'cGxhbnRlZC1lbmNyeXB0aW9uLWtleS1vZi0zMi1ieXRlcw==', **TOKENS}
         told.append(subprocess.run([os.path.join(BIN, 'token-service')], env=wrong, capture_output=True, timeout=60))
-        gateway.stop()
+        for gateway in gateways.values():
+            gateway.stop()
         files = [stack.database + suffix for suffix in ('', '-wal', '-shm')]
         held = b''.join(open(path, 'rb').read() for path in files if os.path.exists(path))
         assert os.path.exists(stack.database + '-wal'), 'the service runs in WAL mode'
@@ -94,11 +127,20 @@ def main():
         assert any('Google refuses the API key' in str(answer) for answer in told), 'an API key was refused'
         keys = [key for name in ('encryption.key', 'encryption.key.retired') for key in open(os.path.join(os.path.dirname(stack.database), name), encoding='utf8').read().strip().split(',')]
         backup = open(os.path.join(stack.folder, 'pool.db'), 'rb').read()
-        haystacks = {'export': export, 'backup': backup, 'logs': (gateway.text() + tokens.text()).encode(), 'answers': repr(told).encode(), 'database': held}
+        logs = ''.join(process.text() for process in (*gateways.values(), tokens)).encode()
+        spans, with_bodies, without = b''.join(collector.sent), read_folder(logged['true']), read_folder(logged['false'])
+        haystacks = {'export': export, 'backup': backup, 'logs': logs, 'answers': repr(told).encode(), 'database': held, 'traces': spans, 'request log': without,
+                     'request log with bodies': with_bodies}
+        assert b'chat gemini-2.5-flash' in spans and b'refresh access token' in spans, 'spans were sent'
+        # With bodies the prompt is there by intent, and nowhere else.
+        assert PROMPT.encode() in with_bodies and without.count(b'"outcome":"ok"') > 1, 'requests were logged'
         found = []
         issued = [row for row in sqlite3.connect(stack.database).execute('select name from sqlite_master')]
         assert issued, 'the database holds tables'
-        for secret in [*REFRESH, *GEMINI_KEYS, *private_key, 'PRIVATE KEY', 'planted passphrase', CLIENT_SECRET, ACCESS, 'ya29.', '1//fake', '1//0g', '4/0A', '4%2F0A', 'code_verifier', *states, API_KEY, 'sk-planted-wrong-key', *TOKENS.values(), 'planted-encryption', 'cGxhbnRlZC1l', *keys]:
+        for place in ('logs', 'traces', 'request log', 'database', 'backup'):
+            if PROMPT.encode() in haystacks[place]:
+                found.append(f'the prompt in the {place}')
+        for secret in [*REFRESH, *GEMINI_KEYS, *private_key, 'PRIVATE KEY', 'planted passphrase', COLLECTOR_KEY, CLIENT_SECRET, ACCESS, 'ya29.', '1//fake', '1//0g', '4/0A', '4%2F0A', 'code_verifier', *states, API_KEY, 'sk-planted-wrong-key', *TOKENS.values(), 'planted-encryption', 'cGxhbnRlZC1l', *keys]:
             for place, hay in haystacks.items():
                 if secret.encode() in hay:
                     at = hay.index(secret.encode())

@@ -21,7 +21,8 @@ pub(crate) async fn run(environment: &Environment) -> Result<(), Failure> {
         // Who presses Ctrl-C has no load balancer to wait for.
         configs.gateway.shutdown_delay = Duration::ZERO;
     }
-    let _lines = telemetry::init(logging.format, &logging.level);
+    let lines = telemetry::init(logging.format, &logging.level);
+    lines.levels().follow(environment.clone());
     let known = [gateway::config::VARS, token_service::config::VARS];
     for (name, origin) in environment.unknown(&known) {
         tracing::warn!(name, %origin, "this variable is not known here and has no effect");

@@ -18,9 +18,10 @@ use antigravity_runtime::{
         TOKEN_SERVICE_CLIENT_KEY_FILE, UPSTREAM_CA_FILE, UPSTREAM_HEADERS, VERTEX_BASE_URL,
     },
 };
+use antigravity_traces::settings::{self as traces, Settings as Traces};
 use secrecy::SecretString;
 
-use crate::{api_keys::ApiKeys, http::Cors, limits::Most, media};
+use crate::{api_keys::ApiKeys, http::Cors, limits::Most, media, request_log};
 
 const API_KEYS: Var = Var {
     name: "API_KEYS",
@@ -179,6 +180,38 @@ const CORS_ALLOW_ORIGINS: Var = Var {
            https://chat.example.com; * for all. Not set: none.",
     secret: false,
 };
+const TRACE_CONTEXT_TO_GOOGLE: Var = Var {
+    name: "TRACE_CONTEXT_TO_GOOGLE",
+    default: "false",
+    help: "Send traceparent with requests to Google, of those that are traced. Otherwise no id of \
+           a trace leaves for there.",
+    secret: false,
+};
+const REQUEST_LOG: Var = Var {
+    name: "REQUEST_LOG",
+    default: "",
+    help: "A folder for a log of requests, a JSON object a line: who asked whom for what, how it \
+           went and what it cost. Each gateway wants one of its own. Not set: there is none.",
+    secret: false,
+};
+const REQUEST_LOG_BODIES: Var = Var {
+    name: "REQUEST_LOG_BODIES",
+    default: "false",
+    help: "Keep in REQUEST_LOG what was asked and answered too, prompts included, 1 MiB of each.",
+    secret: false,
+};
+const REQUEST_LOG_MAX_BYTES: Var = Var {
+    name: "REQUEST_LOG_MAX_BYTES",
+    default: "64MiB",
+    help: "A file of REQUEST_LOG gets at most so long; then the next is begun.",
+    secret: false,
+};
+const REQUEST_LOG_BUDGET: Var = Var {
+    name: "REQUEST_LOG_BUDGET",
+    default: "1GiB",
+    help: "What all files of REQUEST_LOG may take; the oldest are deleted for it.",
+    secret: false,
+};
 const SHUTDOWN_DELAY: Var = Var {
     name: "SHUTDOWN_DELAY",
     default: "5s",
@@ -233,6 +266,20 @@ pub const VARS: &[Var] = &[
     SHUTDOWN_GRACE,
     LOG_FORMAT,
     LOG_LEVEL,
+    traces::ENDPOINT,
+    traces::PROTOCOL,
+    traces::HEADERS,
+    traces::CERTIFICATE,
+    traces::CLIENT_CERTIFICATE,
+    traces::CLIENT_KEY,
+    traces::SERVICE_NAME,
+    traces::SAMPLER,
+    traces::SAMPLER_ARG,
+    TRACE_CONTEXT_TO_GOOGLE,
+    REQUEST_LOG,
+    REQUEST_LOG_BODIES,
+    REQUEST_LOG_MAX_BYTES,
+    REQUEST_LOG_BUDGET,
 ];
 
 /// The gateway's configuration.
@@ -278,6 +325,10 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// How long an answer is read on whose client has hung up.
     pub hang_up_drain: Duration,
+    /// Where requests are logged; `None`: in log lines alone.
+    pub request_log: Option<request_log::Settings>,
+    /// Where traces go; `None`: there are none.
+    pub traces: Option<Traces>,
     /// The time; tests move it.
     pub clock: Clock,
 }
@@ -295,6 +346,8 @@ pub struct Upstreams {
     pub headers: HeaderMap,
     /// Certificate authorities to trust besides the system's.
     pub ca_file: Option<PathBuf>,
+    /// Whether Google is told which trace a request belongs to.
+    pub trace_context: bool,
 }
 
 impl Default for Upstreams {
@@ -306,6 +359,7 @@ impl Default for Upstreams {
             vertex: None,
             headers: HeaderMap::new(),
             ca_file: None,
+            trace_context: false,
         }
     }
 }
@@ -366,7 +420,7 @@ impl Logging {
     /// A value that is neither.
     pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
         Ok(Self {
-            format: environment.required(&LOG_FORMAT, parsed("text or json"))?,
+            format: environment.required(&LOG_FORMAT, parsed("text, pretty or json"))?,
             level: environment.required(
                 &LOG_LEVEL,
                 parsed("one of error, warn, info, debug, trace or a filter"),
@@ -488,6 +542,7 @@ impl Config {
                     .read(&UPSTREAM_HEADERS, config::header_map)?
                     .unwrap_or_default(),
                 ca_file: environment.read(&UPSTREAM_CA_FILE, |text| Ok(text.into()))?,
+                trace_context: environment.required(&TRACE_CONTEXT_TO_GOOGLE, config::boolean)?,
             },
             requests: translate::chat::request::Options {
                 default_stream: environment.required(&DEFAULT_STREAM, config::boolean)?,
@@ -521,9 +576,39 @@ impl Config {
             shutdown_delay: duration(&SHUTDOWN_DELAY)?,
             shutdown_grace: duration(&SHUTDOWN_GRACE)?,
             hang_up_drain: duration(&HANG_UP_DRAIN)?,
+            request_log: request_log(environment)?,
+            traces: Traces::from_environment(environment)?,
             clock: Clock::system(),
         })
     }
+}
+
+fn request_log(environment: &Environment) -> Result<Option<request_log::Settings>, ConfigError> {
+    /// Enough for a line without bodies, however long its names are.
+    const LEAST: u64 = 64 << 10;
+    let bodies = environment.required(&REQUEST_LOG_BODIES, config::boolean)?;
+    let file_bytes = environment.required(&REQUEST_LOG_MAX_BYTES, |text| {
+        match config::bytes(text)? as u64 {
+            ..LEAST => Err("is less than 64KiB, and lines may be long".to_owned()),
+            enough => Ok(enough),
+        }
+    })?;
+    let budget = environment.required(&REQUEST_LOG_BUDGET, |text| {
+        let budget = config::bytes(text)? as u64;
+        if budget < file_bytes {
+            return Err(format!(
+                "is less than one file has, {file_bytes} bytes (REQUEST_LOG_MAX_BYTES)"
+            ));
+        }
+        Ok(budget)
+    })?;
+    let folder = environment.read(&REQUEST_LOG, |text| Ok(PathBuf::from(text)))?;
+    Ok(folder.map(|folder| request_log::Settings {
+        folder,
+        bodies,
+        file_bytes,
+        budget,
+    }))
 }
 
 fn resolve(host: &str, port: u16) -> Result<SocketAddr, String> {

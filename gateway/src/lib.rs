@@ -2,8 +2,8 @@
 //!
 //! In reading order: [`config`] and [`api_keys`], [`http`] the edge, [`tokens`] the
 //! rotation's near side, [`media`] the rest of the Web, [`upstream`] Google, [`models`] who knows what, [`outcomes`]
-//! what the token-service is told, [`metrics`] what is counted, [`request_line`] what is logged,
-//! [`strangers`] whose lines are left out, [`error`] how failures
+//! what the token-service is told, [`metrics`] what is counted, [`request_line`] and [`request_log`] what is
+//! logged, [`strangers`] whose lines are left out, [`error`] how failures
 //! become HTTP.
 
 pub mod api_keys;
@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod models;
 pub mod outcomes;
 pub mod request_line;
+pub mod request_log;
 pub mod strangers;
 pub mod tokens;
 pub mod upstream;
@@ -31,6 +32,7 @@ use antigravity_runtime::{
     shutdown::Shutdown,
     tls,
 };
+use antigravity_traces::{CollectorError, Traces};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -41,6 +43,7 @@ use crate::{
     metrics::Metrics,
     models::Models,
     outcomes::Outcomes,
+    request_log::RequestLog,
     strangers::Strangers,
     tokens::{Client, Tokens},
     upstream::{Upstream, client::HttpClient, drain::Drain},
@@ -63,6 +66,9 @@ pub enum ServeError {
     /// The token-service's address or the gateway's token cannot be used.
     #[error(transparent)]
     TokenService(#[from] tokens::ClientError),
+    /// Traces cannot be sent where they are to go.
+    #[error(transparent)]
+    Traces(#[from] CollectorError),
     /// No connections to Google can be made.
     #[error(transparent)]
     HttpClient(#[from] upstream::client::ClientError),
@@ -87,7 +93,9 @@ impl ServeError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::TokenService(tokens::ClientError::Tls(_)) => 2,
+            Self::Config(_)
+            | Self::TokenService(tokens::ClientError::Tls(_))
+            | Self::Traces(CollectorError::Tls(_) | CollectorError::Address(_)) => 2,
             _ => 1,
         }
     }
@@ -128,11 +136,14 @@ pub async fn serve(
              for TLS with the token-service have no effect"
         );
     }
+    let traces = Traces::start(config.traces.as_ref(), "antigravity-gateway")?;
+    let request_log = RequestLog::start(config.request_log.as_ref());
     let client = Client::new(
         &config.token_service_urls,
         &config.token_service_tls,
         &config.gateway_token,
         metrics.clone(),
+        traces.clone(),
     )?;
     let http_client = HttpClient::new(&config.upstreams, &config.timeouts)?;
     let tokens = Arc::new(Tokens::new(client.clone(), config.clock.clone()));
@@ -185,6 +196,8 @@ pub async fn serve(
         drain: drain.clone(),
         strangers: Arc::new(Strangers::new(metrics.clone())),
         metrics,
+        traces: traces.clone(),
+        request_log: request_log.clone(),
         shutdown: shutdown.clone(),
     });
 
@@ -225,6 +238,11 @@ pub async fn serve(
     ended.cancel();
     background.close();
     background.wait().await;
+    request_log.end().await;
+    tokio::select! {
+        () = traces.end() => {}
+        () = abort.cancelled() => {}
+    }
     Ok(served?)
 }
 

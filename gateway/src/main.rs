@@ -76,7 +76,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             .await
             .with_context(|| format!("the gateway on {} does not live", config.listen));
     }
-    let _lines = telemetry::init(logging.format, &logging.level);
+    let lines = telemetry::init(logging.format, &logging.level);
+    lines.levels().follow(environment.clone());
     for (name, origin) in environment.unknown(&[VARS]) {
         tracing::warn!(name, %origin, "this variable is not known here and has no effect");
     }

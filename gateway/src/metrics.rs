@@ -22,9 +22,10 @@ use translate::gemini::usage::Usage;
 
 use self::{genai::GenAi, names::Names};
 
+pub(crate) use self::genai::Provider;
 pub use self::{
     gaps::Gaps,
-    genai::{Series, Served, TraceId},
+    genai::{Series, Served},
 };
 
 /// The content type of [`Metrics::text`].

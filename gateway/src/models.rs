@@ -230,7 +230,7 @@ impl Models {
                 if outcome::refuses_key(&error) {
                     // Without its list the key might never be asked, and nobody told.
                     let said = outcome::one_line(&error.message);
-                    self.tokens.replace(token, &said).await;
+                    self.tokens.replace(token, &said, None).await;
                 }
             }
             return None;

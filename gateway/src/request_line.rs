@@ -3,17 +3,22 @@
 //! a secret, never a prompt.
 
 use std::{
+    borrow::Cow,
     fmt,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use antigravity_proto::v1::Upstream;
+use antigravity_traces::{Context, Kind, Span, TraceId};
+use bytes::Bytes;
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use translate::gemini::usage::Usage;
 
 use crate::{
-    metrics::{Ended, Metrics, Series, Served, TraceId},
+    metrics::{Ended, Metrics, Series, Served},
+    request_log::{Bodies, Entry, RequestLog},
     strangers::Strangers,
 };
 
@@ -34,6 +39,7 @@ struct Line {
     began: Instant,
     strangers: Arc<Strangers>,
     metrics: Metrics,
+    trace_id: Option<TraceId>,
     told: Mutex<Told>,
 }
 
@@ -49,8 +55,7 @@ struct Told {
     cancelled: bool,
     /// Milliseconds until the head of the answer.
     head_ms: Option<f64>,
-    attempts: u32,
-    project: Option<Arc<str>>,
+    tried: Vec<Tried>,
     usage: Option<Usage>,
     /// The metrics of its model at the upstream that was asked last.
     series: Option<Arc<Series>>,
@@ -59,7 +64,28 @@ struct Told {
     /// When that came from Google which its answer begins with, until the client is told.
     heard: Option<Instant>,
     first_piece: Option<Duration>,
-    trace: Option<TraceId>,
+    span: Span,
+    log: Option<Box<Logged>>,
+}
+
+/// For the request log.
+struct Logged {
+    log: RequestLog,
+    began: Timestamp,
+    forwarded_for: Option<Box<str>>,
+    bodies: Option<Box<Bodies>>,
+}
+
+/// One request to Google.
+#[derive(Clone, Debug)]
+pub(crate) struct Tried {
+    pub(crate) project: Arc<str>,
+    /// What came of it; `None`: nothing has.
+    pub(crate) outcome: Option<&'static str>,
+    /// Google's status; 0: it has not answered.
+    pub(crate) http_status: u16,
+    pub(crate) began_ms: f64,
+    pub(crate) ended_ms: Option<f64>,
 }
 
 impl RequestLine {
@@ -71,44 +97,50 @@ impl RequestLine {
         method: http::Method,
         path: &str,
         surface: Option<&'static str>,
-        metrics: Metrics,
-        strangers: Arc<Strangers>,
+        (metrics, strangers): (&Metrics, &Arc<Strangers>),
+        span: Span,
     ) -> Self {
         if surface.is_some() {
             metrics.request_begins();
         }
+        let told = Told {
+            span,
+            ..Told::default()
+        };
         Self(Arc::new(Line {
             request_id,
             method,
             path: shortened(path).into(),
             surface,
             began: Instant::now(),
-            metrics,
-            strangers,
-            told: Mutex::default(),
+            metrics: metrics.clone(),
+            strangers: Arc::clone(strangers),
+            trace_id: told.span.trace_id(),
+            told: Mutex::new(told),
         }))
     }
 
-    /// It belongs to a trace.
-    pub fn traced(&self, trace: TraceId) {
-        self.0.told.lock().trace = Some(trace);
+    /// The trace that the request is in, if that is recorded.
+    #[must_use]
+    pub fn trace_id(&self) -> Option<TraceId> {
+        self.0.trace_id
     }
 
-    /// The trace that it belongs to.
+    /// Begins a span within the request's.
+    pub fn span(&self, kind: Kind, name: impl FnOnce() -> Cow<'static, str>) -> Span {
+        self.0.told.lock().span.child(kind, name)
+    }
+
+    /// The request's place in its trace; `None` while nothing is traced.
     #[must_use]
-    pub fn trace(&self) -> Option<TraceId> {
-        self.0.told.lock().trace
+    pub fn context(&self) -> Option<Context> {
+        self.0.told.lock().span.context().cloned()
     }
 
     /// What is counted.
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.0.metrics
-    }
-
-    /// All of it has come.
-    pub fn read(&self) {
-        self.0.told.lock().read = Some(Instant::now());
     }
 
     /// It is sent to Google; what counts is the first time.
@@ -125,7 +157,7 @@ impl RequestLine {
     }
 
     /// The client is told the first piece of a stream.
-    pub fn told(&self) {
+    pub fn first_piece(&self) {
         let heard = {
             let mut told = self.0.told.lock();
             told.first_piece = Some(self.0.began.elapsed());
@@ -133,6 +165,32 @@ impl RequestLine {
         };
         if let Some(heard) = heard {
             self.0.metrics.told_after(heard.elapsed());
+        }
+    }
+
+    /// The request log is to have it, and whom it says it comes from.
+    pub fn keep_for(&self, log: &RequestLog, forwarded_for: Option<&str>) {
+        self.0.told.lock().log = Some(Box::new(Logged {
+            log: log.clone(),
+            began: Timestamp::now(),
+            forwarded_for: forwarded_for.map(|text| shortened(text).into()),
+            bodies: log.keeps_bodies().then(Box::default),
+        }));
+    }
+
+    /// What is asked, as the client wrote it: all of it has come.
+    pub fn asked(&self, body: &Bytes) {
+        let mut told = self.0.told.lock();
+        told.read = Some(Instant::now());
+        if let Some(bodies) = told.bodies() {
+            bodies.asked(body);
+        }
+    }
+
+    /// A piece of what the client is told.
+    pub(crate) fn told(&self, piece: &Bytes) {
+        if let Some(bodies) = self.0.told.lock().bodies() {
+            bodies.answered(piece);
         }
     }
 
@@ -148,12 +206,29 @@ impl RequestLine {
         told.stream = stream;
     }
 
-    /// A project is asked.
-    pub fn attempt(&self, project: &Arc<str>, series: &Arc<Series>) {
+    /// A project is asked; the how manieth it is, from 0.
+    pub fn attempt(&self, project: &Arc<str>, series: &Arc<Series>) -> usize {
+        let began_ms = self.0.passed_ms();
         let mut told = self.0.told.lock();
-        told.attempts += 1;
-        told.project = Some(Arc::clone(project));
         told.series = Some(Arc::clone(series));
+        told.tried.push(Tried {
+            project: Arc::clone(project),
+            outcome: None,
+            http_status: 0,
+            began_ms,
+            ended_ms: None,
+        });
+        told.tried.len() - 1
+    }
+
+    /// What came of the attempt of this number.
+    pub fn attempt_came_to(&self, nth: usize, outcome: &'static str, http_status: u16) {
+        let passed = self.0.passed_ms();
+        if let Some(tried) = self.0.told.lock().tried.get_mut(nth) {
+            tried.outcome = Some(outcome);
+            tried.http_status = http_status;
+            tried.ended_ms = Some(passed);
+        }
     }
 
     /// What an attempt cost; an answer may take several.
@@ -191,6 +266,12 @@ impl RequestLine {
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.told.lock().cancelled
+    }
+}
+
+impl Told {
+    fn bodies(&mut self) -> Option<&mut Bodies> {
+        self.log.as_mut()?.bodies.as_deref_mut()
     }
 }
 
@@ -246,8 +327,16 @@ impl Drop for Line {
                 error: (outcome != "ok").then_some(outcome),
                 usage,
             };
-            series.served(&served, told.trace);
+            series.served(&served, self.trace_id);
         }
+        let retries = retries(&told.tried);
+        if let Some(key) = told.key.as_deref() {
+            told.span.set("antigravity.api_key.name", key);
+        }
+        if outcome == "cancelled" {
+            told.span.set("antigravity.cancelled", true);
+        }
+        tell_span(&mut told.span, status, told.error, model, &told.tried);
         if told.key.is_none() && !self.strangers.refused() {
             return;
         }
@@ -260,15 +349,73 @@ impl Drop for Line {
             stream = told.stream,
             status,
             outcome,
-            project = told.project.as_deref(),
-            attempts = told.attempts,
+            project = told.tried.last().map(|tried| &*tried.project),
+            attempts = told.tried.len(),
+            retries,
             head_ms = told.head_ms,
             total_ms,
             prompt_tokens = usage.map(|usage| usage.prompt_tokens()),
             cached_tokens = usage.map(|usage| usage.cached),
             completion_tokens = usage.map(|usage| usage.completion_tokens()),
             reasoning_tokens = usage.map(|usage| usage.thoughts),
+            trace_id = self.trace_id.map(tracing::field::display),
             "request"
         );
+        if let Some(logged) = told.log.take() {
+            let Logged {
+                log,
+                began,
+                forwarded_for,
+                bodies,
+            } = *logged;
+            log.put(Entry {
+                began,
+                request_id: Arc::clone(&self.request_id),
+                trace_id: self.trace_id,
+                key: told.key.take(),
+                forwarded_for,
+                method: self.method.clone(),
+                path: std::mem::take(&mut self.path),
+                model: model.map(Into::into),
+                stream: told.stream,
+                status,
+                outcome,
+                tried: std::mem::take(&mut told.tried),
+                head_ms: told.head_ms,
+                total_ms,
+                usage,
+                bodies,
+            });
+        }
+    }
+}
+
+/// Why others were asked after the first; `None`: nobody was.
+fn retries(tried: &[Tried]) -> Option<String> {
+    let (_, before) = tried.split_last()?;
+    let reasons: Vec<&str> = before.iter().filter_map(|tried| tried.outcome).collect();
+    (!before.is_empty()).then(|| reasons.join(","))
+}
+
+fn tell_span(
+    span: &mut Span,
+    status: u16,
+    error: Option<&'static str>,
+    model: Option<&str>,
+    tried: &[Tried],
+) {
+    if !span.is_recorded() {
+        return;
+    }
+    span.set("http.response.status_code", status);
+    if let Some(model) = model {
+        span.set("gen_ai.request.model", model);
+        span.set("antigravity.attempts", tried.len() as u64);
+    }
+    match error {
+        // Who asked for what is not there is not to look for the fault here.
+        Some(code) if (400..500).contains(&status) => span.set("error.type", code),
+        Some(code) => span.failed(code),
+        None => {}
     }
 }

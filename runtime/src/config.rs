@@ -102,6 +102,8 @@ impl fmt::Display for Origin {
 #[derive(Clone, Default)]
 pub struct Environment {
     values: HashMap<String, (String, Origin)>,
+    /// The `.env` file, whether there is one or not.
+    file: Option<PathBuf>,
 }
 
 impl fmt::Debug for Environment {
@@ -119,8 +121,11 @@ impl Environment {
     /// # Errors
     /// A file that was named and cannot be read, or that has a malformed line.
     pub fn load(env_file: Option<&Path>) -> Result<Self, ConfigError> {
-        let mut this = Self::default();
         let path = env_file.unwrap_or(Path::new(".env"));
+        let mut this = Self {
+            file: Some(path.to_owned()),
+            ..Self::default()
+        };
         match std::fs::read_to_string(path) {
             Ok(text) => this.add_file(path, &text)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound && env_file.is_none() => {}
@@ -146,7 +151,28 @@ impl Environment {
                 .into_iter()
                 .map(|(name, value)| (name.into(), (value.into(), Origin::Environment)))
                 .collect(),
+            file: None,
         }
+    }
+
+    /// As the `.env` file is now: what it sets goes before all else, as the process's own
+    /// environment cannot have changed.
+    ///
+    /// # Errors
+    /// As [`Environment::load`].
+    pub fn anew(&self) -> Result<Self, ConfigError> {
+        let mut this = self.clone();
+        // What a file of before has set may be gone.
+        this.values
+            .retain(|_, (_, origin)| !matches!(origin, Origin::File { .. }));
+        if let Some(path) = self.file.clone() {
+            match std::fs::read_to_string(&path) {
+                Ok(text) => this.add_file(&path, &text)?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => return Err(ConfigError::Unreadable { path, source }),
+            }
+        }
+        Ok(this)
     }
 
     fn add_file(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {

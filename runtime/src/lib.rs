@@ -5,6 +5,7 @@ pub mod clock;
 pub mod config;
 pub mod descriptors;
 pub mod dotenv;
+mod hangups;
 pub mod listener;
 pub mod random;
 pub mod secret;

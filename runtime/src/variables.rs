@@ -82,13 +82,14 @@ pub const CONNECT_TIMEOUT: Var = Var {
 pub const LOG_FORMAT: Var = Var {
     name: "LOG_FORMAT",
     default: "text",
-    help: "Log lines on standard error: text or json.",
+    help: "Log lines on standard error: text (or pretty, which is the same) or json.",
     secret: false,
 };
 /// Which log lines are written.
 pub const LOG_LEVEL: Var = Var {
     name: "LOG_LEVEL",
     default: "info",
-    help: "trace, debug, info, warn, error or off; or a filter such as info,gateway=debug.",
+    help: "trace, debug, info, warn, error or off; or a filter such as info,gateway=debug. At SIGHUP \
+           it is read again from the .env file (--env-file), which then goes before the environment.",
     secret: false,
 };

@@ -22,6 +22,7 @@ use antigravity_runtime::{
         LOG_LEVEL, UPSTREAM_CA_FILE, UPSTREAM_HEADERS, VERTEX_BASE_URL,
     },
 };
+use antigravity_traces::settings::{self as traces, Settings as Traces};
 use http::HeaderMap;
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -163,6 +164,15 @@ pub const VARS: &[Var] = &[
     CONNECT_TIMEOUT,
     LOG_FORMAT,
     LOG_LEVEL,
+    traces::ENDPOINT,
+    traces::PROTOCOL,
+    traces::HEADERS,
+    traces::CERTIFICATE,
+    traces::CLIENT_CERTIFICATE,
+    traces::CLIENT_KEY,
+    traces::SERVICE_NAME,
+    traces::SAMPLER,
+    traces::SAMPLER_ARG,
 ];
 
 /// What an operator can set.
@@ -213,6 +223,8 @@ pub struct Config {
     pub encryption_keys: Option<Arc<Keyring>>,
     /// How log lines look.
     pub log_format: telemetry::Format,
+    /// Where traces go; `None`: there are none.
+    pub traces: Option<Traces>,
     /// Which log lines are written.
     pub log_level: telemetry::Level,
     /// Whether tokens are refreshed ahead of need; off for a service that only lives for
@@ -351,8 +363,9 @@ impl Config {
             gateway_token: bearer(environment, &GATEWAY_TOKEN)?,
             admin_token: admin_token(environment)?,
             encryption_keys: environment.read(&ENCRYPTION_KEY, keys)?.map(Arc::new),
-            log_format: environment.required(&LOG_FORMAT, parsed("text or json"))?,
+            log_format: environment.required(&LOG_FORMAT, parsed("text, pretty or json"))?,
             log_level: environment.required(&LOG_LEVEL, parsed("a level or a filter"))?,
+            traces: Traces::from_environment(environment)?,
             refresh_ahead: true,
             clock: Clock::system(),
         })

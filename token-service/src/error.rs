@@ -4,6 +4,8 @@ use std::{io, net::SocketAddr, path::PathBuf};
 
 use antigravity_runtime::{config::ConfigError, tls::CaFileError};
 
+use antigravity_traces::CollectorError;
+
 use crate::{secrets::SecretsError, store::StoreError, tokens_file::TokensFileError};
 
 /// Why [`crate::serve()`] did not start, or stopped before it was asked to.
@@ -55,6 +57,9 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// Traces cannot be sent where they are to go.
+    #[error(transparent)]
+    Traces(#[from] CollectorError),
     /// The listener broke.
     #[error("the gRPC listener failed: {0}")]
     Listener(#[source] io::Error),
@@ -68,7 +73,9 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::CaFile(_) => 2,
+            Self::Config(_)
+            | Self::CaFile(_)
+            | Self::Traces(CollectorError::Tls(_) | CollectorError::Address(_)) => 2,
             _ => 1,
         }
     }

@@ -50,7 +50,7 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => error.exit(),
     };
-    let (config, _lines) = match configure(&arguments) {
+    let (config, lines, environment) = match configure(&arguments) {
         Ok(configured) => configured,
         Err(error) => return fail(&error, 2),
     };
@@ -65,7 +65,7 @@ fn main() -> ExitCode {
                 Err(error) => fail(&error, 1),
             }
         }
-        Command::Serve => match runtime.block_on(run(config)) {
+        Command::Serve => match runtime.block_on(run(config, &lines, environment)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => match error.downcast_ref::<Error>() {
                 Some(known) => fail(known, known.exit_code()),
@@ -75,18 +75,25 @@ fn main() -> ExitCode {
     }
 }
 
-fn configure(arguments: &Arguments) -> Result<(Config, telemetry::Writing), ConfigError> {
+fn configure(
+    arguments: &Arguments,
+) -> Result<(Config, telemetry::Writing, Environment), ConfigError> {
     let environment = Environment::load(arguments.env_file.as_deref())?;
     let config = Config::from_environment(&environment)?;
     let lines = telemetry::init(config.log_format, &config.log_level);
     for (name, origin) in environment.unknown(&[VARS]) {
         tracing::debug!(name, %origin, "a variable of another service, or a misspelt one");
     }
-    Ok((config, lines))
+    Ok((config, lines, environment))
 }
 
-async fn run(config: Config) -> anyhow::Result<()> {
+async fn run(
+    config: Config,
+    lines: &telemetry::Writing,
+    environment: Environment,
+) -> anyhow::Result<()> {
     use anyhow::Context as _;
+    lines.levels().follow(environment);
     let listener = TcpListener::bind(config.listen).await.with_context(|| {
         format!(
             "cannot listen on {} (TOKEN_SERVICE_LISTEN); choose another address or port",

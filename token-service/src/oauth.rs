@@ -68,6 +68,19 @@ pub(crate) enum RefreshError {
     Transient(String),
 }
 
+impl RefreshError {
+    /// In a word, for traces.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Revoked(_) => "revoked",
+            Self::KeyRefused(_) => "key_refused",
+            Self::ClientRefused(_) => "client_refused",
+            Self::ClientMismatch(_) => "client_mismatch",
+            Self::Transient(_) => "transient",
+        }
+    }
+}
+
 /// The client of the token endpoint. One for the process, so that connections are
 /// reused.
 #[derive(Clone, Debug)]

@@ -12,6 +12,7 @@ use std::{
 };
 
 use antigravity_runtime::{clock::Clock, secret::fingerprint};
+use antigravity_traces::Traces;
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::{Mutex, MutexGuard};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -64,6 +65,7 @@ pub(crate) struct Pool {
     pub(crate) instance: String,
     pub(crate) key_place: KeyPlace,
     pub(crate) metrics: Metrics,
+    pub(crate) traces: Traces,
 }
 
 pub(crate) struct State {
@@ -176,6 +178,7 @@ impl Pool {
         oauth: OAuth,
         instance: String,
         key_place: KeyPlace,
+        traces: Traces,
     ) -> Result<Self, StoreError> {
         let mut state = State::of(store.load().await?);
         for id in store.counted_reports().await? {
@@ -198,6 +201,7 @@ impl Pool {
             instance,
             key_place,
             metrics: Metrics::default(),
+            traces,
         })
     }
 

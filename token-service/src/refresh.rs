@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use antigravity_traces::{Context, Kind as SpanKind, Span, grpc};
 use jiff::Timestamp;
 use secrecy::SecretString;
 use tokio::sync::{Semaphore, watch};
@@ -69,6 +70,18 @@ pub(crate) enum RefreshFailed {
     /// The task broke off.
     #[error("the refresh broke off; try again")]
     BrokenOff,
+}
+
+impl RefreshFailed {
+    /// In a word, for traces.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Refused(error) => error.kind(),
+            Self::Superseded => "superseded",
+            Self::NotStored => "not_stored",
+            Self::BrokenOff => "broken_off",
+        }
+    }
 }
 
 /// A failed refresh, remembered so that not every caller tries again.
@@ -251,10 +264,12 @@ impl Pool {
         let this = Arc::clone(self);
         let id = Arc::clone(id);
         let generation = member.record.generation;
+        // In the trace of who asks first; the others share it.
+        let asked_in = grpc::current();
         // Tracked, so that neither a caller that goes away nor a shutdown loses what
         // Google has already changed.
         self.tasks.spawn(async move {
-            let result = this.fly(&id, generation, proof).await;
+            let result = this.fly(&id, generation, proof, asked_in.as_ref()).await;
             sender.send_replace(Some(result));
         });
         Some(flight)
@@ -265,14 +280,21 @@ impl Pool {
         id: &ProjectId,
         generation: i64,
         proof: Proof,
+        asked_in: Option<&Context>,
     ) -> Result<Grant, RefreshFailed> {
+        let mut span = self.traces.begin(
+            SpanKind::Internal,
+            || "refresh access token".into(),
+            asked_in,
+        );
+        span.set("antigravity.project.id", &**id);
         let began = self.now();
         let unstored = self.take_unstored(id, generation);
         let answer = match unstored {
             Some(unstored) => Ok(unstored),
             None => {
                 let asked = Instant::now();
-                let answer = self.ask_google(generation, &proof).await;
+                let answer = self.ask_google(generation, &proof, &span).await;
                 self.metrics.asked_for_refresh(asked.elapsed());
                 answer
             }
@@ -284,6 +306,7 @@ impl Pool {
         };
         self.metrics.refreshed(&result);
         if let Err(failed) = &result {
+            span.failed(failed.kind());
             self.note_failure(id, generation, proof.client_id(), began, failed)
                 .await;
         }
@@ -301,8 +324,20 @@ impl Pool {
         unstored.filter(|unstored| unstored.generation == generation)
     }
 
-    async fn ask_google(&self, generation: i64, proof: &Proof) -> Result<Unstored, RefreshError> {
-        let (token, rotated) = self.ask_for_token(proof).await?;
+    async fn ask_google(
+        &self,
+        generation: i64,
+        proof: &Proof,
+        within: &Span,
+    ) -> Result<Unstored, RefreshError> {
+        let mut span = within.child(SpanKind::Client, || "POST".into());
+        span.set("http.request.method", "POST");
+        let granted = self.ask_for_token(proof).await;
+        if let Err(error) = &granted {
+            span.failed(error.kind());
+        }
+        let (token, rotated) = granted?;
+        drop(span);
         Ok(Unstored {
             generation,
             token,

@@ -22,6 +22,7 @@ use antigravity_runtime::{
     shutdown::Shutdown,
     tls,
 };
+use antigravity_traces::{Traces, grpc::ServerLayer};
 use futures_util::future::Either;
 use http::{Request, Response, StatusCode, Version};
 use secrecy::ExposeSecret as _;
@@ -99,7 +100,17 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
         origin: secrets.encryption_keys_origin.clone(),
         file: secrets.encryption_key_file.clone(),
     };
-    let pool = Arc::new(Pool::load(&config, store, oauth, instance()?, key_place).await?);
+    let traces = Traces::start(config.traces.as_ref(), "antigravity-token-service")?;
+    let pool = Pool::load(
+        &config,
+        store,
+        oauth,
+        instance()?,
+        key_place,
+        traces.clone(),
+    )
+    .await?;
+    let pool = Arc::new(pool);
     if let Some((path, file)) = tokens_file {
         import::import_at_start(&pool, &path, file).await?;
     }
@@ -163,6 +174,10 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
         Ok(pool) => pool.store.close().await?,
         // A refresh still holds it; every commit is in the write-ahead log already.
         Err(_) => tracing::debug!("the database is left to be closed by the system"),
+    }
+    tokio::select! {
+        () = traces.end() => {}
+        () = shutdown.abort.cancelled() => {}
     }
     served
 }
@@ -281,7 +296,8 @@ async fn run(
         drain: shutdown.drain.clone(),
         abort: shutdown.abort.child_token(),
     };
-    let measured = Measured::new(Arc::clone(&logins.pool)).layer(Grpc(routes));
+    let traced = ServerLayer::new(logins.pool.traces.clone(), "antigravity.").layer(Grpc(routes));
+    let measured = Measured::new(Arc::clone(&logins.pool)).layer(traced);
     let served = listener::serve(listener, acceptor, measured, limits, shutdown).await;
     told.abort();
     served.map_err(Error::Listener)

@@ -63,7 +63,7 @@ pub(super) async fn create(
     let standing = running.standing;
     let result = match read(&gateway, headers, body).await {
         Ok(body) => {
-            line.read();
+            line.asked(&body);
             answer(gateway, &id, line, api_key_name, running, body).await
         }
         Err(error) => Err(error),
@@ -489,7 +489,7 @@ impl Events {
             stage => match std::mem::replace(stage, Stage::Over) {
                 Stage::Piece(piece, rest) => {
                     *stage = rest.map_or(Stage::Over, Stage::Running);
-                    self.line.told();
+                    self.line.first_piece();
                     return Poll::Ready(Some(piece));
                 }
                 _ => return Poll::Ready(None),

@@ -2,6 +2,7 @@
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
+use antigravity_traces::{Context, Kind, Span, Traces};
 use axum::{
     Router,
     body::Body,
@@ -24,6 +25,7 @@ use crate::{
     metrics::Metrics,
     models::Models,
     request_line::RequestLine,
+    request_log::{Kept, RequestLog},
     strangers::Strangers,
     tokens::Tokens,
     upstream::{Upstream, drain::Drain},
@@ -50,9 +52,15 @@ pub struct Gateway {
     pub strangers: Arc<Strangers>,
     /// What is counted.
     pub metrics: Metrics,
+    /// What begins spans.
+    pub traces: Traces,
+    /// Where requests are logged besides.
+    pub request_log: RequestLog,
     /// How the process ends.
     pub shutdown: antigravity_runtime::shutdown::Shutdown,
 }
+
+const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// Which of our APIs a path belongs to; `None`: probes and scrapes, which come all the time and
 /// tell nothing.
@@ -148,16 +156,25 @@ async fn around(
     let http1 = request.version() < axum::http::Version::HTTP_2;
     let (id, value) = RequestId::of(request.headers());
     let path = request.uri().path();
-    let (method, metrics) = (request.method().clone(), gateway.metrics.clone());
-    let strangers = Arc::clone(&gateway.strangers);
+    let surface = surface(path);
+    let span = if surface.is_none() || gateway.traces.is_off() {
+        Span::default()
+    } else {
+        span(&gateway.traces, &request, &id)
+    };
     let line = RequestLine::begin(
         Arc::clone(&id.0),
-        method,
+        request.method().clone(),
         path,
-        surface(path),
-        metrics,
-        strangers,
+        surface,
+        (&gateway.metrics, &gateway.strangers),
+        span,
     );
+    if gateway.request_log.is_on() && surface.is_some() {
+        let forwarded_for = request.headers().get(FORWARDED_FOR);
+        let forwarded_for = forwarded_for.and_then(|value| value.to_str().ok());
+        line.keep_for(&gateway.request_log, forwarded_for);
+    }
     let extensions = request.extensions_mut();
     extensions.insert(id.clone());
     extensions.insert(line.clone());
@@ -172,6 +189,9 @@ async fn around(
     if let Some(ErrorCode(code)) = response.extensions().get() {
         line.failed(code);
     }
+    if gateway.request_log.keeps_bodies() && surface.is_some() {
+        response = response.map(|answer| Body::new(Kept::new(answer, line)));
+    }
     let headers = response.headers_mut();
     if let Some(value) = value {
         headers.insert(respond::REQUEST_ID, value);
@@ -181,4 +201,45 @@ async fn around(
         headers.insert(axum::http::header::CONNECTION, close);
     }
     response
+}
+
+/// As [`router`] has it. Not axum's `MatchedPath`, which costs every request something.
+fn route(path: &str) -> Option<&'static str> {
+    match path {
+        "/v1/chat/completions" => Some("/v1/chat/completions"),
+        "/v1/models" => Some("/v1/models"),
+        _ => path.starts_with("/v1/models/").then_some("/v1/models/{id}"),
+    }
+}
+
+/// The span of a client's request, in the client's trace if it says which.
+fn span(traces: &Traces, request: &Request, id: &RequestId) -> Span {
+    let parent = Context::of_headers(request.headers());
+    let route = route(request.uri().path());
+    let method = match request.method().as_str() {
+        known @ ("GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "OPTIONS" | "PATCH") => known,
+        // Clients name methods as they like.
+        _ => "_OTHER",
+    };
+    let name = || match route {
+        Some(route) => format!("{method} {route}").into(),
+        None if method == "_OTHER" => "HTTP".into(),
+        None => method.to_owned().into(),
+    };
+    let mut span = traces.begin_remote(Kind::Server, name, parent.as_ref());
+    if span.is_recorded() {
+        span.set("http.request.method", method);
+        span.set("url.path", request.uri().path());
+        if let Some(route) = route {
+            span.set("http.route", route);
+        }
+        let version = match request.version() {
+            axum::http::Version::HTTP_2 => "2",
+            axum::http::Version::HTTP_10 => "1.0",
+            _ => "1.1",
+        };
+        span.set("network.protocol.version", version);
+        span.set("antigravity.request.id", &*id.0);
+    }
+    span
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use antigravity_proto::v1::Upstream;
+use antigravity_traces::TraceId;
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder},
     metrics::{
@@ -56,20 +57,18 @@ const MODELS: usize = 200;
 const UNANSWERED: usize = MODELS / 2;
 
 /// The trace that a value came of, to be told beside it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TraceId(pub [u8; 16]);
-
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Exemplar {
-    trace_id: TraceId,
+    trace_id: Hex,
 }
 
-impl EncodeLabelValue for TraceId {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Hex(TraceId);
+
+impl EncodeLabelValue for Hex {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
         use fmt::Write as _;
-        self.0
-            .iter()
-            .try_for_each(|byte| write!(encoder, "{byte:02x}"))
+        write!(encoder, "{}", self.0)
     }
 }
 
@@ -141,7 +140,7 @@ struct Families {
 
 /// Google's APIs, under the conventions' names for them. Code Assist has none of its own.
 #[derive(Clone, Copy)]
-enum Provider {
+pub(crate) enum Provider {
     GenAi,
     Gemini,
     Vertex,
@@ -150,7 +149,7 @@ enum Provider {
 impl Provider {
     const COUNT: usize = 3;
 
-    fn of(upstream: Upstream) -> Self {
+    pub(crate) fn of(upstream: Upstream) -> Self {
         match upstream {
             Upstream::Gemini => Self::Gemini,
             Upstream::Vertex => Self::Vertex,
@@ -158,7 +157,7 @@ impl Provider {
         }
     }
 
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::GenAi => "gcp.gen_ai",
             Self::Gemini => "gcp.gemini",
@@ -416,7 +415,13 @@ fn observe(histogram: &Histogram, time: Duration, trace: Option<TraceId>) {
 
 fn observe_value(histogram: &Histogram, value: f64, trace: Option<TraceId>) {
     let at = trace.map(|_| SystemTime::now());
-    histogram.observe(value, trace.map(|trace_id| Exemplar { trace_id }), at);
+    histogram.observe(
+        value,
+        trace.map(|trace_id| Exemplar {
+            trace_id: Hex(trace_id),
+        }),
+        at,
+    );
 }
 
 #[cfg(test)]
@@ -430,7 +435,7 @@ mod tests {
         let mut registry = Registry::default();
         let genai = GenAi::register(&mut registry);
         let series = genai.of("gemini-3-pro", Upstream::Vertex);
-        series.first_chunk(Duration::from_millis(30), Some(TraceId([0xab; 16])));
+        series.first_chunk(Duration::from_millis(30), Some(TraceId::of([0xab; 16])));
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
         let bucket = "gen_ai_client_operation_time_to_first_chunk_seconds_bucket{le=\"0.04\",\

@@ -110,7 +110,7 @@ impl Tokens {
             let prefer = Some(Arc::clone(project));
             let drawn = async {
                 let guard = self.drawing_of(key).lock_owned().await;
-                self.draw_apart(key, want.model, want.exclude, 1, prefer, guard)
+                self.draw_apart(key, want, want.exclude, 1, prefer, guard)
                     .await
             };
             match tokio::time::timeout(ASKING, drawn).await {

@@ -33,7 +33,7 @@ impl Tokens {
                     tokens: TOKENS_AHEAD,
                     ..Default::default()
                 };
-                match self.client.acquire(request).await {
+                match self.client.acquire(request, None).await {
                     Ok(response) => {
                         asked = Some(Instant::now());
                         self.held.lock().add(&Key::any(), response, self.now());
@@ -64,7 +64,7 @@ impl Tokens {
             ..Default::default()
         };
         let answer = wait_out_a_restart(async || {
-            let answer = self.client.acquire(nothing.clone()).await;
+            let answer = self.client.acquire(nothing.clone(), None).await;
             answer.map_err(AcquireError::from)
         });
         match answer.await {
@@ -96,6 +96,7 @@ impl Tokens {
             upstreams: &[upstream],
             exclude: &exclude,
             conversation: None,
+            asked_in: None,
         };
         let lease = self.acquire(&want).await?;
         let token = Arc::clone(&lease.token);
@@ -120,7 +121,7 @@ impl Tokens {
             returned_turns,
             ..Default::default()
         };
-        if self.client.acquire(request).await.is_err() {
+        if self.client.acquire(request, None).await.is_err() {
             tracing::debug!("turns in hand could not be given back");
         }
     }

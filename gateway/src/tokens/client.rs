@@ -7,6 +7,7 @@ use std::{
 
 use antigravity_proto::v1::{AcquireTokensRequest, AcquireTokensResponse, ReportOutcomesRequest};
 use antigravity_runtime::{config::ConfigError, tls::Connector};
+use antigravity_traces::{Context, Span, Traces, grpc};
 use parking_lot::Mutex;
 use secrecy::{ExposeSecret as _, SecretString};
 use tonic::{
@@ -22,6 +23,8 @@ use crate::{error::Error, metrics::Metrics};
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(40);
 const REPORT_TIMEOUT: Duration = Duration::from_secs(10);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+const ACQUIRE: &str = "antigravity.token.v1.TokenService/AcquireTokens";
+const REPORT: &str = "antigravity.token.v1.TokenService/ReportOutcomes";
 
 /// Why there can be no client.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +64,7 @@ pub struct Client {
     endpoints: Arc<Endpoints>,
     bearer: MetadataValue<Ascii>,
     gateway_id: String,
+    traces: Traces,
     /// When it was last asked whether it answers, and whether it did.
     probed: Arc<Mutex<Option<(Instant, bool)>>>,
 }
@@ -76,6 +80,7 @@ impl Client {
         tls: &Connector,
         token: &SecretString,
         metrics: Metrics,
+        traces: Traces,
     ) -> Result<Self, ClientError> {
         if urls.iter().any(|url| url.starts_with("https://")) {
             tls.check()?;
@@ -90,24 +95,28 @@ impl Client {
             endpoints: Arc::new(endpoints),
             bearer,
             gateway_id: uuid::Uuid::new_v4().to_string(),
+            traces,
             probed: Arc::default(),
         })
     }
 
-    fn request<T: Clone>(&self, message: &T, timeout: Duration) -> Request<T> {
+    fn request<T: Clone>(&self, message: &T, timeout: Duration, span: &Span) -> Request<T> {
         let mut request = Request::new(message.clone());
         request
             .metadata_mut()
             .insert("authorization", self.bearer.clone());
         request.set_timeout(timeout);
+        grpc::send_along(span, request.metadata_mut());
         request
     }
 
     pub(super) async fn acquire(
         &self,
         request: AcquireTokensRequest,
+        asked_in: Option<&Context>,
     ) -> Result<AcquireTokensResponse, Refusal> {
-        let answer = self.acquire_within(request, ACQUIRE_TIMEOUT).await;
+        let span = grpc::call(&self.traces, ACQUIRE, asked_in);
+        let answer = self.acquire_within(request, ACQUIRE_TIMEOUT, span).await;
         answer.map_err(|status| refusal(&status))
     }
 
@@ -115,14 +124,18 @@ impl Client {
         &self,
         mut request: AcquireTokensRequest,
         timeout: Duration,
+        mut span: Span,
     ) -> Result<AcquireTokensResponse, Status> {
         request.gateway_id.clone_from(&self.gateway_id);
-        self.endpoints
+        let answer = self
+            .endpoints
             .call("AcquireTokens", |mut client| {
-                let call = self.request(&request, timeout);
+                let call = self.request(&request, timeout, &span);
                 async move { client.acquire_tokens(call).await }
             })
-            .await
+            .await;
+        grpc::came_to(&mut span, code(&answer));
+        answer
     }
 
     /// Hands reports in.
@@ -131,13 +144,17 @@ impl Client {
     /// As the service says; a transport failure is `UNAVAILABLE`.
     pub async fn report(&self, request: &mut ReportOutcomesRequest) -> Result<(), Status> {
         request.gateway_id.clone_from(&self.gateway_id);
-        self.endpoints
+        let mut span = grpc::call(&self.traces, REPORT, None);
+        span.set("antigravity.reports", request.reports.len() as u64);
+        let answer = self
+            .endpoints
             .call("ReportOutcomes", |mut client| {
-                let call = self.request(request, REPORT_TIMEOUT);
+                let call = self.request(request, REPORT_TIMEOUT, &span);
                 async move { client.report_outcomes(call).await }
             })
-            .await
-            .map(|_| ())
+            .await;
+        grpc::came_to(&mut span, code(&answer));
+        answer.map(|_| ())
     }
 
     pub(super) async fn is_reachable(&self) -> bool {
@@ -151,7 +168,9 @@ impl Client {
             count: Some(0),
             ..Default::default()
         };
-        let answered = match self.acquire_within(nothing, PROBE_TIMEOUT).await {
+        // Of no request, and of no interest.
+        let span = self.traces.unrecorded();
+        let answered = match self.acquire_within(nothing, PROBE_TIMEOUT, span).await {
             Ok(_) => true,
             // An empty pool answers too.
             Err(status) => matches!(
@@ -162,6 +181,10 @@ impl Client {
         *self.probed.lock() = Some((Instant::now(), answered));
         answered
     }
+}
+
+fn code<T>(answer: &Result<T, Status>) -> Code {
+    answer.as_ref().map_or_else(Status::code, |_| Code::Ok)
 }
 
 fn refusal(status: &Status) -> Refusal {

@@ -25,6 +25,7 @@ use std::{
 
 use antigravity_proto::v1::{self, Upstream};
 use antigravity_runtime::clock::Clock;
+use antigravity_traces::Context;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
@@ -51,6 +52,8 @@ pub struct Want<'w> {
     pub exclude: &'w HashSet<Arc<str>>,
     /// What it goes on with, if its project is to be the same again.
     pub conversation: Option<Conversation>,
+    /// Where it is in its trace.
+    pub asked_in: Option<&'w Context>,
 }
 
 /// Why no token can be had.
@@ -196,7 +199,7 @@ impl Tokens {
             unwanted.extend(self.held.lock().unusable(key, want.model, self.now()));
             let waiting = self.waiting.load(Ordering::Relaxed);
             let drawn = self
-                .draw_apart(key, want.model, &unwanted, waiting, None, guard)
+                .draw_apart(key, want, &unwanted, waiting, None, guard)
                 .await;
             let projects = match drawn {
                 Ok(projects) => projects,
@@ -218,18 +221,21 @@ impl Tokens {
     async fn draw_apart(
         self: &Arc<Self>,
         key: &Key,
-        model: &str,
+        want: &Want<'_>,
         exclude: &HashSet<Arc<str>>,
         waiting: usize,
         prefer: Option<Arc<str>>,
         guard: tokio::sync::OwnedMutexGuard<()>,
     ) -> Result<Vec<Arc<str>>, Refusal> {
         let this = Arc::clone(self);
-        let (key, model, exclude) = (key.clone(), model.to_owned(), exclude.clone());
+        let (key, model, exclude) = (key.clone(), want.model.to_owned(), exclude.clone());
+        let asked_in = want.asked_in.cloned();
         let draw = async move {
             // Held as long as the draw runs, whoever waits for it.
             let _guard = guard;
-            this.draw(&key, &model, &exclude, waiting, prefer).await
+            let asked_in = asked_in.as_ref();
+            this.draw(&key, &model, &exclude, waiting, prefer, asked_in)
+                .await
         };
         tokio::spawn(draw)
             .await
@@ -270,7 +276,7 @@ impl Tokens {
         let (key, model) = (key.clone(), model.to_owned());
         tokio::spawn(async move {
             let unusable = this.held.lock().unusable(&key, &model, this.now());
-            let drawn = this.draw(&key, &model, &unusable, 0, None).await;
+            let drawn = this.draw(&key, &model, &unusable, 0, None, None).await;
             this.held.lock().end_refill(&key);
             if let Err(refusal) = drawn {
                 tracing::debug!(?refusal, "no turns to hold ahead");
@@ -286,6 +292,7 @@ impl Tokens {
         exclude: &HashSet<Arc<str>>,
         waiting: usize,
         prefer: Option<Arc<str>>,
+        asked_in: Option<&Context>,
     ) -> Result<Vec<Arc<str>>, Refusal> {
         let (count, returned_turns) = self.held.lock().order(key, waiting, self.now());
         let request = v1::AcquireTokensRequest {
@@ -297,7 +304,7 @@ impl Tokens {
             prefer_project_id: prefer.map(|id| id.to_string()).unwrap_or_default(),
             ..Default::default()
         };
-        let answer = self.client.acquire(request).await;
+        let answer = self.client.acquire(request, asked_in).await;
         let mut held = self.held.lock();
         match answer {
             Ok(response) => Ok(held.add(key, response, self.now())),
@@ -312,7 +319,12 @@ impl Tokens {
 
     /// A fresh token for a project whose token Google has refused with what it `said`;
     /// `None` when there is none to be had now.
-    pub async fn replace(&self, refused: &Token, said: &str) -> Option<Arc<Token>> {
+    pub async fn replace(
+        &self,
+        refused: &Token,
+        said: &str,
+        asked_in: Option<&Context>,
+    ) -> Option<Arc<Token>> {
         if let Some(newer) = self.held.lock().refuse(refused, self.now()) {
             return Some(newer);
         }
@@ -325,7 +337,7 @@ impl Tokens {
             }],
             ..Default::default()
         };
-        let response = self.client.acquire(request).await.ok()?;
+        let response = self.client.acquire(request, asked_in).await.ok()?;
         let mut held = self.held.lock();
         let now = self.now();
         let successor = response

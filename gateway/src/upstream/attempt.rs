@@ -5,12 +5,14 @@ use std::{sync::Arc, time::Instant};
 
 use antigravity_proto::v1::{self, Outcome, OutcomeReport};
 use antigravity_runtime::clock::Clock;
+use antigravity_traces::{Kind, Span};
 use jiff::Timestamp;
+use reqwest::Url;
 use translate::gemini::usage::Usage;
 
 use super::outcome::Failure;
 use crate::{
-    metrics::{Gaps, Series, outcome_name},
+    metrics::{Gaps, Provider, Series, outcome_name},
     new_id,
     outcomes::Outcomes,
     request_line::RequestLine,
@@ -47,6 +49,9 @@ pub struct Attempt {
     usage: Option<Usage>,
     line: RequestLine,
     series: Arc<Series>,
+    /// Its number in the line; `None`: what came of it is told.
+    nth: Option<usize>,
+    span: Span,
     outcomes: Outcomes,
     started: Instant,
     /// When the last event of a stream came.
@@ -76,12 +81,29 @@ impl Attempt {
             .line
             .metrics()
             .model(&about.model, lease.token.upstream);
-        about.line.attempt(&lease.token.project, &series);
+        let nth = about.line.attempt(&lease.token.project, &series);
+        let name = || format!("chat {model}").into();
+        let mut span = about.line.span(Kind::Client, name);
+        if span.is_recorded() {
+            span.set("gen_ai.operation.name", "chat");
+            span.set(
+                "gen_ai.provider.name",
+                Provider::of(lease.token.upstream).name(),
+            );
+            span.set("gen_ai.request.model", model);
+            span.set("gen_ai.request.stream", about.stream);
+            span.set("antigravity.project.id", &*lease.token.project);
+            if nth > 0 {
+                span.set("http.request.resend_count", nth as u64);
+            }
+        }
         Self {
             report: Some(report),
             usage: None,
             line: about.line.clone(),
             series,
+            nth: Some(nth),
+            span,
             outcomes,
             started: clock.instant(),
             last_event: None,
@@ -93,6 +115,22 @@ impl Attempt {
     /// Unique for this attempt.
     pub(super) fn id(&self) -> &str {
         self.report.as_ref().map_or("", |report| &report.outcome_id)
+    }
+
+    /// Where it is, in its trace.
+    pub(super) fn span(&self) -> &Span {
+        &self.span
+    }
+
+    /// Notes who is asked.
+    pub(super) fn asks(&mut self, url: &Url) {
+        if self.span.is_recorded() {
+            self.span
+                .set("server.address", url.host_str().unwrap_or_default());
+            if let Some(port) = url.port_or_known_default() {
+                self.span.set("server.port", port);
+            }
+        }
     }
 
     /// Something came that the client has not been told of.
@@ -110,7 +148,8 @@ impl Attempt {
                 let passed = at.duration_since(self.started);
                 report.first_event = passed.try_into().ok();
                 if report.stream {
-                    self.series.first_chunk(passed, self.line.trace());
+                    self.span.set("gen_ai.response.time_to_first_chunk", passed);
+                    self.series.first_chunk(passed, self.line.trace_id());
                 }
             }
             Some(before) if report.stream => self.gaps.add(at.duration_since(before)),
@@ -123,8 +162,39 @@ impl Attempt {
         self.usage = usage.or(self.usage);
     }
 
-    /// The answer was whole.
-    pub(super) fn succeeded(mut self) {
+    /// It is over, for whoever looks at it; what it means for its project may be decided later.
+    pub(super) fn over(&mut self, outcome: Outcome, http_status: u16) {
+        let Some(nth) = self.nth.take() else { return };
+        let name = name(outcome);
+        self.line.attempt_came_to(nth, name, http_status);
+        let mut span = std::mem::take(&mut self.span);
+        if !span.is_recorded() {
+            return;
+        }
+        if http_status > 0 {
+            span.set("http.response.status_code", http_status);
+        }
+        if let Some(usage) = self.usage {
+            span.set("gen_ai.usage.input_tokens", usage.prompt_tokens());
+            span.set("gen_ai.usage.output_tokens", usage.completion_tokens());
+            span.set("gen_ai.usage.cache_read.input_tokens", usage.cached);
+            span.set("gen_ai.usage.reasoning.output_tokens", usage.thoughts);
+        }
+        match outcome {
+            Outcome::Ok => {}
+            // Who hangs up makes no error.
+            Outcome::Cancelled => span.set("antigravity.cancelled", true),
+            _ => span.failed(name),
+        }
+    }
+
+    /// The answer was whole, and its choices ended so.
+    pub(super) fn succeeded(mut self, finish_reasons: impl FnOnce() -> Vec<String>) {
+        if self.span.is_recorded() {
+            self.span
+                .set("gen_ai.response.finish_reasons", finish_reasons());
+        }
+        self.over(Outcome::Ok, 200);
         if let Some(report) = &mut self.report {
             report.outcome = Outcome::Ok.into();
             report.http_status = 200;
@@ -136,6 +206,7 @@ impl Attempt {
 
     /// It failed so.
     pub(super) fn failed(mut self, failure: &Failure) {
+        self.over(failure.outcome, failure.http_status);
         if let Some(report) = &mut self.report {
             report.outcome = failure.outcome.into();
             report.http_status = failure.http_status.into();
@@ -156,6 +227,7 @@ impl Drop for Attempt {
         if let Some(usage) = self.usage {
             self.line.used(usage);
         }
+        self.over(Outcome::Cancelled, 0);
         if let Some(mut report) = self.report.take() {
             report.usage = self.usage.map(|usage| v1::Usage {
                 prompt_tokens: usage.prompt,
@@ -167,7 +239,7 @@ impl Drop for Attempt {
             });
             let passed = self.clock.instant().duration_since(self.started);
             report.duration = passed.try_into().ok();
-            let (trace, outcome) = (self.line.trace(), report.outcome());
+            let (trace, outcome) = (self.line.trace_id(), report.outcome());
             let error = (outcome != Outcome::Ok).then(|| outcome_name(outcome));
             self.series.ended(error, passed, trace);
             self.series.chunks(&self.gaps);
@@ -177,6 +249,26 @@ impl Drop for Attempt {
             }
             self.outcomes.report(report);
         }
+    }
+}
+
+/// As it is told in logs and traces.
+fn name(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Unspecified => "unspecified",
+        Outcome::Ok => "ok",
+        Outcome::RateLimited => "rate_limited",
+        Outcome::QuotaExhausted => "quota_exhausted",
+        Outcome::Unauthenticated => "unauthenticated",
+        Outcome::ModelCapacity => "model_capacity",
+        Outcome::ValidationRequired => "validation_required",
+        Outcome::Suspended => "suspended",
+        Outcome::PermissionDenied => "permission_denied",
+        Outcome::ClientUnsupported => "client_unsupported",
+        Outcome::InvalidRequest => "invalid_request",
+        Outcome::UpstreamError => "upstream_error",
+        Outcome::Transport => "transport",
+        Outcome::Cancelled => "cancelled",
     }
 }
 

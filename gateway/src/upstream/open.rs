@@ -7,6 +7,7 @@ use std::{
 };
 
 use antigravity_runtime::clock::Clock;
+use antigravity_traces::Kind;
 use bytes::Bytes;
 use http::header;
 use jiff::{SignedDuration, Timestamp};
@@ -195,6 +196,10 @@ impl Upstream {
     /// A token for the next attempt; `None` when nobody is left.
     async fn lease(&self, call: &Call, course: &mut Course) -> Result<Option<Lease>, Error> {
         let model = &call.about.model;
+        let span = call
+            .about
+            .line
+            .span(Kind::Internal, || "acquire token".into());
         loop {
             let upstreams = self.models.route(model).await?;
             let exclude = &course.out | &course.failed;
@@ -203,6 +208,7 @@ impl Upstream {
                 upstreams: &upstreams,
                 exclude: &exclude,
                 conversation: call.about.conversation,
+                asked_in: span.context(),
             };
             match self.tokens.acquire(&want).await {
                 Ok(lease) => return Ok(Some(lease)),
@@ -271,7 +277,13 @@ impl Upstream {
                 course.retry = Some("empty_answer");
                 Ok(None)
             }
-            Reached::Failed { failure, attempt } => {
+            Reached::Failed {
+                failure,
+                mut attempt,
+            } => {
+                if let Some(attempt) = &mut attempt {
+                    attempt.over(failure.outcome, failure.http_status);
+                }
                 tracing::info!(
                     request_id = &*call.about.request_id,
                     project = &*token.project,
@@ -300,7 +312,7 @@ impl Upstream {
     async fn reach(&self, call: &Call, lease: &Lease, course: &mut Course) -> Reached {
         let token = &lease.token;
         let about = &call.about;
-        let attempt = Attempt::begin(about, lease, self.outcomes.clone(), self.clock.clone());
+        let mut attempt = Attempt::begin(about, lease, self.outcomes.clone(), self.clock.clone());
         let dialect = envelope::dialect(token.upstream);
         *self.dialect.lock() = dialect;
         let request = course
@@ -314,9 +326,16 @@ impl Upstream {
         let Some(url) = self.urls.parsed(url) else {
             return failed(Failure::of_transport(false), attempt);
         };
+        attempt.asks(&url);
         let body = envelope::body(token, &about.model, attempt.id(), request);
         let mut request = reqwest::Request::new(http::Method::POST, url);
         *request.headers_mut() = envelope::headers(&self.config, token);
+        if self.config.trace_context
+            && let Some(context) = attempt.span().context()
+        {
+            // What other systems note for themselves is nothing for Google.
+            context.write_parent(request.headers_mut());
+        }
         *request.body_mut() = Some(reqwest::Body::wrap(body));
         about.line.sent();
         let sent = place.client().execute(request);

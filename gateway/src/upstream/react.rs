@@ -7,6 +7,7 @@ use std::{
 };
 
 use antigravity_proto::v1::{Outcome, Upstream as Kind};
+use antigravity_traces::Kind as SpanKind;
 use bytes::Bytes;
 use jiff::SignedDuration;
 use translate::gemini::model::Dialect;
@@ -86,7 +87,18 @@ impl Upstream {
                 report(attempt, &failure);
                 // A second refusal would not be mended by a third token.
                 let first = course.refreshed.insert(Arc::clone(&project));
-                if !first || self.tokens.replace(token, &failure.said).await.is_none() {
+                let span = call
+                    .about
+                    .line
+                    .span(SpanKind::Internal, || "replace token".into());
+                let within = span.context();
+                if !first
+                    || self
+                        .tokens
+                        .replace(token, &failure.said, within)
+                        .await
+                        .is_none()
+                {
                     course.out.insert(project);
                 }
             }

@@ -297,7 +297,7 @@ impl Relay {
             Verdict::Whole | Verdict::Empty => {
                 self.reply.finish(&mut self.output);
                 if let Some(attempt) = self.attempt.take() {
-                    attempt.succeeded();
+                    attempt.succeeded(|| self.reply.finish_reasons());
                 }
                 return Step::Done {
                     output: std::mem::take(&mut self.output).into(),
@@ -319,8 +319,9 @@ impl Relay {
     fn broken(&mut self, failure: Failure) -> Step {
         let mut attempt = self.attempt.take().map(Box::new);
         if self.deadline.is_none()
-            && let Some(attempt) = attempt.take()
+            && let Some(mut attempt) = attempt.take()
         {
+            attempt.over(failure.outcome, failure.http_status);
             if failure.next == super::outcome::Next::Repeat {
                 attempt.forget();
             } else {

@@ -120,3 +120,80 @@ fn the_readmes_table_is_what_help_tells() {
     assert!(help.contains("Examples:") && help.contains("healthcheck"));
     help_table::hold(&help, &["Gateway", "Both"]);
 }
+
+#[cfg(unix)]
+#[test]
+fn the_log_level_is_changed_while_it_runs() {
+    use std::io::{Read as _, Write as _};
+    let folder = tempfile::tempdir().unwrap();
+    let dotenv = folder.path().join(".env");
+    let level = |level: &str| fs::write(&dotenv, format!("LOG_LEVEL={level}\n")).unwrap();
+    level("info");
+    let mut running = gateway(folder.path())
+        .env("API_KEYS", "sk-planted-0123456789")
+        .env("GATEWAY_TOKEN", "planted-gateway-token")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(running.stderr.take().unwrap()).lines();
+    let mut until = |wanted: &str| {
+        let mut said = String::new();
+        for line in &mut lines {
+            said.push_str(&line.unwrap());
+            if said.contains(wanted) {
+                return said;
+            }
+        }
+        panic!("it ended before {wanted:?}: {said}");
+    };
+    let said = until("the gateway listens");
+    let (_, address) = said.rsplit_once("\"address\":\"").unwrap();
+    let address = address.split('"').next().unwrap().to_owned();
+    let ask = |path: &str| {
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+        )
+        .unwrap();
+        stream.read_to_end(&mut Vec::new()).unwrap();
+    };
+    let pid = running.id().to_string();
+    let hang_up = || {
+        let sent = Command::new("kill").args(["-HUP", &pid]).status();
+        assert!(sent.unwrap().success());
+    };
+    ask("/v1/first");
+    let said = until("/v1/first");
+    assert!(!said.contains("request refused"), "{said}");
+
+    level("info,gateway=debug");
+    hang_up();
+    until("the log level has changed");
+    ask("/v1/second");
+    let said = until("\"path\":\"/v1/second\"");
+    assert!(said.contains("request refused"), "{said}");
+
+    level("loud");
+    hang_up();
+    let said = until("stays as it is");
+    assert!(
+        said.contains("LOG_LEVEL") && said.contains(".env"),
+        "{said}"
+    );
+    ask("/v1/third");
+    let said = until("\"path\":\"/v1/third\"");
+    assert!(said.contains("request refused"), "{said}");
+
+    level("warn");
+    hang_up();
+    until("the log level is changed");
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    ask("/v1/fourth");
+    level("info");
+    hang_up();
+    let said = until("the log level has changed");
+    assert!(!said.contains("/v1/fourth"), "{said}");
+    running.kill().unwrap();
+    running.wait().unwrap();
+}

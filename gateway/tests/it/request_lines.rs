@@ -2,17 +2,17 @@
 
 use std::sync::{Mutex, OnceLock};
 
-use fake_google::{Action, Fault};
+use fake_google::{Action, ErrorName, Fault};
 use serde_json::{Value, json};
 use tracing_subscriber::{filter::LevelFilter, fmt::MakeWriter, layer::SubscriberExt as _};
 
-use crate::support::{API_KEY, MODEL, Setup, World, eventually, hello, with};
+use crate::support::{API_KEY, MODEL, Setup, World, error, eventually, hello, with};
 
 /// The lines of all tests in this process; each looks for those of its own requests.
 #[derive(Default)]
-struct Kept(Mutex<Vec<u8>>);
+pub(crate) struct Kept(Mutex<Vec<u8>>);
 
-struct Line<'k>(&'k Kept);
+pub(crate) struct Line<'k>(&'k Kept);
 
 impl std::io::Write for Line<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -34,7 +34,7 @@ impl<'k> MakeWriter<'k> for &'static Kept {
 }
 
 impl Kept {
-    fn start() -> &'static Self {
+    pub(crate) fn start() -> &'static Self {
         static KEPT: OnceLock<Kept> = OnceLock::new();
         static LOGGING: OnceLock<()> = OnceLock::new();
         let kept = KEPT.get_or_init(Self::default);
@@ -66,7 +66,7 @@ impl Kept {
     }
 
     /// The one line of a request.
-    async fn of(&self, id: &str) -> Value {
+    pub(crate) async fn of(&self, id: &str) -> Value {
         eventually("the line of the request", || !self.find(id).is_empty()).await;
         let mut lines = self.find(id);
         assert_eq!(lines.len(), 1);
@@ -113,6 +113,9 @@ async fn each_request_has_one_line_that_tells_what_it_came_to() {
     );
     assert_eq!(line["completion_tokens"], usage["completion_tokens"]);
 
+    assert!(line.get("retries").is_none(), "{line}");
+    assert!(line.get("trace_id").is_none(), "{line}");
+
     let answer = world.chat(&json!({"model": MODEL})).await;
     let line = kept.of(answer.header("x-request-id").unwrap()).await;
     assert_eq!(line["status"], 400);
@@ -136,6 +139,20 @@ async fn each_request_has_one_line_that_tells_what_it_came_to() {
     for secret in [API_KEY, "Hello", "ya29."] {
         assert!(!kept.all().contains(secret), "{secret}");
     }
+}
+
+#[tokio::test]
+async fn a_line_tells_why_others_were_asked() {
+    let kept = Kept::start();
+    let world = Setup::default().start().await;
+    let fake = world.google.fake();
+    fake.script(Fault::once(error(ErrorName::RateLimited, Some(60.0))));
+    fake.script(Fault::once(error(ErrorName::TermsOfService, None)));
+    let answer = world.chat(&hello()).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let line = kept.of(answer.header("x-request-id").unwrap()).await;
+    assert_eq!(line["attempts"], 3);
+    assert_eq!(line["retries"], "rate_limited,suspended");
 }
 
 #[tokio::test]

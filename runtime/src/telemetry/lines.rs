@@ -44,7 +44,7 @@ struct Waiting {
 /// Writes what waits until it is dropped, and then what is left.
 #[derive(Debug)]
 #[must_use = "lines are written for as long as this lives"]
-pub struct Writing {
+pub(super) struct Writing {
     shared: Arc<Shared>,
 }
 

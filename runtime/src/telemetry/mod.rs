@@ -1,12 +1,15 @@
 //! Log lines on standard error, for people or for machines.
 
 mod json;
+mod levels;
 mod lines;
 
 use std::{io::IsTerminal as _, str::FromStr};
 
-pub use lines::Writing;
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+pub use levels::Levels;
+use tracing_subscriber::{
+    EnvFilter, fmt, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _,
+};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,12 +26,16 @@ impl FromStr for Format {
 
     fn from_str(text: &str) -> Result<Self, ()> {
         match text {
-            "text" => Ok(Self::Text),
+            "text" | "pretty" => Ok(Self::Text),
             "json" => Ok(Self::Json),
             _ => Err(()),
         }
     }
 }
+
+/// At debug the transport crates would write header bytes, secrets included.
+const QUIET: &str =
+    ",h2=info,hyper=info,hyper_util=info,rustls=info,reqwest=info,tonic=info,tower=info,sqlx=warn";
 
 /// Which lines are written: a level (`info`) or a tracing filter (`info,gateway=debug`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,9 +59,30 @@ impl FromStr for Level {
             return Err(());
         }
         EnvFilter::try_new(text).map_err(|_| ())?;
-        // At debug the transport crates would write header bytes, secrets included.
-        let quiet = "h2=info,hyper=info,hyper_util=info,rustls=info,reqwest=info,tonic=info,tower=info,sqlx=warn";
-        Ok(Self(format!("{text},{quiet}")))
+        Ok(Self(format!("{text}{QUIET}")))
+    }
+}
+
+impl Level {
+    /// As the operator wrote it.
+    fn asked(&self) -> &str {
+        self.0.strip_suffix(QUIET).unwrap_or(&self.0)
+    }
+}
+
+/// Log lines that are being written, for as long as this lives.
+#[derive(Debug)]
+#[must_use = "lines are written for as long as this lives"]
+pub struct Writing {
+    _lines: lines::Writing,
+    levels: Levels,
+}
+
+impl Writing {
+    /// Which lines, to be changed while the process runs.
+    #[must_use]
+    pub fn levels(&self) -> Levels {
+        self.levels.clone()
     }
 }
 
@@ -62,6 +90,7 @@ impl FromStr for Level {
 /// `main`; a second call changes nothing.
 pub fn init(format: Format, level: &Level) -> Writing {
     let filter = EnvFilter::new(&level.0);
+    let (filter, handle) = reload::Layer::new(filter);
     let registry = tracing_subscriber::registry().with(filter);
     let (lines, writing) = lines::Lines::new(std::io::stderr());
     let layer = fmt::layer().with_writer(lines);
@@ -75,5 +104,8 @@ pub fn init(format: Format, level: &Level) -> Writing {
         }
         Format::Json => registry.with(layer.event_format(json::Json)).try_init(),
     };
-    writing
+    Writing {
+        _lines: writing,
+        levels: Levels::new(handle, level.clone()),
+    }
 }

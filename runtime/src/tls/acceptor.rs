@@ -22,7 +22,10 @@ use super::{
     connector::explain,
     identity::{Age, Identity, Validity, authorities, provider},
 };
-use crate::config::{ConfigError, Environment, NamedFile, Var};
+use crate::{
+    config::{ConfigError, Environment, NamedFile, Var},
+    hangups::Hangups,
+};
 
 /// Between two looks at the files.
 const LOOK: Duration = Duration::from_secs(2);
@@ -328,28 +331,4 @@ async fn hang_up(mut io: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> 
     let mut discarded = [0; 1024];
     while io.read(&mut discarded).await? > 0 {}
     Ok(())
-}
-
-/// SIGHUP, where there is such a thing.
-struct Hangups {
-    #[cfg(unix)]
-    signals: Option<tokio::signal::unix::Signal>,
-}
-
-impl Hangups {
-    fn new() -> Self {
-        Self {
-            #[cfg(unix)]
-            signals: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok(),
-        }
-    }
-
-    async fn next(&mut self) {
-        #[cfg(unix)]
-        if let Some(signals) = &mut self.signals {
-            signals.recv().await;
-            return;
-        }
-        std::future::pending::<()>().await;
-    }
 }

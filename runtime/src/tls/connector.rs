@@ -135,7 +135,11 @@ impl Connector {
         self.config(&[]).map(|_| ())
     }
 
-    fn config(&self, protocols: &[&[u8]]) -> Result<ClientConfig, ConfigError> {
+    /// What handshakes are done with, as the files are now.
+    ///
+    /// # Errors
+    /// Files that cannot be used, named by their variables.
+    pub fn config(&self, protocols: &[&[u8]]) -> Result<ClientConfig, ConfigError> {
         let config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| ConfigError::Missing {

@@ -134,6 +134,19 @@ impl Reply {
         self.usage.usage()
     }
 
+    /// In OpenAI's words, why each choice that has ended did.
+    #[must_use]
+    pub fn finish_reasons(&self) -> Vec<String> {
+        let ended = self
+            .choices
+            .all
+            .iter()
+            .filter(|choice| choice.finish.is_some());
+        ended
+            .map(|choice| choice.ending().reason.to_owned())
+            .collect()
+    }
+
     /// Takes one document of the upstream and appends what the client is told of it.
     ///
     /// # Errors
