@@ -31,7 +31,7 @@ pub fn call(traces: &Traces, method: &'static str, parent: Option<&Context>) -> 
 
 /// What came of a call.
 pub fn came_to(span: &mut Span, code: Code) {
-    let name = name(code);
+    let name = code_name(code);
     span.set("rpc.response.status_code", name);
     if code != Code::Ok {
         span.failed(name);
@@ -52,8 +52,9 @@ fn describe(span: &mut Span, method: &str) {
     span.set("rpc.method", method);
 }
 
-/// As gRPC writes it.
-fn name(code: Code) -> &'static str {
+/// A status code as gRPC's documents write it.
+#[must_use]
+pub fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",
