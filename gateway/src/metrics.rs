@@ -115,6 +115,8 @@ struct Values {
     queued: Gauge,
     dropped: Counter,
     refused: Counter,
+    lost_spans: Counter,
+    lost_entries: Counter,
     told: Mutex<Option<(Instant, Bytes)>>,
 }
 
@@ -237,6 +239,18 @@ impl Default for Metrics {
             "Reports of outcomes that were dropped because too many waited",
             Counter::default(),
         );
+        let lost_spans = register(
+            ours,
+            "spans_lost",
+            "Spans that did not get to the collector",
+            Counter::default(),
+        );
+        let lost_entries = register(
+            ours,
+            "request_log_lost",
+            "Requests that REQUEST_LOG lacks, as it could not be written, or not fast enough",
+            Counter::default(),
+        );
         let started = register(
             ours,
             "start_time_seconds",
@@ -280,6 +294,8 @@ impl Default for Metrics {
             queued,
             dropped,
             refused,
+            lost_spans,
+            lost_entries,
             told: Mutex::default(),
         }))
     }
@@ -418,7 +434,7 @@ impl Metrics {
 
     /// All of them in the text format of OpenMetrics.
     #[must_use]
-    pub fn text(&self, tokens_in_hand: impl FnOnce() -> usize) -> Bytes {
+    pub fn text(&self, elsewhere: impl FnOnce() -> Elsewhere) -> Bytes {
         let values = &self.0;
         // Held while the text is written, so that it is written once.
         let mut told = values.told.lock();
@@ -427,8 +443,15 @@ impl Metrics {
         {
             return text.clone();
         }
-        let tokens = tokens_in_hand();
-        values.tokens.set(i64::try_from(tokens).unwrap_or(i64::MAX));
+        let elsewhere = elsewhere();
+        let tokens = i64::try_from(elsewhere.tokens_in_hand);
+        values.tokens.set(tokens.unwrap_or(i64::MAX));
+        for (counter, counted) in [
+            (&values.lost_spans, elsewhere.lost_spans),
+            (&values.lost_entries, elsewhere.lost_entries),
+        ] {
+            counter.inc_by(counted.saturating_sub(counter.get()));
+        }
         let away = values
             .away
             .lock()
@@ -441,6 +464,17 @@ impl Metrics {
         *told = Some((Instant::now(), text.clone()));
         text
     }
+}
+
+/// What others count.
+#[derive(Clone, Copy, Debug)]
+pub struct Elsewhere {
+    /// Projects whose access token is in hand.
+    pub tokens_in_hand: usize,
+    /// Spans that have not got to the collector.
+    pub lost_spans: u64,
+    /// Entries that the request log lacks.
+    pub lost_entries: u64,
 }
 
 /// As it is in labels: of the contract's name, without its prefix.

@@ -78,6 +78,12 @@ impl Traces {
         self.0.is_none()
     }
 
+    /// How many spans have not got to the collector, since the start.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.0.as_ref().map_or(0, |tracer| tracer.queue.lost())
+    }
+
     /// Begins a span, within one of this process or, without one, in a trace of its own.
     pub fn begin(
         &self,

@@ -2,7 +2,10 @@
 //! ends a span never waits.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -37,6 +40,8 @@ const TELL: Duration = Duration::from_secs(60);
 pub(crate) struct Queue {
     spans: mpsc::Sender<Span>,
     dropped: AtomicU64,
+    /// All that has not got to the collector.
+    lost: Arc<AtomicU64>,
 }
 
 /// The other end, for [`Exporting::run`](Exporting::run).
@@ -52,6 +57,7 @@ pub(crate) struct Exporting {
 struct Losses {
     /// Since it was told.
     lost: u64,
+    in_all: Arc<AtomicU64>,
     told: Option<Instant>,
     why: String,
     /// Whether the collector took the last message.
@@ -64,11 +70,15 @@ impl Queue {
         let queue = Self {
             spans: sender,
             dropped: AtomicU64::new(0),
+            lost: Arc::default(),
         };
         let exporting = Exporting {
             spans,
             collector,
-            losses: Losses::default(),
+            losses: Losses {
+                in_all: Arc::clone(&queue.lost),
+                ..Losses::default()
+            },
         };
         (queue, exporting)
     }
@@ -79,6 +89,11 @@ impl Queue {
         }
     }
 
+    /// How many spans have not got to the collector, since the start.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed) + self.dropped.load(Ordering::Relaxed)
+    }
+
     fn take_dropped(&self) -> u64 {
         self.dropped.swap(0, Ordering::Relaxed)
     }
@@ -86,11 +101,7 @@ impl Queue {
 
 impl Exporting {
     /// Sends spans until `ended`, and then, for a short time, what is left.
-    pub(crate) async fn run(
-        mut self,
-        queue: std::sync::Arc<crate::Tracer>,
-        ended: CancellationToken,
-    ) {
+    pub(crate) async fn run(mut self, queue: Arc<crate::Tracer>, ended: CancellationToken) {
         let mut batch = Vec::with_capacity(BATCH);
         while !ended.is_cancelled() {
             tokio::select! {
@@ -200,6 +211,7 @@ impl Losses {
     fn add(&mut self, spans: u64, why: &str) {
         if spans > 0 {
             self.lost += spans;
+            self.in_all.fetch_add(spans, Ordering::Relaxed);
             // What the collector says tells more than that the queue is full.
             if !self.away || self.why.is_empty() {
                 why.clone_into(&mut self.why);
@@ -234,7 +246,7 @@ impl Losses {
 
 #[cfg(test)]
 mod tests {
-    use std::{io, sync::Arc};
+    use std::io;
 
     use antigravity_runtime::config::Environment;
     use parking_lot::Mutex;
@@ -295,5 +307,6 @@ mod tests {
         );
         assert!(log.contains(&format!("lost={}", WAITING + 1000)), "{log}");
         assert!(!log.contains("planted"), "{log}");
+        assert_eq!(traces.lost(), WAITING as u64 + 1000);
     }
 }

@@ -12,7 +12,10 @@ use super::{
     Gateway,
     respond::{self, RequestId},
 };
-use crate::{error::Error, metrics};
+use crate::{
+    error::Error,
+    metrics::{self, Elsewhere},
+};
 
 /// What is counted, for Prometheus.
 pub(super) async fn metrics(
@@ -21,7 +24,11 @@ pub(super) async fn metrics(
 ) -> Response<Body> {
     let text = tokio::task::spawn_blocking(move || {
         // Of a great many models it takes milliseconds, for which no stream is to wait.
-        gateway.metrics.text(|| gateway.tokens.in_hand())
+        gateway.metrics.text(|| Elsewhere {
+            tokens_in_hand: gateway.tokens.in_hand(),
+            lost_spans: gateway.traces.lost(),
+            lost_entries: gateway.request_log.lost(),
+        })
     });
     let Ok(text) = text.await else {
         return respond::error(&Error::Internal, &id);

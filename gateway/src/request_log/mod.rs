@@ -59,6 +59,7 @@ struct Writing {
     entries: SyncSender<Message>,
     waiting: Arc<AtomicUsize>,
     dropped: Arc<AtomicU64>,
+    lost: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -81,12 +82,14 @@ impl RequestLog {
             entries,
             waiting: Arc::default(),
             dropped: Arc::default(),
+            lost: Arc::default(),
         };
         let thread = Thread {
             files: Files::new(settings),
             messages,
             waiting: Arc::clone(&writing.waiting),
             dropped: Arc::clone(&writing.dropped),
+            lost: Arc::clone(&writing.lost),
             failing: None,
             told: None,
         };
@@ -139,7 +142,15 @@ impl RequestLog {
         if sent.is_err() {
             writing.waiting.fetch_sub(bytes, Ordering::Relaxed);
             writing.dropped.fetch_add(1, Ordering::Relaxed);
+            writing.lost.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// How many entries are in no file, since the start.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        let lost = self.0.as_ref().map(|writing| &writing.lost);
+        lost.map_or(0, |lost| lost.load(Ordering::Relaxed))
     }
 
     /// Waits until what was put is written, for two seconds at most.
@@ -172,6 +183,8 @@ struct Thread {
     messages: Receiver<Message>,
     waiting: Arc<AtomicUsize>,
     dropped: Arc<AtomicU64>,
+    /// Entries that are in no file, for whatever reason.
+    lost: Arc<AtomicU64>,
     /// Since when it cannot be written, and how many entries that has cost.
     failing: Option<(Instant, u64)>,
     /// When it was told that too many wait.
@@ -207,6 +220,7 @@ impl Thread {
             && at.elapsed() < AGAIN
         {
             *lost += 1;
+            self.lost.fetch_add(1, Ordering::Relaxed);
             return;
         }
         let mut line = Vec::with_capacity(1024 + entry.bytes());
@@ -238,6 +252,7 @@ impl Thread {
                 0
             }
         };
+        self.lost.fetch_add(cost, Ordering::Relaxed);
         self.failing = Some((Instant::now(), lost + cost));
     }
 

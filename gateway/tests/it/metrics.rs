@@ -325,3 +325,41 @@ async fn an_absent_token_service_is_told() {
     let scrape = it.until(up, &[], 0.0).await;
     assert!(scrape.sum("antigravity_gateway_tokens_in_hand", &[]) >= 1.0);
 }
+
+#[tokio::test]
+async fn the_trace_of_a_request_stands_beside_its_figures() {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let it = Scraped::start(Setup {
+        // Nobody is there, which is no matter.
+        environment: vec![(
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "http://127.0.0.1:9".to_owned(),
+        )],
+        ..Setup::default()
+    })
+    .await;
+    let body = with(hello(), "stream", json!(true)).to_string();
+    let request = it
+        .world
+        .client
+        .post(it.world.url(0, "/v1/chat/completions"));
+    let request = request.bearer_auth(API_KEY).body(body);
+    let request = request.header("traceparent", format!("00-{TRACE}-00f067aa0ba902b7-01"));
+    let answer = request.send().await.unwrap();
+    assert!(answer.text().await.unwrap().contains("[DONE]"));
+    let beside = format!("# {{trace_id=\"{TRACE}\"}}");
+    for _ in 0..500 {
+        let text = it.text().await;
+        let told = |name: &str| {
+            text.lines()
+                .any(|line| line.starts_with(name) && line.contains(&beside))
+        };
+        if told("gen_ai_server_request_duration_seconds_bucket")
+            && told("gen_ai_client_operation_time_to_first_chunk_seconds_bucket")
+        {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("{}", it.text().await);
+}
