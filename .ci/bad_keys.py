@@ -10,7 +10,8 @@ LONG_ASK = json.dumps({**json.loads(ASK), 'messages': [{'role': 'user', 'content
 # A flood has so many lines of the log at first, and so many a second then.
 SAVED, LINES, LINE = 120, 12, 400
 # A refused request may cost so much of a served one.
-MOST = 0.4
+# A new connection costs the system much the same, whatever is asked over it.
+MOST, MOST_OF_NEW_CONNECTIONS = 0.33, 0.6
 
 
 def processor_seconds(pid):

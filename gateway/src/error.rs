@@ -159,6 +159,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// Its words, for a log. What is said of the request itself may quote the prompt, and is for
+    /// the client alone.
+    #[must_use]
+    pub fn for_logs(&self) -> Option<String> {
+        match self {
+            Self::InvalidRequest(_) | Self::Refused { .. } => None,
+            other => Some(other.to_string()),
+        }
+    }
+
     /// The pool is empty.
     #[must_use]
     pub fn no_projects() -> Self {

@@ -237,10 +237,13 @@ pub async fn serve(
     }
     ended.cancel();
     background.close();
-    background.wait().await;
-    request_log.end().await;
+    let last = async {
+        background.wait().await;
+        request_log.end().await;
+        traces.end().await;
+    };
     tokio::select! {
-        () = traces.end() => {}
+        () = last => {}
         () = abort.cancelled() => {}
     }
     Ok(served?)

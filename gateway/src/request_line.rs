@@ -24,6 +24,9 @@ use crate::{
 
 /// Models are named by clients; of a longer name this much is told.
 const LONGEST: usize = 128;
+const LONGEST_METHOD: usize = 32;
+/// As OpenTelemetry calls those that it does not know.
+const OTHER_METHOD: &[u8] = b"_OTHER";
 
 /// What is told of a request, gathered while it runs. The line is written when the last clone
 /// is dropped: when the answer is over, whatever its end.
@@ -106,6 +109,12 @@ impl RequestLine {
         let told = Told {
             span,
             ..Told::default()
+        };
+        // Clients may make methods up, of any length.
+        let method = if method.as_str().len() > LONGEST_METHOD {
+            http::Method::from_bytes(OTHER_METHOD).unwrap_or_default()
+        } else {
+            method
         };
         Self(Arc::new(Line {
             request_id,
@@ -211,6 +220,8 @@ impl RequestLine {
         let began_ms = self.0.passed_ms();
         let mut told = self.0.told.lock();
         told.series = Some(Arc::clone(series));
+        // What came of the one before is nothing that the client is told.
+        told.heard = None;
         told.tried.push(Tried {
             project: Arc::clone(project),
             outcome: None,
@@ -336,10 +347,12 @@ impl Drop for Line {
         if outcome == "cancelled" {
             told.span.set("antigravity.cancelled", true);
         }
-        tell_span(&mut told.span, status, told.error, model, &told.tried);
         if told.key.is_none() && !self.strangers.refused() {
+            // A flood is not to crowd out the spans of those who have a key.
+            told.span.discard();
             return;
         }
+        tell_span(&mut told.span, status, told.error, model, &told.tried);
         tracing::info!(
             request_id = &*self.request_id,
             key = told.key.as_deref(),

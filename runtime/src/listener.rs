@@ -171,6 +171,8 @@ where
         connections.wait().await;
     };
     tokio::select! {
+        // First those who are left, however short the time is.
+        biased;
         () = lingering => return Ok(()),
         () = sleep_until(closed + LINGER.min(limits.drain_delay)) => {}
         () = shutdown.abort.cancelled() => {}

@@ -176,13 +176,17 @@ async fn by_browser(
 ) -> Result<Done, Failure> {
     let begun = begin(client, arguments, callback.redirect_uri()).await?;
     let url = &begun.authorization_url;
+    let state = url
+        .split(['?', '&'])
+        .find_map(|field| field.strip_prefix("state="));
+    let state = SecretString::from(state.unwrap_or_default());
     terminal::note(format!(
         "Consent in the browser. If it does not open, open this address on this machine:\n\n{url}\n"
     ));
     browser::open(url);
     let minutes = arguments.timeout;
     let mut browser: Browser = tokio::select! {
-        browser = callback.browser() => browser,
+        browser = callback.browser(state) => browser,
         () = interrupted() => return Err(Failure::Interrupted),
         () = tokio::time::sleep(minutes) => {
             return Err(Failure::Found(format!(

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
     credential::{Credential, Kind, Proof},
@@ -72,6 +72,11 @@ pub(crate) enum AdminError {
     Refresh(#[from] RefreshFailed),
     #[error("the change cannot be stored")]
     Store(#[from] StoreError),
+    #[error(
+        "the project {0:?} has no credential, as the key that sealed it was lost; log it in \
+         (login --id {0}), or set another (projects set-credential)"
+    )]
+    NoCredential(String),
     #[error("the change broke off")]
     BrokenOff,
 }
@@ -202,6 +207,9 @@ impl Pool {
             let found = state.projects.get_key_value(id);
             let (id, member) = found.ok_or_else(|| AdminError::NoSuchProject(id.to_owned()))?;
             let id = Arc::clone(id);
+            if member.record.credential.text().expose_secret().is_empty() {
+                return Err(AdminError::NoCredential(id.to_string()));
+            }
             // An API key is as fresh as ever.
             let flight = match member.record.credential.kind() {
                 Kind::ApiKey => None,

@@ -17,7 +17,7 @@ use crate::{
     pool::{Pool, State},
     seal::{KeyError, Keyring, SealError},
     secrets::{ENCRYPTION_KEY, SecretsError},
-    store::{Draft, StoreError, forget},
+    store::{self, Draft, StoreError, forget},
 };
 
 /// Keys that seal nothing any more are kept beside the one that does: backups of before need
@@ -134,15 +134,16 @@ impl Pool {
     /// At each moment the file holds a key that opens everything in the database.
     async fn rotate_file(&self, file: &Path, keys: Keyring) -> Result<Rotated, KeysError> {
         let (first, retired) = keys.split();
-        write(file, &keys)?;
-        let resealed = self.store.reseal(Arc::new(keys)).await?;
         let retired_to = file.with_file_name(RETIRED);
-        let rotated = self.rotated(resealed, Some(retired_to.clone()));
+        // Whatever can fail does so before anything has changed.
+        let kept = read_retired(&retired_to)?;
         if let Some(retired) = retired {
-            let kept = read_retired(&retired_to)?;
             let all = kept.map_or_else(|| retired.and(&retired), |kept| retired.and(&kept));
             write(&retired_to, &all)?;
         }
+        write(file, &keys)?;
+        let resealed = self.store.reseal(Arc::new(keys)).await?;
+        let rotated = self.rotated(resealed, Some(retired_to));
         write(file, &first)?;
         self.store.use_keys(Arc::new(first)).await;
         Ok(rotated)
@@ -159,10 +160,14 @@ impl Pool {
     }
 
     /// A copy of all that is kept, up to the last turn.
-    pub(crate) async fn back_up(&self) -> Result<Draft, StoreError> {
-        self.save_places().await;
-        self.keep_states().await;
-        self.store.back_up().await
+    pub(crate) async fn back_up(self: &Arc<Self>) -> Result<Draft, KeysError> {
+        self.to_its_end(|this| async move {
+            this.save_places().await;
+            this.keep_states().await;
+            this.store_usage().await;
+            Ok(this.store.back_up().await?)
+        })
+        .await
     }
 
     /// Replaces everything with what a backup holds, opened with these keys besides our own.
@@ -181,7 +186,11 @@ impl Pool {
                 (Some(keys), Some(retired)) => Some(keys.and(&retired)),
                 (keys, retired) => keys.or(retired),
             };
-            let restored = this.store.restore(backup.path(), keys.as_ref()).await?;
+            let own_endpoint = this.oauth.has_own_endpoint();
+            let restored = this
+                .store
+                .restore(backup.path(), keys.as_ref(), own_endpoint)
+                .await?;
             let mut new = State::of(restored.everything);
             let mut state = this.state();
             // A report that was counted is not to count again.
@@ -253,8 +262,19 @@ pub struct Forgotten {
 /// none is set and none is kept.
 ///
 /// # Errors
-/// A database that is in use, is not ours, or cannot be written.
+/// A database that is in use, is not ours, cannot be written, or that the key opens.
 pub async fn forget_secrets(config: &Config) -> Result<Forgotten, Error> {
+    if let Database::Sqlite(path) = &config.database
+        && !path.exists()
+    {
+        return Err(StoreError::File {
+            path: path.clone(),
+            source: io::ErrorKind::NotFound.into(),
+        }
+        .into());
+    }
+    // Before a key is made: a service that runs has its own.
+    let locked = store::connect(&config.database).await?;
     let keys = match (&config.encryption_keys, config.database.folder()) {
         (Some(keys), _) => Arc::clone(keys),
         (None, Some(folder)) => {
@@ -273,16 +293,7 @@ pub async fn forget_secrets(config: &Config) -> Result<Forgotten, Error> {
             });
         }
     };
-    if let Database::Sqlite(path) = &config.database
-        && !path.exists()
-    {
-        return Err(StoreError::File {
-            path: path.clone(),
-            source: io::ErrorKind::NotFound.into(),
-        }
-        .into());
-    }
-    let (projects, oauth_clients) = forget(&config.database, &keys).await?;
+    let (projects, oauth_clients) = forget(locked, &keys).await?;
     Ok(Forgotten {
         projects,
         oauth_clients,

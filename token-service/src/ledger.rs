@@ -7,6 +7,8 @@ use std::{
 
 use jiff::Timestamp;
 
+use crate::outcomes::REMEMBERED;
+
 pub(crate) const HOUR_MS: i64 = 3_600_000;
 /// Names come from clients; of a longer one so many bytes are told.
 const LONGEST_NAME: usize = 128;
@@ -64,15 +66,24 @@ pub(crate) struct Entries {
 
 impl Entries {
     pub(crate) fn is_empty(&self) -> bool {
-        self.ids.is_empty()
+        self.sums.is_empty()
     }
 
     /// Puts what could not be stored back before what came meanwhile.
-    pub(crate) fn put_back(&mut self, earlier: Self) {
+    fn put_back(&mut self, earlier: Self) {
         for (account, used) in earlier.sums {
             *self.sums.entry(account).or_default() += used;
         }
-        self.ids.extend(earlier.ids);
+        let later = std::mem::replace(&mut self.ids, earlier.ids);
+        self.ids.extend(later);
+        self.forget();
+    }
+
+    /// No more ids than are remembered: a store may take nothing for days.
+    fn forget(&mut self) {
+        if self.ids.len() > 2 * REMEMBERED {
+            self.ids.drain(..self.ids.len() - REMEMBERED);
+        }
     }
 }
 
@@ -102,7 +113,7 @@ impl Ledger {
             self.hour = hour;
             self.models.clear();
         }
-        let model = self.named(model);
+        let model = self.named(model, used.answers > 0);
         let account = Account {
             hour,
             api_key_name: short(api_key_name).to_owned(),
@@ -111,12 +122,15 @@ impl Ledger {
         };
         *self.entries.sums.entry(account).or_default() += used;
         self.entries.ids.push(id);
+        self.entries.forget();
     }
 
-    fn named(&mut self, model: &str) -> String {
+    /// Half of the names are for models that have answered: clients name others as they like.
+    fn named(&mut self, model: &str, has_answered: bool) -> String {
         let model = short(model);
         if !self.models.contains(model) {
-            if self.models.len() >= MODELS {
+            let room = if has_answered { MODELS } else { MODELS / 2 };
+            if self.models.len() >= room {
                 return OTHER.to_owned();
             }
             self.models.insert(model.to_owned());
@@ -174,14 +188,38 @@ mod tests {
     }
 
     #[test]
-    fn names_of_clients_do_not_fill_it() {
+    fn a_store_that_takes_nothing_for_long_costs_little_memory() {
         let mut ledger = Ledger::default();
-        for number in 0..5000 {
-            let model = format!("{number}{}", "x".repeat(10_000));
-            ledger.enter(number, ("ann", "p1", &model), one(), at(0));
+        for number in 0..3 * REMEMBERED as u128 {
+            ledger.enter(number, ("ann", "p1", "m"), one(), at(0));
+            if number % 1000 == 0 {
+                let entries = ledger.take();
+                ledger.put_back(entries);
+            }
         }
         let entries = ledger.take();
-        assert_eq!(entries.sums.len(), MODELS + 1);
+        assert!(entries.ids.len() <= 2 * REMEMBERED);
+        assert_eq!(entries.ids.last(), Some(&(3 * REMEMBERED as u128 - 1)));
+        let attempts: u64 = entries.sums.values().map(|used| used.attempts).sum();
+        assert_eq!(attempts, 3 * REMEMBERED as u64);
+    }
+
+    #[test]
+    fn names_of_clients_do_not_fill_it() {
+        let mut ledger = Ledger::default();
+        let failed = Used {
+            answers: 0,
+            ..one()
+        };
+        for number in 0..5000 {
+            let model = format!("{number}{}", "x".repeat(10_000));
+            ledger.enter(number, ("ann", "p1", &model), failed, at(0));
+        }
+        // One that there is has its name all the same.
+        ledger.enter(5000, ("ann", "p1", "real"), one(), at(0));
+        let entries = ledger.take();
+        assert_eq!(entries.sums.len(), MODELS / 2 + 2);
+        assert!(entries.sums.keys().any(|account| account.model == "real"));
         let longest = entries.sums.keys().map(|account| account.model.len()).max();
         assert_eq!(longest, Some(LONGEST_NAME));
         // Another hour has names of its own.

@@ -266,7 +266,7 @@ impl Logins {
         };
         if let Some(wanted) = google_project_id.as_deref() {
             // What cannot be stored in the end is not begun.
-            keep::target(&state, begin.id.as_deref(), wanted, upstream)?;
+            keep::target(&state, begin.id.as_deref(), wanted, upstream, None)?;
         }
         let client = begin
             .oauth_client_id

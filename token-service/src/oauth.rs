@@ -112,6 +112,11 @@ impl OAuth {
         })
     }
 
+    /// Whether `OAUTH_TOKEN_URL` says where all clients refresh.
+    pub(crate) fn has_own_endpoint(&self) -> bool {
+        self.token_url.is_some()
+    }
+
     /// The connections to Google that this client has.
     pub(crate) fn http(&self) -> reqwest::Client {
         self.http.clone()

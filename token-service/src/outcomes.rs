@@ -20,7 +20,7 @@ use crate::{
 
 /// Reports that are remembered, to count a repeated one once. Gateways repeat within
 /// seconds.
-const REMEMBERED: usize = 131_072;
+pub(crate) const REMEMBERED: usize = 131_072;
 
 /// Between two looks for what the ledger may forget.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(600);
@@ -131,17 +131,24 @@ impl Pool {
             // It is kept also when this call is cancelled.
             let _ = kept.await;
         }
-        if counted.counted > 0 {
-            let this = Arc::clone(self);
-            let kept = self.tasks.spawn(async move { this.keep_usage().await });
-            let _ = kept.await;
+        // A repeated report too is acknowledged only when it is stored: the commit that it is in
+        // may be on its way.
+        if counted.counted + counted.repeated > 0 {
+            self.keep_usage().await;
         }
         counted
     }
 
     /// Stores what the ledger holds. When this returns, all that had come before is in the
     /// store, or will be tried again every second.
-    pub(crate) async fn keep_usage(&self) {
+    pub(crate) async fn keep_usage(self: &Arc<Self>) {
+        let this = Arc::clone(self);
+        // To its end, whether or not its caller waits for it.
+        let kept = self.tasks.spawn(async move { this.store_usage().await });
+        let _ = kept.await;
+    }
+
+    pub(crate) async fn store_usage(&self) {
         let _writes = self.ledger_writes.lock().await;
         let entries = self.state().ledger.take();
         if entries.is_empty() {

@@ -19,6 +19,7 @@ use tokio::sync::Mutex;
 use self::lock::DatabaseLock;
 pub(crate) use self::{
     backup::Draft,
+    open::connect,
     sealed::forget,
     usage::{By, MAX_ROWS as MAX_USAGE_ROWS, Query as UsageQuery, Span, UsageRow},
 };
@@ -211,6 +212,15 @@ pub enum StoreError {
         /// The row's key.
         row: String,
     },
+    /// Nothing has been lost.
+    #[error(
+        "the encryption key opens the database {}: nothing is lost, and nothing was reset",
+        path.display()
+    )]
+    KeyOpens {
+        /// The database.
+        path: PathBuf,
+    },
     /// A file that is to be restored is none, or cannot be used.
     #[error("the backup {0}")]
     NoBackup(String),
@@ -325,6 +335,8 @@ impl Store {
         let rotated = refresh_token
             .map(|secret| self.seal("projects", "refresh_token", project, secret))
             .transpose()?;
+        // Not left to a transaction that a caller who went away has not ended.
+        begin(&mut connection).await?;
         let done = sqlx::query(
             "UPDATE projects SET
                  access_token_sealed = ?, access_token_expires_at = ?,
@@ -340,8 +352,9 @@ impl Store {
         .bind(&**project)
         .bind(generation)
         .execute(&mut *connection)
-        .await?;
-        Ok(done.rows_affected() == 1)
+        .await;
+        let kept = done.map(|done| done.rows_affected() == 1);
+        end(&mut connection, kept.map_err(StoreError::from)).await
     }
 
     /// Keeps a project's status and cooldowns. Nothing when there is no such project.

@@ -170,6 +170,7 @@ pub fn parse(bytes: &[u8], hints: &Hints) -> Result<TokensFile, TokensFileError>
         hints,
         seen: HashMap::new(),
         ids: HashMap::new(),
+        clients: HashMap::new(),
         file: TokensFile {
             format: Format::TokensFile,
             clients: Vec::new(),
@@ -183,6 +184,10 @@ pub fn parse(bytes: &[u8], hints: &Hints) -> Result<TokensFile, TokensFileError>
     .read()
 }
 
+/// Twice what a pool is made for. Whoever asks for tokens waits while a file is compared with
+/// the pool.
+const MOST_ENTRIES: usize = 20_000;
+
 struct Reader<'a> {
     text: &'a str,
     lines: Lines,
@@ -190,6 +195,8 @@ struct Reader<'a> {
     /// Project, upstream and credential of the entries so far, and their lines.
     seen: HashMap<(String, Upstream, String), u32>,
     ids: HashMap<String, u32>,
+    /// Where each client of the file is listed.
+    clients: HashMap<String, usize>,
     file: TokensFile,
 }
 
@@ -249,7 +256,17 @@ impl<'a> Reader<'a> {
             return Ok(Vec::new());
         };
         // Only the shape can be wrong: the whole has been read as JSON before.
-        serde_json::from_str(value.get()).map_err(|_| self.wrong_shape(value, part, "a list"))
+        let list: Vec<_> = serde_json::from_str(value.get())
+            .map_err(|_| self.wrong_shape(value, part, "a list"))?;
+        if list.len() > MOST_ENTRIES {
+            return Err(TokensFileError::TooMany {
+                line: self.line(value),
+                part,
+                found: list.len(),
+                most: MOST_ENTRIES,
+            });
+        }
+        Ok(list)
     }
 
     /// A client outside of entries; what is wrong with it is listed.
@@ -306,8 +323,8 @@ impl<'a> Reader<'a> {
                 && client.client_secret.as_ref().map(|s| s.expose_secret())
                     == client_secret.as_deref()
         };
-        let known = self.file.clients.iter().find(|c| c.client_id == client_id);
-        match known {
+        let known = self.clients.get(client_id);
+        match known.and_then(|at| self.file.clients.get(*at)) {
             Some(known) if same(known) => None,
             Some(known) => Some(Complaint::ClientDiffers {
                 client_id: client_id.to_owned(),
@@ -315,6 +332,8 @@ impl<'a> Reader<'a> {
             }),
             None => {
                 let warning = client_secret.is_none().then_some(Complaint::NoClientSecret);
+                self.clients
+                    .insert(client_id.to_owned(), self.file.clients.len());
                 self.file.clients.push(Client {
                     line,
                     client_id: client_id.to_owned(),

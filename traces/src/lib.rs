@@ -78,6 +78,15 @@ impl Traces {
         self.0.is_none()
     }
 
+    /// Whether a caller who says which trace it is in decides about recording it. Others' ids
+    /// are then not to be taken: whether a trace is recorded goes by its id.
+    #[must_use]
+    pub fn asks_callers(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|tracer| tracer.sampler.parent_based)
+    }
+
     /// How many spans have not got to the collector, since the start.
     #[must_use]
     pub fn lost(&self) -> u64 {

@@ -239,6 +239,13 @@ impl Span {
         }
     }
 
+    /// It is not worth keeping.
+    pub fn discard(&mut self) {
+        if let Some(running) = &mut self.0 {
+            running.recorded = None;
+        }
+    }
+
     /// It went wrong, in a way that has this name.
     pub fn failed(&mut self, kind: &str) {
         self.set("error.type", kind);

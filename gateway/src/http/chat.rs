@@ -505,7 +505,12 @@ impl Events {
     }
 
     fn failed(&self, error: &Error) -> Bytes {
-        tracing::warn!(request_id = &*self.request_id, code = error.code(), %error, "stream broke");
+        tracing::warn!(
+            request_id = &*self.request_id,
+            code = error.code(),
+            error = error.for_logs(),
+            "stream broke"
+        );
         self.line.failed(error.name());
         Relay::error_event(error, &self.request_id)
     }

@@ -57,9 +57,19 @@ pub(super) struct ErrorCode(pub(super) &'static str);
 /// An error as OpenAI writes it.
 pub(super) fn error(error: &Error, request_id: &RequestId) -> Response<Body> {
     if error.status().is_server_error() {
-        tracing::warn!(request_id = &*request_id.0, code = error.code(), %error, "request failed");
+        tracing::warn!(
+            request_id = &*request_id.0,
+            code = error.code(),
+            error = error.for_logs(),
+            "request failed"
+        );
     } else {
-        tracing::debug!(request_id = &*request_id.0, code = error.code(), %error, "request refused");
+        tracing::debug!(
+            request_id = &*request_id.0,
+            code = error.code(),
+            error = error.for_logs(),
+            "request refused"
+        );
     }
     let mut response = json(error.body(&request_id.0).into());
     *response.status_mut() = error.status();

@@ -113,11 +113,17 @@ fn health_routes() -> Router<Arc<Gateway>> {
 
 async fn unknown_path(request: Request) -> Response<Body> {
     let error = Error::UnknownPath {
-        method: request.method().to_string(),
-        path: request.uri().path().to_owned(),
+        method: beginning(request.method().as_str()),
+        path: beginning(request.uri().path()),
         served: SERVED,
     };
     respond::error(&error, &request_id(&request))
+}
+
+/// Of what a client made up, as much as tells which it was.
+fn beginning(text: &str) -> String {
+    const LONGEST: usize = 1024;
+    text[..text.floor_char_boundary(LONGEST)].to_owned()
 }
 
 async fn method_not_allowed(request: Request) -> Response<Body> {
@@ -128,7 +134,7 @@ async fn method_not_allowed(request: Request) -> Response<Body> {
         "GET, HEAD"
     };
     let error = Error::MethodNotAllowed {
-        method: request.method().to_string(),
+        method: beginning(request.method().as_str()),
         path,
         allowed,
     };
@@ -214,7 +220,10 @@ fn route(path: &str) -> Option<&'static str> {
 
 /// The span of a client's request, in the client's trace if it says which.
 fn span(traces: &Traces, request: &Request, id: &RequestId) -> Span {
-    let parent = Context::of_headers(request.headers());
+    let asks = traces.asks_callers();
+    let parent = asks
+        .then(|| Context::of_headers(request.headers()))
+        .flatten();
     let route = route(request.uri().path());
     let method = match request.method().as_str() {
         known @ ("GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "OPTIONS" | "PATCH") => known,
@@ -229,7 +238,7 @@ fn span(traces: &Traces, request: &Request, id: &RequestId) -> Span {
     let mut span = traces.begin_remote(Kind::Server, name, parent.as_ref());
     if span.is_recorded() {
         span.set("http.request.method", method);
-        span.set("url.path", request.uri().path());
+        span.set("url.path", &*beginning(request.uri().path()));
         if let Some(route) = route {
             span.set("http.route", route);
         }

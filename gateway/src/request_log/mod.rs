@@ -229,6 +229,11 @@ impl Thread {
             line.clear();
             entry.write(&mut line, false);
         }
+        if line.len() as u64 > self.files.most() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
         match self.files.append(&line) {
             Ok(()) => {
                 if let Some((_, lost)) = self.failing.take() {

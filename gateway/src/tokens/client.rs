@@ -23,6 +23,8 @@ use crate::{error::Error, metrics::Metrics};
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(40);
 const REPORT_TIMEOUT: Duration = Duration::from_secs(10);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a readiness check waits for the probe.
+const PROBE_PATIENCE: Duration = Duration::from_millis(300);
 const ACQUIRE: &str = "antigravity.token.v1.TokenService/AcquireTokens";
 const REPORT: &str = "antigravity.token.v1.TokenService/ReportOutcomes";
 
@@ -157,12 +159,29 @@ impl Client {
         answer.map(|_| ())
     }
 
+    /// Whether the service answers. Whoever asks is told in good time, before a load balancer
+    /// loses its patience, also when the service is silent.
     pub(super) async fn is_reachable(&self) -> bool {
-        if let Some((at, answered)) = *self.probed.lock()
-            && at.elapsed() < PROBE_TIMEOUT
         {
-            return answered;
+            let mut probed = self.probed.lock();
+            let before = match *probed {
+                Some((at, answered)) if at.elapsed() < PROBE_TIMEOUT => return answered,
+                Some((_, answered)) => answered,
+                None => false,
+            };
+            // Whoever asks meanwhile hears what was so before.
+            *probed = Some((Instant::now(), before));
         }
+        let this = self.clone();
+        // To its end, whether or not somebody waits for it.
+        let probe = tokio::spawn(async move { this.probe().await });
+        matches!(
+            tokio::time::timeout(PROBE_PATIENCE, probe).await,
+            Ok(Ok(true))
+        )
+    }
+
+    async fn probe(&self) -> bool {
         // No turn, nothing refreshed: the answer costs nothing.
         let nothing = AcquireTokensRequest {
             count: Some(0),

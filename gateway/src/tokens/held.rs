@@ -80,6 +80,15 @@ impl fmt::Debug for Token {
 impl Token {
     /// Whether it is an API key.
     #[must_use]
+    /// What is shown to Google; secret. Empty when no header can carry it.
+    pub(crate) fn secret(&self) -> &str {
+        let header = self.authorization.as_ref();
+        let shown = header.and_then(|header| header.to_str().ok());
+        let shown = shown.unwrap_or_default();
+        shown.strip_prefix("Bearer ").unwrap_or(shown)
+    }
+
+    /// Whether it is one.
     pub fn is_api_key(&self) -> bool {
         self.scheme == Scheme::ApiKey
     }

@@ -16,7 +16,7 @@ use crate::{
     new_id,
     outcomes::Outcomes,
     request_line::RequestLine,
-    tokens::{Conversation, Lease},
+    tokens::{Conversation, Lease, Token},
 };
 
 /// Models are named by clients; of a longer name the token-service is told so many bytes.
@@ -47,6 +47,7 @@ pub struct About {
 pub struct Attempt {
     report: Option<OutcomeReport>,
     usage: Option<Usage>,
+    token: Arc<Token>,
     line: RequestLine,
     series: Arc<Series>,
     /// Its number in the line; `None`: what came of it is told.
@@ -100,6 +101,7 @@ impl Attempt {
         Self {
             report: Some(report),
             usage: None,
+            token: Arc::clone(&lease.token),
             line: about.line.clone(),
             series,
             nth: Some(nth),
@@ -115,6 +117,11 @@ impl Attempt {
     /// Unique for this attempt.
     pub(super) fn id(&self) -> &str {
         self.report.as_ref().map_or("", |report| &report.outcome_id)
+    }
+
+    /// What Google was asked with.
+    pub(super) fn token(&self) -> &Token {
+        &self.token
     }
 
     /// Where it is, in its trace.

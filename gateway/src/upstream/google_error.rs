@@ -68,6 +68,26 @@ impl GoogleError {
         Self::parse(&format!("{{\"error\":{inner}}}"))
     }
 
+    /// Takes out a secret that Google repeats: it has been seen to name the API key.
+    #[must_use]
+    pub fn without(mut self, secret: &str) -> Self {
+        if secret.is_empty() {
+            return self;
+        }
+        let hide = |text: &mut String| {
+            if text.contains(secret) {
+                *text = text.replace(secret, "[secret]");
+            }
+        };
+        hide(&mut self.status);
+        hide(&mut self.message);
+        hide(&mut self.reason);
+        self.link.iter_mut().for_each(hide);
+        self.quota_ids.iter_mut().for_each(hide);
+        self.metadata.values_mut().for_each(hide);
+        self
+    }
+
     fn absorb(&mut self, text: &str, depth: usize) -> bool {
         let text = text.trim();
         let outer = if text.starts_with('[') {

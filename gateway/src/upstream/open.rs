@@ -35,7 +35,7 @@ use crate::{
     metrics::outcome_name,
     models::Models,
     outcomes::Outcomes,
-    tokens::{AcquireError, Lease, Tokens, Want},
+    tokens::{AcquireError, Lease, Token, Tokens, Want},
 };
 
 /// A request, ready to be sent as often as it takes.
@@ -172,8 +172,9 @@ impl Upstream {
                     break;
                 };
                 if call.about.line.is_cancelled() {
-                    // What was asked already may be read on; nobody wants more to be asked.
-                    break;
+                    // What was asked already may be read on; nobody wants more to be asked, or to
+                    // hear why not.
+                    return Err(Error::Timeout);
                 }
                 attempts += 1;
                 if let Some(reason) = course.retry.take() {
@@ -358,8 +359,7 @@ impl Upstream {
         };
         place.heard();
         if response.status() != http::StatusCode::OK {
-            let is_api_key = token.is_api_key();
-            let answered = self.error_answer(response, attempt, &about.model, is_api_key);
+            let answered = self.error_answer(response, attempt, &about.model, token);
             return answered.await;
         }
         let framing = if streams { Framing::Sse } else { Framing::Json };
@@ -424,7 +424,7 @@ impl Upstream {
         mut response: reqwest::Response,
         attempt: Attempt,
         model: &str,
-        is_api_key: bool,
+        token: &Token,
     ) -> Reached {
         let status = response.status().as_u16();
         let retry_after = response
@@ -442,9 +442,9 @@ impl Upstream {
         };
         // Whatever came of it says more than waiting on.
         let _ = tokio::time::timeout(Duration::from_secs(10), read).await;
-        let error = GoogleError::parse(&String::from_utf8_lossy(&body));
+        let error = GoogleError::parse(&String::from_utf8_lossy(&body)).without(token.secret());
         let mut failure = Failure::of_answer(status, &error, retry_after, self.clock.now());
-        if is_api_key {
+        if token.is_api_key() {
             failure.concerns_api_key(&error);
         }
         if let Error::UnknownModel { message } = &mut failure.error

@@ -261,13 +261,19 @@ impl Relay {
                 Ok(())
             }
             Err(NotAnAnswer::Error(inner)) => {
+                let token = self.attempt.as_ref().map(Attempt::token);
                 let error = GoogleError::parse_inner(&inner);
+                let error = error.without(token.map_or("", |token| token.secret()));
                 let status = match error.code {
                     code @ 400..=599 => code,
                     _ => 500,
                 };
                 let now = self.clock.now();
-                Err(Failure::of_answer(status, &error, None, now).into())
+                let mut failure = Failure::of_answer(status, &error, None, now);
+                if token.is_some_and(|token| token.is_api_key()) {
+                    failure.concerns_api_key(&error);
+                }
+                Err(failure.into())
             }
             Err(NotAnAnswer::ClientUnsupported(said)) => {
                 let error = GoogleError::parse(&said);

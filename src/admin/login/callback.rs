@@ -11,12 +11,13 @@ use std::{
 };
 
 use antigravity_proto::v1::finish_login_response::Done;
+use antigravity_runtime::secret;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Notify, oneshot},
@@ -52,6 +53,8 @@ pub(super) struct Browser {
 /// What all connections share.
 struct Desk {
     port: u16,
+    /// Of the login that waits here.
+    state: SecretString,
     /// Taken by the first answer.
     first: Mutex<Option<oneshot::Sender<Browser>>>,
     shown: Arc<Notify>,
@@ -73,10 +76,11 @@ impl Callback {
     }
 
     /// Waits for the browser. Whatever else comes is answered, and waited on.
-    pub(super) async fn browser(self) -> Browser {
+    pub(super) async fn browser(self, state: SecretString) -> Browser {
         let (sender, mut browser) = oneshot::channel();
         let desk = Arc::new(Desk {
             port: self.port,
+            state,
             first: Mutex::new(Some(sender)),
             shown: Arc::default(),
         });
@@ -142,6 +146,15 @@ async fn answer(
         .any(|name| name == "code" || name == "error")
     {
         let page = Page::plain("Google's answer is missing from this address.");
+        return Ok(page.into_response(StatusCode::BAD_REQUEST));
+    }
+    // Any page in the browser can send it here: what is not about this login ends none.
+    let is_about_this = query
+        .split('&')
+        .filter_map(|field| field.strip_prefix("state="))
+        .any(|state| secret::equal(state, desk.state.expose_secret()));
+    if !is_about_this {
+        let page = Page::plain("This is no answer to the login that waits in the terminal.");
         return Ok(page.into_response(StatusCode::BAD_REQUEST));
     }
     let first = desk

@@ -18,7 +18,7 @@ use crate::{
     pool::State,
     project::{ProjectId, Upstream},
     store::{ClientImportRecord, ClientRecord, ImportRecord, ProjectRecord, StoredToken},
-    tokens_file::{Client, Entry, TokensFile},
+    tokens_file::{Client, Entry, Format, TokensFile},
 };
 
 /// What an import would do.
@@ -67,6 +67,8 @@ impl Planner<'_> {
             .cloned()
             .collect();
         let names = names(self.state, &file.entries);
+        // A client of ours is not changed by what another program's file says of it.
+        let is_ours = file.format == Format::TokensFile;
         for rejected in file.rejected {
             self.plan.results.push(Imported {
                 line: rejected.line,
@@ -104,12 +106,22 @@ impl Planner<'_> {
                 warnings,
             });
         }
+        let projects = self.plan.projects.iter();
+        let used: HashSet<_> = projects
+            .map(|record| record.project.oauth_client_id.clone())
+            .collect();
+        let imports = self.state.client_imports.iter();
+        let imported: HashSet<_> = imports
+            .map(|import| (import.client_id.as_str(), import.fingerprint.as_str()))
+            .collect();
         for client in &file.clients {
-            self.client(client);
+            self.client(client, is_ours, &used, &imported);
         }
+        let lines = self.plan.results.iter().enumerate();
+        let lines: HashMap<_, _> = lines.map(|(at, result)| (result.line, at)).collect();
         for warning in file.warnings {
-            let mut results = self.plan.results.iter_mut();
-            match results.find(|result| result.line == warning.line) {
+            let at = lines.get(&warning.line);
+            match at.and_then(|at| self.plan.results.get_mut(*at)) {
                 Some(result) => result.warnings.push(warning.complaint),
                 None => self.plan.results.push(Imported {
                     line: warning.line,
@@ -125,8 +137,24 @@ impl Planner<'_> {
 
     /// Puts a client into the plan that is new or was edited, or that a planned project
     /// needs.
-    fn client(&mut self, client: &Client) {
+    fn client(
+        &mut self,
+        client: &Client,
+        is_ours: bool,
+        used: &HashSet<String>,
+        imported: &HashSet<(&str, &str)>,
+    ) {
         let id = &client.client_id;
+        let old = self.state.clients.get(id).map(|client| &client.record);
+        let keeps = self.options.keep_existing || !is_ours;
+        if old.is_some() && keeps && !self.options.overwrite {
+            return;
+        }
+        // A file that does not tell the secret does not take it away.
+        let client_secret = client
+            .client_secret
+            .clone()
+            .or_else(|| old.and_then(|old| old.credentials.client_secret.clone()));
         let fingerprint = digest([
             id.as_str(),
             client
@@ -135,23 +163,15 @@ impl Planner<'_> {
                 .map_or("", |s| s.expose_secret()),
             client.token_url.as_deref().unwrap_or_default(),
         ]);
-        let old = self.state.clients.get(id).map(|client| &client.record);
-        let is_needed = || {
-            let mut projects = self.plan.projects.iter();
-            old.is_none() && projects.any(|record| record.project.oauth_client_id == *id)
-        };
-        let imported = self
-            .state
-            .client_imports
-            .iter()
-            .any(|import| import.client_id == *id && import.fingerprint == fingerprint);
-        if imported && !self.options.overwrite && !is_needed() {
+        let is_needed = old.is_none() && used.contains(id);
+        let imported = imported.contains(&(id.as_str(), fingerprint.as_str()));
+        if imported && !self.options.overwrite && !is_needed {
             return;
         }
         self.plan.clients.push(ClientRecord {
             credentials: Credentials {
                 client_id: id.clone(),
-                client_secret: client.client_secret.clone(),
+                client_secret,
                 token_url: client.token_url.clone(),
             },
             created_at: old.map_or(self.now, |old| old.created_at),
@@ -268,6 +288,8 @@ fn names(state: &State, entries: &[Entry]) -> Vec<ProjectId> {
         );
         imported.entry(key).or_default().push(id);
     }
+    // The next number of each name that several entries have.
+    let mut numbers: HashMap<String, u32> = HashMap::new();
     let mut taken: HashSet<ProjectId> = entries
         .iter()
         .filter_map(|entry| entry.id.as_deref().map(Into::into))
@@ -297,12 +319,19 @@ fn names(state: &State, entries: &[Entry]) -> Vec<ProjectId> {
                     "" => entry.credential.default_id(),
                     base => base.to_owned(),
                 };
-                let numbered = (2..).map(|number| format!("{base}-{number}"));
-                std::iter::once(base.clone())
-                    .chain(numbered)
-                    .map(ProjectId::from)
-                    .find(|name| !taken.contains(name) && may_replace(state, name, entry))
-                    .unwrap_or_default()
+                let number = numbers.entry(base.clone()).or_insert(1);
+                let numbered = (*number..).map(|number| {
+                    let name = match number {
+                        1 => base.clone(),
+                        _ => format!("{base}-{number}"),
+                    };
+                    (number, ProjectId::from(name))
+                });
+                let mut free = numbered
+                    .filter(|(_, name)| !taken.contains(name) && may_replace(state, name, entry));
+                let (found, name) = free.next().unwrap_or_default();
+                *number = found;
+                name
             });
             taken.insert(Arc::clone(&name));
             name

@@ -8,8 +8,9 @@ use secrecy::SecretString;
 use super::{LoginError, Refused};
 use crate::{
     admin::{AdminError, NewProject, ProjectUpdate, change_record, new_record},
-    credential::Credential,
+    credential::{Credential, Kind},
     import::location,
+    limits,
     pool::{Grant, Pool, State},
     project::{ProjectId, Upstream},
     store::{Change, StoredToken},
@@ -41,6 +42,7 @@ pub(super) fn target(
     id: Option<&str>,
     google_project_id: &str,
     upstream: Upstream,
+    account: Option<&str>,
 ) -> Result<Target, LoginError> {
     if let Some(id) = id {
         return match state.projects.get_key_value(id) {
@@ -51,12 +53,31 @@ pub(super) fn target(
             None => Ok(Target::New(id.into())),
         };
     }
+    // Another kind of credential is replaced only by who names its project.
     let mut matching = state.projects.iter().filter(|(_, member)| {
         let project = &member.record.project;
-        project.upstream == upstream && project.google_project_id == google_project_id
+        project.upstream == upstream
+            && project.google_project_id == google_project_id
+            && member.record.credential.kind() == Kind::RefreshToken
     });
     match (matching.next(), matching.next()) {
-        (Some((known, _)), None) => Ok(Target::Known(Arc::clone(known))),
+        (Some((known, member)), None) => {
+            let before = &member.record.project.display_name;
+            match account {
+                // So a login without a name of its own calls its project.
+                Some(account) if limits::is_email(before) && before != account => {
+                    Err(Refused::because(
+                        "OTHER_ACCOUNT",
+                        format!(
+                            "the project {known} of the pool has a login of {before}, and this is \
+                             one of {account}; nothing was stored. Log in again with --id {known} \
+                             to replace it, or with another id for a project of its own (id)"
+                        ),
+                    ))
+                }
+                _ => Ok(Target::Known(Arc::clone(known))),
+            }
+        }
         (Some((first, _)), Some((second, _))) => Err(Refused::because(
             "AMBIGUOUS",
             format!(
@@ -95,7 +116,9 @@ impl Pool {
             // It may have been removed while its owner was consenting.
             let client = state.client_for(Some(login.oauth_client_id))?;
             let id = login.id.as_deref();
-            match target(&state, id, &login.google_project_id, login.upstream)? {
+            let account = login.account.as_deref();
+            let (google_project_id, upstream) = (&login.google_project_id, login.upstream);
+            match target(&state, id, google_project_id, upstream, account)? {
                 Target::New(id) => {
                     let new = NewProject {
                         id,

@@ -1,6 +1,10 @@
 //! `DatabaseService`: keys and backups for operators.
 
-use std::{io::Write as _, pin::Pin, sync::Arc};
+use std::{
+    io::{self, Write as _},
+    pin::Pin,
+    sync::Arc,
+};
 
 use antigravity_proto::v1::{
     self, database_service_server::DatabaseService, restore_request::Payload,
@@ -80,11 +84,7 @@ impl DatabaseService for Database {
         &self,
         _request: Request<v1::BackUpRequest>,
     ) -> Result<Response<Self::BackUpStream>, Status> {
-        let draft = self
-            .pool
-            .back_up()
-            .await
-            .map_err(|error| status(error.into()))?;
+        let draft = self.pool.back_up().await.map_err(status)?;
         let file = tokio::fs::File::open(draft.path())
             .await
             .map_err(|error| Status::internal(format!("cannot read the backup: {error}")))?;
@@ -158,9 +158,9 @@ async fn receive(
                     return Err(invalid("backup", "is more than 1 GiB together"));
                 }
                 // At most a few hundred milliseconds, by an operator, now and then.
-                draft.write_all(&piece).map_err(|error| {
-                    Status::internal(format!("cannot keep the backup: {error}"))
-                })?;
+                draft
+                    .write_all(&piece)
+                    .map_err(|error| status(error.into()))?;
             }
         }
     }
@@ -182,6 +182,10 @@ fn status(error: KeysError) -> Status {
     match error {
         KeysError::NothingToDo => Status::failed_precondition(message),
         KeysError::Store(StoreError::NoBackup(problem)) => invalid("backup", &problem),
+        KeysError::Store(error) if error.is_full() => full(&error.to_string()),
+        KeysError::File(error) if error.kind() == io::ErrorKind::StorageFull => {
+            full(&error.to_string())
+        }
         KeysError::Store(StoreError::KeyOfBackup { .. } | StoreError::NewerBackup { .. }) => {
             Status::failed_precondition(message)
         }
@@ -195,4 +199,11 @@ fn status(error: KeysError) -> Status {
             Status::internal(message)
         }
     }
+}
+
+fn full(error: &str) -> Status {
+    tracing::error!(error, "the disk is full");
+    Status::resource_exhausted(
+        "the token-service's disk is full, and nothing was changed; make room and try again",
+    )
 }

@@ -451,6 +451,22 @@ fn given_token(
     })
 }
 
+/// What to do about a refusal for good.
+fn next_step(error: &RefreshError) -> &'static str {
+    match error {
+        RefreshError::ClientMismatch(_) => {
+            "name the OAuth client that minted it (oauth-clients list and put, --oauth-client), or \
+             log the account in (login)"
+        }
+        RefreshError::Revoked(_) => "log the account in again (login)",
+        RefreshError::ClientRefused(_) => "set its right secret (oauth-clients put)",
+        RefreshError::KeyRefused(_) => {
+            "make a new key in the Google Cloud console and set it (projects set-credential)"
+        }
+        RefreshError::Transient(_) => "try again",
+    }
+}
+
 /// Says after which project the next page starts. Opaque, so that nobody builds one.
 fn page_token(last: &str) -> String {
     URL_SAFE_NO_PAD.encode(format!("after:{last}"))
@@ -476,13 +492,17 @@ fn status(error: AdminError) -> Status {
                 .err()
                 .unwrap_or_else(|| Status::internal(message))
         }
-        AdminError::ClientInUse { .. } => Status::failed_precondition(message),
+        AdminError::ClientInUse { .. } | AdminError::NoCredential(_) => {
+            Status::failed_precondition(message)
+        }
         AdminError::Refresh(failed) => match failed {
             RefreshFailed::Refused(RefreshError::Transient(_))
             | RefreshFailed::BrokenOff
             | RefreshFailed::Superseded
             | RefreshFailed::NotStored => Status::unavailable(message),
-            RefreshFailed::Refused(_) => Status::failed_precondition(message),
+            RefreshFailed::Refused(error) => {
+                Status::failed_precondition(format!("{message}; {}", next_step(&error)))
+            }
         },
         AdminError::Store(source) if source.is_full() => {
             tracing::error!(error = %source, "the disk is full");

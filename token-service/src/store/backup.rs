@@ -21,7 +21,10 @@ use super::{
 };
 use crate::{
     config::Database,
+    limits,
+    oauth::Credentials,
     seal::{Keyring, SealError},
+    service_account::GOOGLE_TOKEN_URL,
 };
 
 /// A file that is gone when this is dropped: a backup on its way.
@@ -99,7 +102,8 @@ impl Store {
     }
 
     /// Replaces all that is kept with what a backup holds. Its secrets are opened with the
-    /// store's keys and `others`, and sealed with the store's first.
+    /// store's keys and `others`, and sealed with the store's first. With an `own_endpoint` all
+    /// clients refresh there, whatever the backup says.
     ///
     /// # Errors
     /// Nothing is changed then.
@@ -107,10 +111,11 @@ impl Store {
         &self,
         backup: &Path,
         others: Option<&Keyring>,
+        own_endpoint: bool,
     ) -> Result<Restored<'_>, StoreError> {
         let name = name_of(backup)?;
         let pool = open(backup).await?;
-        let prepared = self.prepare(&pool, backup, others).await;
+        let prepared = self.prepare(&pool, backup, others, own_endpoint).await;
         pool.close().await;
         let (everything, resealed) = prepared?;
         let mut connection = self.connection.lock().await;
@@ -135,6 +140,7 @@ impl Store {
         pool: &SqlitePool,
         path: &Path,
         others: Option<&Keyring>,
+        own_endpoint: bool,
     ) -> Result<(Everything, u32), StoreError> {
         let mut connection = pool.acquire().await?;
         check_ours(&mut connection, path)
@@ -147,7 +153,8 @@ impl Store {
             return Err(StoreError::NoBackup("holds nothing".to_owned()));
         }
         drop(connection);
-        MIGRATIONS.run(pool).await.map_err(StoreError::Migration)?;
+        let migrated = MIGRATIONS.run(pool).await;
+        migrated.map_err(|error| StoreError::NoBackup(format!("cannot be read ({error})")))?;
         let own = self.keys();
         let keys = others.map_or_else(|| own.and(&own), |others| own.and(others));
         let mut connection = pool.acquire().await?;
@@ -158,8 +165,74 @@ impl Store {
             .load_from(&mut connection)
             .await
             .map_err(not_a_backup)?;
+        self.check(&everything, own_endpoint).await?;
+        let is_whole = shape(&mut connection).await.map_err(not_a_backup)? == self.shape().await?;
+        let broken: Option<String> =
+            sqlx::query_scalar("SELECT \"table\" FROM pragma_foreign_key_check")
+                .fetch_optional(&mut *connection)
+                .await?;
+        if !is_whole || broken.is_some() {
+            return Err(StoreError::NoBackup(
+                "is damaged: what is in it does not belong together".to_owned(),
+            ));
+        }
         Ok((everything, resealed))
     }
+
+    /// What stands in the clear is as trustworthy as whoever could write the file: refresh tokens
+    /// are not sent where it alone says.
+    async fn check(&self, everything: &Everything, own_endpoint: bool) -> Result<(), StoreError> {
+        let own = self.load().await?.clients;
+        for client in &everything.clients {
+            let Credentials {
+                client_id,
+                token_url: Some(url),
+                ..
+            } = &client.credentials
+            else {
+                continue;
+            };
+            let known = own.iter().any(|own| {
+                own.credentials.client_id == *client_id
+                    && own.credentials.token_url.as_ref() == Some(url)
+            });
+            if !own_endpoint && !known && url != GOOGLE_TOKEN_URL {
+                return Err(StoreError::NoBackup(format!(
+                    "sends the refresh tokens of the OAuth client {client_id} to {url:?}; if that \
+                     is right, add the client first (oauth-clients put {client_id} --token-url \
+                     URL), or set OAUTH_TOKEN_URL"
+                )));
+            }
+        }
+        for record in &everything.projects {
+            let project = &record.project;
+            let fits = limits::is_id(&project.id)
+                && (project.google_project_id.is_empty()
+                    || limits::is_id(&project.google_project_id))
+                && crate::tokens_file::is_location(&project.location);
+            if !fits {
+                return Err(StoreError::NoBackup(format!(
+                    "is damaged: the project {:?} has a name that none can have",
+                    project.id
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    async fn shape(&self) -> Result<Vec<String>, StoreError> {
+        let mut connection = self.connection.lock().await;
+        shape(&mut connection).await
+    }
+}
+
+/// What there is in a database, as it was made.
+async fn shape(connection: &mut SqliteConnection) -> Result<Vec<String>, StoreError> {
+    let made = sqlx::query_scalar(
+        "SELECT sql FROM main.sqlite_schema WHERE sql IS NOT NULL AND name <> '_sqlx_migrations'
+         ORDER BY type, name",
+    );
+    Ok(made.fetch_all(connection).await?)
 }
 
 async fn open(path: &Path) -> Result<SqlitePool, StoreError> {

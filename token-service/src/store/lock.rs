@@ -10,7 +10,7 @@ use super::StoreError;
 
 /// Held until it is dropped, at the latest until the process ends.
 #[derive(Debug)]
-pub(super) struct DatabaseLock {
+pub(crate) struct DatabaseLock {
     _file: File,
 }
 

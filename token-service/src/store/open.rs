@@ -62,12 +62,13 @@ impl Store {
     }
 }
 
+/// A database that this process has, and nobody else.
+pub(crate) type Locked = (Option<DatabaseLock>, SqlitePool, PathBuf);
+
 /// Connects under the database's lock; the file is made when it is missing. A pool only until
 /// the database is open: the migrator borrows a lone connection in a way that no spawned task
 /// can hold.
-pub(super) async fn connect(
-    database: &Database,
-) -> Result<(Option<DatabaseLock>, SqlitePool, PathBuf), StoreError> {
+pub(crate) async fn connect(database: &Database) -> Result<Locked, StoreError> {
     let (lock, options) = match database {
         Database::Memory => (None, SqliteConnectOptions::new().in_memory(true)),
         Database::Sqlite(path) => {
@@ -204,7 +205,7 @@ pub(super) async fn check_version(
 }
 
 /// Only reads.
-async fn check_keys(
+pub(super) async fn check_keys(
     connection: &mut SqliteConnection,
     keys: &Keyring,
     origin: &str,

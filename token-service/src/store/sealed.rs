@@ -8,12 +8,9 @@ use sqlx::{Row as _, SqliteConnection};
 
 use super::{
     Store, StoreError, begin, end,
-    open::{KEY_CHECK, connect, prepare_forgetting},
+    open::{KEY_CHECK, Locked, check_keys, prepare_forgetting},
 };
-use crate::{
-    config::Database,
-    seal::{Cell, Keyring, SealError},
-};
+use crate::seal::{Cell, Keyring, SealError};
 
 /// A column of sealed values. A test holds the list against the schema.
 struct Column {
@@ -165,9 +162,22 @@ pub(super) async fn reseal(
     Ok(resealed)
 }
 
+async fn opens_all(connection: &mut SqliteConnection, keys: &Keyring) -> Result<bool, StoreError> {
+    for column in &COLUMNS {
+        for sealed in column.values(&mut *connection).await? {
+            if keys.open(column.cell(&sealed), &sealed.value).is_err() {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
 /// What a database without its key still tells.
-pub(crate) async fn forget(database: &Database, keys: &Keyring) -> Result<(u32, u32), StoreError> {
-    let (_lock, pool, path) = connect(database).await?;
+pub(crate) async fn forget(
+    (_lock, pool, path): Locked,
+    keys: &Keyring,
+) -> Result<(u32, u32), StoreError> {
     let done = forget_in(&pool, &path, keys).await;
     pool.close().await;
     done
@@ -180,6 +190,13 @@ async fn forget_in(
 ) -> Result<(u32, u32), StoreError> {
     prepare_forgetting(pool, path).await?;
     let mut connection = pool.acquire().await?;
+    if check_keys(&mut connection, keys, "", path).await.is_ok()
+        && opens_all(&mut connection, keys).await?
+    {
+        return Err(StoreError::KeyOpens {
+            path: path.to_owned(),
+        });
+    }
     begin(&mut connection).await?;
     let forgotten = forget_all(&mut connection, keys).await;
     end(&mut connection, forgotten).await
@@ -223,6 +240,7 @@ async fn forget_all(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{config::Database, store::connect};
 
     /// A column that is sealed and not in the list would be lost with the old key.
     #[tokio::test]

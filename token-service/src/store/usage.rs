@@ -3,10 +3,16 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{
+    ConnectOptions as _, Row as _, SqliteConnection,
+    sqlite::{SqliteConnectOptions, SqliteRow},
+};
 
 use super::{Store, StoreError, begin, end, milliseconds};
-use crate::ledger::{Entries, HOUR_MS, Used};
+use crate::{
+    config::Database,
+    ledger::{Entries, HOUR_MS, Used},
+};
 
 /// Reports that gateways may still repeat.
 const REPEATED_WITHIN_MS: i64 = HOUR_MS;
@@ -73,15 +79,9 @@ impl Store {
     ) -> Result<(), StoreError> {
         let now = now.as_millisecond();
         let mut connection = self.connection.lock().await;
-        sqlx::query("DELETE FROM counted_reports WHERE at < ?")
-            .bind(now.saturating_sub(REPEATED_WITHIN_MS))
-            .execute(&mut *connection)
-            .await?;
-        sqlx::query("DELETE FROM usage WHERE hour < ?")
-            .bind(now.saturating_sub(milliseconds(retention)))
-            .execute(&mut *connection)
-            .await?;
-        Ok(())
+        begin(&mut connection).await?;
+        let pruned = prune(&mut connection, retention, now).await;
+        end(&mut connection, pruned).await
     }
 
     /// The reports that were counted of late, the oldest first.
@@ -106,7 +106,16 @@ impl Store {
             Some(Span::Day) => DAY_MS,
         };
         let since = query.since.as_millisecond();
-        let mut connection = self.connection.lock().await;
+        let mut own = self.reader().await?;
+        let mut shared = match own {
+            Some(_) => None,
+            None => Some(self.connection.lock().await),
+        };
+        let connection = match (&mut own, &mut shared) {
+            (Some(own), _) => own,
+            (None, Some(shared)) => &mut **shared,
+            (None, None) => return Ok(Vec::new()),
+        };
         let rows = sqlx::query(
             "SELECT CASE WHEN ?1 > 0 THEN hour - hour % ?1 ELSE 0 END AS begins,
                  CASE WHEN ?2 THEN api_key_name ELSE '' END AS by_key,
@@ -134,9 +143,19 @@ impl Store {
         .bind(&query.project)
         .bind(&query.model)
         .bind(i64::try_from(MAX_ROWS + 1).unwrap_or(i64::MAX))
-        .fetch_all(&mut *connection)
+        .fetch_all(connection)
         .await?;
         rows.iter().map(|row| usage_row(row, span > 0)).collect()
+    }
+
+    /// A connection to read with, for as long as it may take: nobody who writes waits for it.
+    /// `None`: a database in memory has but one.
+    async fn reader(&self) -> Result<Option<SqliteConnection>, StoreError> {
+        let Database::Sqlite(path) = &self.database else {
+            return Ok(None);
+        };
+        let options = SqliteConnectOptions::new().filename(path).read_only(true);
+        Ok(Some(options.connect().await?))
     }
 
     /// How far back the ledger goes.
@@ -191,6 +210,22 @@ async fn write(
     sqlx::query("INSERT INTO counted_reports (at, ids) VALUES (?, ?)")
         .bind(now.as_millisecond())
         .bind(ids)
+        .execute(&mut *connection)
+        .await?;
+    Ok(())
+}
+
+async fn prune(
+    connection: &mut SqliteConnection,
+    retention: Duration,
+    now: i64,
+) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM counted_reports WHERE at < ?")
+        .bind(now.saturating_sub(REPEATED_WITHIN_MS))
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query("DELETE FROM usage WHERE hour < ?")
+        .bind(now.saturating_sub(milliseconds(retention)))
         .execute(&mut *connection)
         .await?;
     Ok(())

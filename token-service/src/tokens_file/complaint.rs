@@ -177,6 +177,21 @@ pub enum TokensFileError {
         /// The line, from 1.
         line: u32,
     },
+    /// It has more entries than a pool can have.
+    #[error(
+        "line {line}: {part} has {found} entries, and at most {most} are taken at once; import \
+         it in parts"
+    )]
+    TooMany {
+        /// The line, from 1.
+        line: u32,
+        /// The list.
+        part: &'static str,
+        /// How many there are.
+        found: usize,
+        /// How many there may be.
+        most: usize,
+    },
     /// It is none of the files that are recognised.
     #[error("line {line}: it is no credential file that is recognised. {RECOGNISED}")]
     Unrecognised {

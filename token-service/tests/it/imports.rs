@@ -265,6 +265,7 @@ fn constants_inside_of_text_stay() {
 
 #[test]
 fn what_is_no_tokens_file_is_told_with_its_line() {
+    let many = format!("{{\"projects\": [{}0]}}", "0,".repeat(20_000));
     for (text, line) in [
         (b"".as_slice(), 1),
         (b"{\n\"projects\": [\n{\"project_id\": \"p\",}\n]}", 3),
@@ -274,6 +275,7 @@ fn what_is_no_tokens_file_is_told_with_its_line() {
         (b"{\"oauth_config\": {},\n\"projects\": {}}", 2),
         (b"{\n\"oauth_config\": 5, \"projects\": []}", 2),
         (b"{}", 1),
+        (many.as_bytes(), 1),
     ] {
         let error = parse(text, &Hints::upstream(Api::Antigravity)).unwrap_err();
         let found = match &error {
@@ -282,6 +284,7 @@ fn what_is_no_tokens_file_is_told_with_its_line() {
             | TokensFileError::Unrecognised { line }
             | TokensFileError::OAuthClient { line }
             | TokensFileError::ManagerIndex { line }
+            | TokensFileError::TooMany { line, .. }
             | TokensFileError::WrongShape { line, .. } => *line,
         };
         assert_eq!(found, line, "{error}");

@@ -87,7 +87,9 @@ pub(super) async fn import(
         stated_upstream,
         google_project_id: (!project.is_empty()).then_some(project),
     };
-    let file = tokens_file::parse(text.expose_secret().as_bytes(), &hints)
+    let parsed = blocking(move || tokens_file::parse(text.expose_secret().as_bytes(), &hints));
+    let file = parsed
+        .await?
         .map_err(|error| invalid("tokens_json", &error.to_string()))?;
     let format = match file.format {
         _ if sealed => ShownFormat::SealedExport,
