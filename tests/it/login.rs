@@ -239,25 +239,24 @@ async fn what_goes_wrong_says_what_to_do_and_stores_nothing() {
     );
     process.wait().exits_with(1).says("consent was denied");
 
+    // What another page of the browser sends here ends no login.
     let process = folder.start(&["login"], &borrowed);
-    let back = redirect_uri(&opened(&folder).await);
-    let forged = format!("{back}?code=4/0Aforged&state=%3Cscript%3E");
-    let page = user
-        .get(&forged)
-        .send()
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
-    assert!(
-        page.contains("another state") && !page.contains("<script"),
-        "{page}"
-    );
+    let address = opened(&folder).await;
+    let back = redirect_uri(&address);
+    for forged in ["code=4/0Aforged&state=%3Cscript%3E", "error=x"] {
+        let answer = user.get(format!("{back}?{forged}")).send().await.unwrap();
+        assert_eq!(answer.status(), 400);
+        let page = answer.text().await.unwrap();
+        assert!(
+            page.contains("no answer to the login that waits") && !page.contains("<script"),
+            "{page}"
+        );
+    }
+    decide(&user, &address, 1, "deny").await;
     process
         .wait()
         .exits_with(1)
-        .says("another state than this login")
+        .says("consent was denied")
         .says("nothing was stored");
 
     let refused = Action::Error {

@@ -260,3 +260,68 @@ async fn what_a_killed_process_left_is_swept_away() {
         "{left:?}"
     );
 }
+
+#[tokio::test]
+async fn a_backup_does_not_send_refresh_tokens_elsewhere() {
+    let google = google(1).await;
+    let home = Home::new(&google);
+    home.write_tokens(&tokens_json([1]));
+    let service = home.start().await;
+    one_token(&mut service.tokens().await).await;
+    let backup = back_up(&mut service.database().await).await;
+    service.stop().await;
+    let path = home.path("doctored.db");
+    std::fs::write(&path, &backup).unwrap();
+    let url = format!("sqlite://{}", path.display());
+    let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    sqlx::query("UPDATE oauth_clients SET token_url = 'https://elsewhere.example/token'")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    connection.close().await.unwrap();
+    let doctored = std::fs::read(&path).unwrap();
+
+    let mut config = home.config();
+    config.oauth_token_url = None;
+    config.refresh_ahead = false;
+    let service = crate::support::Service::start(config).await;
+    let mut database = service.database().await;
+    let refused = restore(&mut database, &doctored, "").await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert!(refused.message().contains("elsewhere.example"), "{refused}");
+    restore(&mut database, &backup, "").await.unwrap();
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_backup_that_lacks_something_is_told_as_such() {
+    let google = google(1).await;
+    let home = Home::new(&google);
+    home.write_tokens(&tokens_json([1]));
+    let service = home.start().await;
+    let mut database = service.database().await;
+    one_token(&mut service.tokens().await).await;
+    let backup = back_up(&mut database).await;
+    for change in [
+        "DROP TABLE usage",
+        "ALTER TABLE projects ADD COLUMN more TEXT",
+        "DELETE FROM oauth_clients",
+        "UPDATE _sqlx_migrations SET checksum = zeroblob(48)",
+    ] {
+        let path = home.path("doctored.db");
+        std::fs::write(&path, &backup).unwrap();
+        let url = format!("sqlite://{}", path.display());
+        let options: sqlx::sqlite::SqliteConnectOptions = url.parse().unwrap();
+        let options = options.foreign_keys(false);
+        let mut connection = sqlx::SqliteConnection::connect_with(&options)
+            .await
+            .unwrap();
+        sqlx::query(change).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        let doctored = std::fs::read(&path).unwrap();
+        let refused = restore(&mut database, &doctored, "").await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{change}: {refused}");
+    }
+    one_token(&mut service.tokens().await).await;
+    service.stop().await;
+}

@@ -252,3 +252,41 @@ async fn a_database_in_use_is_not_reset() {
     one_token(&mut service.tokens().await).await;
     service.stop().await;
 }
+
+#[tokio::test]
+async fn a_key_that_opens_the_database_is_not_given_up() {
+    let google = google(1).await;
+    let home = Home::new(&google);
+    home.write_tokens(&tokens_json([1]));
+    let service = home.start().await;
+    one_token(&mut service.tokens().await).await;
+    service.stop().await;
+    let before = lossy(&key_file(&home));
+    let refused = forget_secrets(&home.config()).await.unwrap_err();
+    assert!(matches!(refused, Error::Store(StoreError::KeyOpens { .. })));
+    assert_eq!(lossy(&key_file(&home)), before);
+    // Where there is no database, no key is made for it.
+    let elsewhere = Home::new(&google);
+    assert!(forget_secrets(&elsewhere.config()).await.is_err());
+    assert!(!key_file(&elsewhere).exists());
+    let service = home.start().await;
+    one_token(&mut service.tokens().await).await;
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_rotation_that_cannot_keep_the_old_key_changes_nothing() {
+    let google = google(1).await;
+    let home = Home::new(&google);
+    home.write_tokens(&tokens_json([1]));
+    let service = home.start().await;
+    one_token(&mut service.tokens().await).await;
+    let mut database = service.database().await;
+    let (before, file) = (keys(&mut database).await, lossy(&key_file(&home)));
+    std::fs::write(retired_file(&home), "no key\n").unwrap();
+    let refused = rotate(&mut database).await.unwrap_err();
+    assert!(refused.message().contains("move it away"), "{refused}");
+    assert_eq!(keys(&mut database).await, before);
+    assert_eq!(lossy(&key_file(&home)), file);
+    service.stop().await;
+}

@@ -296,3 +296,56 @@ async fn absurd_figures_do_not_spoil_it() {
     assert_eq!(rows[0].prompt_tokens, 900 * 1_000_000_000);
     service.stop().await;
 }
+
+/// Holds up every commit of a service, until it is let go.
+async fn hold_commits(home: &Home) -> sqlx::SqliteConnection {
+    let url = format!("sqlite://{}", home.database().display());
+    let mut lock = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE")
+        .execute(&mut lock)
+        .await
+        .unwrap();
+    lock
+}
+
+#[tokio::test]
+async fn who_asks_and_hangs_up_costs_the_ledger_nothing() {
+    let google = google(1).await;
+    let home = Home::new(&google);
+    let service = home.start().await;
+    let mut gateway = service.tokens().await;
+    tell(&mut gateway, vec![report(IDS[0], Outcome::Ok)]).await;
+    let lock = hold_commits(&home).await;
+    let mut others = gateway.clone();
+    let told =
+        tokio::spawn(async move { tell(&mut others, vec![report(IDS[1], Outcome::Ok)]).await });
+    let mut ledger = service.usage().await;
+    for _ in 0..5 {
+        let asked = usage(&mut ledger, &[]);
+        let _ = tokio::time::timeout(Duration::from_millis(100), asked).await;
+    }
+    lock.close().await.unwrap();
+    assert_eq!(told.await.unwrap(), (1, 0));
+    assert_eq!(usage(&mut ledger, &[]).await[0].attempts, 2);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_report_that_is_repeated_is_acknowledged_when_it_is_stored() {
+    let google = google(1).await;
+    let home = Home::new(&google);
+    let service = home.start().await;
+    let mut gateway = service.tokens().await;
+    tell(&mut gateway, vec![report(IDS[0], Outcome::Ok)]).await;
+    let lock = hold_commits(&home).await;
+    let patience = Duration::from_millis(300);
+    for _ in 0..3 {
+        let told = tell(&mut gateway, vec![report(IDS[1], Outcome::Ok)]);
+        let told = tokio::time::timeout(patience, told).await;
+        assert!(told.is_err(), "acknowledged, and not stored: {told:?}");
+    }
+    lock.close().await.unwrap();
+    let again = tell(&mut gateway, vec![report(IDS[1], Outcome::Ok)]).await;
+    assert_eq!(again, (0, 1));
+    service.stop().await;
+}

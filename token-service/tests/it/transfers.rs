@@ -293,3 +293,49 @@ async fn a_large_import_is_one_step() {
     assert_eq!((page.projects.len(), page.total_size), (1000, 2000));
     service.stop().await;
 }
+
+#[tokio::test]
+async fn an_import_takes_no_secret_of_a_client_away() {
+    let google = google(2).await;
+    let home = Home::new(&google);
+    home.write_tokens(&tokens_json([1]));
+    let service = home.start().await;
+    let mut admin = service.projects().await;
+    let sealed = export(&mut admin).await;
+    // A client without its secret, as some files name it.
+    let mut file = tokens_json([2]);
+    file["oauth_config"]
+        .as_object_mut()
+        .unwrap()
+        .remove("client_secret");
+    let answers = import(&mut admin, in_pieces(&file)).await.unwrap();
+    assert!(answers.iter().any(|told| told.id == "fake-project-2"));
+    assert_eq!(dealt(&mut service.tokens().await, wanted(2)).await, "1 2");
+
+    // A secret that was renewed since an export is not undone by it.
+    let put = |secret: &str| v1::PutOAuthClientRequest {
+        client: Some(v1::OAuthClient {
+            client_id: fake_google::CLIENT_ID.to_owned(),
+            token_url: "https://renewed.example/token".to_owned(),
+            ..Default::default()
+        }),
+        client_secret: secret.to_owned(),
+    };
+    admin.put_o_auth_client(put("renewed")).await.unwrap();
+    let options = Payload::Options(Options {
+        passphrase: PASSPHRASE.to_owned(),
+        ..Default::default()
+    });
+    import(&mut admin, vec![options, Payload::SealedExport(sealed)])
+        .await
+        .unwrap();
+    let clients = admin
+        .list_o_auth_clients(v1::ListOAuthClientsRequest {})
+        .await
+        .unwrap()
+        .into_inner()
+        .clients;
+    assert_eq!(clients[0].token_url, "https://renewed.example/token");
+    assert!(clients[0].has_secret);
+    service.stop().await;
+}
