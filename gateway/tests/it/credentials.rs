@@ -211,3 +211,56 @@ async fn keys_serve_on_without_the_token_service_for_as_long_as_it_takes() {
     }
     assert_eq!(world.get("/readyz").await.status, 200);
 }
+
+#[tokio::test]
+async fn a_key_that_google_repeats_reaches_no_client() {
+    let world = world(&[]).await;
+    add_key(&world, "key", API_KEY).await;
+    assert_eq!(world.chat(&hello()).await.status, 200);
+    let fake = world.google.fake();
+    for (status, code) in [
+        (400, "INVALID_ARGUMENT"),
+        (500, "INTERNAL"),
+        (404, "NOT_FOUND"),
+    ] {
+        let error = json!({"error": {"code": status, "status": code,
+            "message": format!("Something about api_key:{API_KEY} is wrong.")}});
+        fake.script(Fault::always(Action::Raw {
+            status,
+            content_type: "application/json".to_owned(),
+            body: error.to_string(),
+        }));
+        let answer = world.chat(&hello()).await;
+        assert!(answer.status >= 400, "{}", answer.body);
+        assert!(!answer.body.contains(API_KEY), "{}", answer.body);
+        fake.clear_script();
+        // Within a stream too.
+        fake.script(Fault::always(Action::Raw {
+            status: 200,
+            content_type: "text/event-stream".to_owned(),
+            body: format!("data: {error}\r\n\r\n"),
+        }));
+        let answer = world.chat(&with(hello(), "stream", json!(true))).await;
+        assert!(!answer.body.contains(API_KEY), "{}", answer.body);
+        fake.clear_script();
+    }
+}
+
+#[tokio::test]
+async fn what_a_stream_says_of_a_file_condemns_no_key() {
+    let world = world(&[]).await;
+    add_key(&world, "key", API_KEY).await;
+    assert_eq!(world.chat(&hello()).await.status, 200);
+    let error = json!({"error": {"code": 403, "status": "PERMISSION_DENIED",
+        "message": "You do not have permission to access the File abc or it may not exist."}});
+    let fake = world.google.fake();
+    fake.script(Fault::once(Action::Raw {
+        status: 200,
+        content_type: "text/event-stream".to_owned(),
+        body: format!("data: {error}\r\n\r\n"),
+    }));
+    world.chat(&with(hello(), "stream", json!(true))).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let shown = world.project("key").await;
+    assert_ne!(shown.state(), State::NeedsLogin, "{}", shown.state_reason);
+}

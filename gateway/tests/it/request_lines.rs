@@ -244,3 +244,54 @@ async fn a_flood_of_bad_keys_does_not_flood_the_log() {
     let counted = format!("antigravity_gateway_requests_without_key_total {FLOOD}\n");
     assert!(metrics.contains(&counted), "{metrics}");
 }
+
+#[tokio::test]
+async fn what_google_says_of_a_request_is_for_its_client_alone() {
+    let kept = Kept::start();
+    let setup = Setup {
+        environment: vec![("KEEPALIVE_INTERVAL", "30ms".to_owned())],
+        ..Setup::projects(&[("p1", "gemini")])
+    };
+    let world = setup.start().await;
+    let fake = world.google.fake();
+    let quoted = "planted words of a prompt";
+    let said = json!({"error": {"code": 400, "status": "INVALID_ARGUMENT",
+        "message": format!("Invalid value at 'contents' ({quoted})")}});
+    // Silent for long enough that the stream has begun.
+    fake.script(Fault::once(Action::Delay {
+        before_commit_ms: 0,
+        before_headers_ms: 200,
+        before_first_event_ms: 0,
+        between_events_ms: 0,
+    }));
+    fake.script(Fault::once(Action::Raw {
+        status: 400,
+        content_type: "application/json".to_owned(),
+        body: said.to_string(),
+    }));
+    let streamed = with(hello(), "stream", json!(true));
+    let response = ask(&world, "it-quotes", &streamed).send().await.unwrap();
+    let told = response.text().await.unwrap();
+    assert!(told.contains(quoted), "{told}");
+    let line = kept.of("it-quotes").await;
+    assert_eq!(line["status"], 200);
+    assert!(!kept.all().contains(quoted));
+}
+
+#[tokio::test]
+async fn a_method_of_any_length_has_a_short_line() {
+    let kept = Kept::start();
+    let world = Setup::default().start().await;
+    let method = reqwest::Method::from_bytes(&[b'M'; 50_000]).unwrap();
+    let request = world.client.request(method, world.url(0, "/v1/models"));
+    let answer = request
+        .bearer_auth(API_KEY)
+        .header("x-request-id", "a-long-method")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 405);
+    assert!(answer.text().await.unwrap().len() < 4096);
+    let line = kept.of("a-long-method").await;
+    assert_eq!(line["method"], "_OTHER");
+}

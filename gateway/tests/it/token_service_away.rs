@@ -275,3 +275,24 @@ async fn the_database_is_not_on_the_request_path() {
         .await
         .unwrap();
 }
+
+#[tokio::test]
+async fn readiness_is_told_in_time_when_the_token_service_is_silent() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let setup = Setup {
+        gateways: 0,
+        ..Setup::default()
+    };
+    let mut world = setup.start().await;
+    world.set("TOKEN_SERVICE_URL", url);
+    world.add_gateway().await;
+    for _ in 0..3 {
+        let began = Instant::now();
+        let answer = world.get("/readyz").await;
+        assert_eq!(answer.status, 503, "{}", answer.body);
+        let took = began.elapsed();
+        assert!(took < Duration::from_millis(800), "{took:?}");
+    }
+    drop(silent);
+}

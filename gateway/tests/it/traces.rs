@@ -568,3 +568,25 @@ async fn a_line_names_the_trace_that_it_is_in() {
     assert_eq!(line["trace_id"], TRACE);
     eventually("its spans", || !collector.all().is_empty()).await;
 }
+
+#[tokio::test]
+async fn a_sampler_that_asks_nobody_takes_no_ids_from_clients() {
+    let collector = Collector::http().await;
+    let mut setup = collector.setup("http/protobuf", &[("p1", "gemini")]);
+    setup
+        .environment
+        .push(("OTEL_TRACES_SAMPLER", "traceidratio".to_owned()));
+    let world = setup.start().await;
+    let answer = traced(&world, TRACE, &hello()).await;
+    assert_eq!(answer.status(), 200);
+    for _ in 0..100 {
+        if collector.all().iter().any(|seen| seen.span.name == CHAT) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let spans = collector.all();
+    let chat = spans.iter().find(|seen| seen.span.name == CHAT).unwrap();
+    assert!(chat.span.parent_span_id.is_empty());
+    assert!(spans.iter().all(|seen| hex(&seen.span.trace_id) != TRACE));
+}
