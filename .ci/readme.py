@@ -17,7 +17,7 @@ RUNNERS = {'start', 'test', 'install', 'login', 'login-begin', 'login-finish', '
 # These are run by containers.py.
 CONTAINERS = {'containers', 'containers-demo', 'containers-scale', 'containers-fastapi', 'containers-admin', 'containers-login', 'containers-one'}
 # For reading only: pictures, and settings of other programs.
-SHOWN = {'text', 'yaml'}
+SHOWN = {'json', 'text', 'yaml'}
 REFRESH_TOKEN, CLIENT, SECRET = '1//a-refresh-token-of-mine', '123-abc.apps.googleusercontent.com', 'a-client-secret-of-mine'
 
 

@@ -203,3 +203,21 @@ fn each_command_helps() {
         .exits_with(0)
         .says(env!("CARGO_PKG_VERSION"));
 }
+
+/// An image is built of what `.dockerignore` lets in.
+#[test]
+fn every_crate_gets_into_the_images() {
+    let top = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let manifest = fs::read_to_string(top.join("Cargo.toml")).unwrap();
+    let ignored = fs::read_to_string(top.join(".dockerignore")).unwrap();
+    let members = manifest
+        .lines()
+        .find_map(|line| line.strip_prefix("members = "))
+        .unwrap();
+    let members: Vec<String> = serde_json::from_str(members).unwrap();
+    assert!(members.len() > 5, "{members:?}");
+    for member in members.iter().filter(|member| *member != ".") {
+        let let_in = format!("!{member}");
+        assert!(ignored.lines().any(|line| line == let_in), "{member}");
+    }
+}
