@@ -70,7 +70,9 @@ pub(crate) type Locked = (Option<DatabaseLock>, SqlitePool, PathBuf);
 /// can hold.
 pub(crate) async fn connect(database: &Database) -> Result<Locked, StoreError> {
     let (lock, options) = match database {
-        Database::Memory => (None, SqliteConnectOptions::new().in_memory(true)),
+        // By its name, which is the default. SQLite would open what is attached with the flag of
+        // `in_memory` too: backups would be written nowhere, and read as empty.
+        Database::Memory => (None, SqliteConnectOptions::new()),
         Database::Sqlite(path) => {
             let folder = database.folder().unwrap_or(Path::new("."));
             let lock = create_folder(folder)

@@ -8,7 +8,7 @@ use sqlx::Connection as _;
 use tonic::{Code, Status};
 
 use crate::support::{
-    DatabaseClient, Home, dealt, google, ids, lossy, one_token, project, rotating_google,
+    DatabaseClient, Home, Service, dealt, google, ids, lossy, one_token, project, rotating_google,
     set_disabled, tokens_json, wanted,
 };
 
@@ -100,6 +100,27 @@ async fn what_was_kept_comes_back_also_while_the_service_runs() {
         "{:?}",
         files(&home)
     );
+}
+
+#[tokio::test]
+async fn a_database_in_memory_is_backed_up_and_restored_too() {
+    let google = google(2).await;
+    let home = Home::new(&google);
+    home.write_tokens(&tokens_json(1..=2));
+    let mut config = home.config();
+    config.database = token_service::config::Database::Memory;
+    let service = Service::start(config).await;
+    let (mut admin, mut database) = (service.projects().await, service.database().await);
+    let backup = back_up(&mut database).await;
+    let request = v1::DeleteProjectRequest {
+        id: "fake-project-1".to_owned(),
+    };
+    admin.delete_project(request).await.unwrap();
+    let restored = restore(&mut database, &backup, "").await.unwrap();
+    assert_eq!((restored.projects, restored.replaced_projects), (2, 1));
+    assert_eq!(ids(&mut admin).await, ["fake-project-1", "fake-project-2"]);
+    one_token(&mut service.tokens().await).await;
+    service.stop().await;
 }
 
 #[tokio::test]
