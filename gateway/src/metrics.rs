@@ -477,7 +477,7 @@ pub struct Elsewhere {
     pub lost_entries: u64,
 }
 
-/// As it is in labels: of the contract's name, without its prefix.
+/// As it is in labels, logs and traces: the contract's name, without its prefix.
 #[must_use]
 pub fn outcome_name(outcome: Outcome) -> &'static str {
     match outcome {

@@ -172,7 +172,7 @@ impl Attempt {
     /// It is over, for whoever looks at it; what it means for its project may be decided later.
     pub(super) fn over(&mut self, outcome: Outcome, http_status: u16) {
         let Some(nth) = self.nth.take() else { return };
-        let name = name(outcome);
+        let name = outcome_name(outcome);
         self.line.attempt_came_to(nth, name, http_status);
         let mut span = std::mem::take(&mut self.span);
         if !span.is_recorded() {
@@ -256,26 +256,6 @@ impl Drop for Attempt {
             }
             self.outcomes.report(report);
         }
-    }
-}
-
-/// As it is told in logs and traces.
-fn name(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Unspecified => "unspecified",
-        Outcome::Ok => "ok",
-        Outcome::RateLimited => "rate_limited",
-        Outcome::QuotaExhausted => "quota_exhausted",
-        Outcome::Unauthenticated => "unauthenticated",
-        Outcome::ModelCapacity => "model_capacity",
-        Outcome::ValidationRequired => "validation_required",
-        Outcome::Suspended => "suspended",
-        Outcome::PermissionDenied => "permission_denied",
-        Outcome::ClientUnsupported => "client_unsupported",
-        Outcome::InvalidRequest => "invalid_request",
-        Outcome::UpstreamError => "upstream_error",
-        Outcome::Transport => "transport",
-        Outcome::Cancelled => "cancelled",
     }
 }
 
