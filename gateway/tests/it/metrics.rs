@@ -86,6 +86,25 @@ fn streaming() -> Value {
     with(hello(), "stream", json!(true))
 }
 
+/// A stream of which the first piece has come; Google pauses between its events.
+async fn begun_stream(it: &Scraped, between_events_ms: u64) -> reqwest::Response {
+    let delay = Action::Delay {
+        before_commit_ms: 0,
+        before_headers_ms: 0,
+        before_first_event_ms: 0,
+        between_events_ms,
+    };
+    it.world.google.fake().script(Fault::once(delay));
+    let request = it
+        .world
+        .client
+        .post(it.world.url(0, "/v1/chat/completions"));
+    let request = request.bearer_auth(API_KEY).body(streaming().to_string());
+    let mut response = request.send().await.unwrap();
+    response.chunk().await.unwrap();
+    response
+}
+
 fn one(error: ErrorName) -> Fault {
     Fault::once(self::error(error, None))
 }
@@ -213,20 +232,7 @@ async fn figures_are_what_was_done() {
 #[tokio::test]
 async fn a_stream_is_in_flight_until_its_client_hangs_up() {
     let it = Scraped::start(Setup::default()).await;
-    let delay = Action::Delay {
-        before_commit_ms: 0,
-        before_headers_ms: 0,
-        before_first_event_ms: 0,
-        between_events_ms: 20_000,
-    };
-    it.world.google.fake().script(Fault::once(delay));
-    let request = it
-        .world
-        .client
-        .post(it.world.url(0, "/v1/chat/completions"));
-    let request = request.bearer_auth(API_KEY).body(streaming().to_string());
-    let mut response = request.send().await.unwrap();
-    response.chunk().await.unwrap();
+    let response = begun_stream(&it, 20_000).await;
     let streams = "antigravity_gateway_streams_in_flight";
     let scrape = it.until(streams, &[], 1.0).await;
     scrape.has("antigravity_gateway_requests_in_flight", &[], 1.0);
@@ -245,21 +251,7 @@ async fn what_is_read_on_after_a_hang_up_is_counted() {
         ..Setup::default()
     })
     .await;
-    let delay = Action::Delay {
-        before_commit_ms: 0,
-        before_headers_ms: 0,
-        before_first_event_ms: 0,
-        between_events_ms: 300,
-    };
-    it.world.google.fake().script(Fault::once(delay));
-    let request = it
-        .world
-        .client
-        .post(it.world.url(0, "/v1/chat/completions"));
-    let request = request.bearer_auth(API_KEY).body(streaming().to_string());
-    let mut response = request.send().await.unwrap();
-    response.chunk().await.unwrap();
-    drop(response);
+    drop(begun_stream(&it, 300).await);
     let drained = "antigravity_gateway_drained_answers_total";
     let scrape = it.until(drained, &["result=\"whole\""], 1.0).await;
     // It is the client's request that was broken off, and Google's answer that was whole.

@@ -10,7 +10,9 @@ use tonic::{Code, Status};
 
 use crate::{
     crashes::Process,
-    support::{Bearer, Home, TokensClient, UsageClient, channel, eventually, google, tokens_json},
+    support::{
+        Bearer, Home, TokensClient, UsageClient, channel, eventually, google, report, tokens_json,
+    },
 };
 
 const IDS: [&str; 3] = [
@@ -19,31 +21,6 @@ const IDS: [&str; 3] = [
     // Not a UUID: an id is what a gateway makes it.
     "another id",
 ];
-
-fn report(id: &str, outcome: Outcome) -> OutcomeReport {
-    let millis = |millis: i32| prost_types::Duration {
-        seconds: 0,
-        nanos: millis * 1_000_000,
-    };
-    OutcomeReport {
-        outcome_id: id.to_owned(),
-        project_id: "fake-project-1".to_owned(),
-        outcome: outcome.into(),
-        model: "gemini-2.5-flash".to_owned(),
-        api_key_name: "ann".to_owned(),
-        usage: Some(v1::Usage {
-            prompt_tokens: 100,
-            candidates_tokens: 20,
-            thoughts_tokens: 5,
-            cached_tokens: 40,
-            tool_use_prompt_tokens: 3,
-            total_tokens: 128,
-        }),
-        first_event: Some(millis(200)),
-        duration: Some(millis(900)),
-        ..Default::default()
-    }
-}
 
 async fn tell(gateway: &mut TokensClient, reports: Vec<OutcomeReport>) -> (u32, u32) {
     let request = v1::ReportOutcomesRequest {

@@ -8,7 +8,7 @@ use token_service::{Config, Error, serve};
 use tokio::net::TcpListener;
 
 use crate::support::{
-    Home, Service, eventually, google, one_token, set_disabled, tokens_json, wanted,
+    Home, Service, eventually, google, one_token, report, set_disabled, tokens_json, wanted,
 };
 
 struct Watched {
@@ -64,25 +64,6 @@ fn watched(home: &Home) -> (Config, SocketAddr) {
     let mut config = home.config();
     config.admin_listen = Some(admin);
     (config, admin)
-}
-
-fn report(id: &str, outcome: Outcome) -> OutcomeReport {
-    OutcomeReport {
-        outcome_id: id.to_owned(),
-        project_id: "fake-project-1".to_owned(),
-        outcome: outcome.into(),
-        model: "gemini-2.5-flash".to_owned(),
-        api_key_name: "ann".to_owned(),
-        usage: Some(v1::Usage {
-            prompt_tokens: 100,
-            candidates_tokens: 20,
-            thoughts_tokens: 5,
-            cached_tokens: 40,
-            tool_use_prompt_tokens: 3,
-            total_tokens: 128,
-        }),
-        ..Default::default()
-    }
 }
 
 #[tokio::test]

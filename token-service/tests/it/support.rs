@@ -258,6 +258,32 @@ pub(crate) async fn one_token(client: &mut TokensClient) -> v1::AccessToken {
     turn.token.unwrap()
 }
 
+/// What a gateway reports of a request to the first project.
+pub(crate) fn report(id: &str, outcome: v1::Outcome) -> v1::OutcomeReport {
+    let millis = |millis: i32| prost_types::Duration {
+        seconds: 0,
+        nanos: millis * 1_000_000,
+    };
+    v1::OutcomeReport {
+        outcome_id: id.to_owned(),
+        project_id: "fake-project-1".to_owned(),
+        outcome: outcome.into(),
+        model: "gemini-2.5-flash".to_owned(),
+        api_key_name: "ann".to_owned(),
+        usage: Some(v1::Usage {
+            prompt_tokens: 100,
+            candidates_tokens: 20,
+            thoughts_tokens: 5,
+            cached_tokens: 40,
+            tool_use_prompt_tokens: 3,
+            total_tokens: 128,
+        }),
+        first_event: Some(millis(200)),
+        duration: Some(millis(900)),
+        ..Default::default()
+    }
+}
+
 pub(crate) async fn project(client: &mut ProjectsClient, id: &str) -> v1::Project {
     let request = v1::GetProjectRequest { id: id.to_owned() };
     client.get_project(request).await.unwrap().into_inner()
