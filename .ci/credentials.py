@@ -5,18 +5,11 @@ during an import. All by the real binaries.
 """
 import json, os, re, shutil, subprocess, sys, time
 
-from stack import API_KEY, BIN, TOKENS, Stack, clean_env, control, free_port, post
+from stack import API_KEY, BIN, TOKENS, Stack, check, clean_env, control, failed, free_port, post
 
 CLIENT, SECRET = 'fake-client.apps.googleusercontent.com', 'fake-client-secret'
 ENTRIES, BAD = 1000, 30
 GEMINI_KEY = 'AIzaFakeGoogleApiKey'
-failed = []
-
-
-def check(holds, what):
-    print(f'{"ok  " if holds else "FAIL"} {what}', flush=True)
-    if not holds:
-        failed.append(what)
 
 
 class World:

@@ -7,20 +7,13 @@ service is killed. promtool tests the alert rules, and whatever they and the das
 """
 import argparse, collections, http.client, json, os, re, socket, subprocess, threading, time, urllib.parse, urllib.request
 
-from stack import BIN, TOKENS, Stack, clean_env, control, free_port
+from stack import BIN, TOKENS, Stack, check, clean_env, control, failed, free_port
 
 TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..')
 FILES = os.path.join(TOP, 'deploy', 'observability')
 KEYS = {'ann': 'sk-ci-ann-0123456789', 'bob': 'sk-ci-bob-0123456789', 'cy': 'sk-ci-cy-01234567890'}
 MODELS = ('gemini-2.5-flash', 'gemini-2.5-pro')
 G, T = 'antigravity_gateway_', 'antigravity_token_service_'
-failed = []
-
-
-def check(holds, what):
-    print(f'{"ok  " if holds else "FAIL"} {what}', flush=True)
-    if not holds:
-        failed.append(what)
 
 
 def same(names, **figures):

@@ -6,18 +6,11 @@ is full or read-only; two gateways go on meanwhile. Counts the calls that gatewa
 """
 import argparse, datetime, http.client, json, os, re, signal, socket, subprocess, threading, time
 
-from stack import API_KEY, BIN, TOKENS, Stack, control, free_port
+from stack import API_KEY, BIN, TOKENS, Stack, check, control, failed, free_port
 
 ASK = json.dumps({'model': 'gemini-2.5-flash', 'messages': [{'role': 'user', 'content': 'hi'}]}).encode()
 STREAM = json.dumps({**json.loads(ASK), 'stream': True}).encode()
 HEADERS = {'Authorization': f'Bearer {API_KEY}', 'Content-Type': 'application/json'}
-failed = []
-
-
-def check(holds, what):
-    print(f'{"ok  " if holds else "FAIL"} {what}', flush=True)
-    if not holds:
-        failed.append(what)
 
 
 class Pool:

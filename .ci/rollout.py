@@ -7,7 +7,7 @@ The load balancers run the examples of deploy/load-balancers with other addresse
 """
 import argparse, asyncio, collections, http.client, itertools, json, os, random, re, signal, socket, time
 
-from stack import API_KEY, TOKENS, Stack, free_port
+from stack import API_KEY, TOKENS, Stack, check, failed, free_port
 
 TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..')
 GATEWAYS = 3
@@ -18,13 +18,6 @@ IDLE = 15
 REDISPATCH = '    option redispatch\n'
 # Below the ports that the system gives to outgoing connections, one of which could have a gateway's while it is away.
 PORTS = range(20_000, 32_000)
-failed = []
-
-
-def check(holds, what):
-    print(f'{"ok  " if holds else "FAIL"} {what}', flush=True)
-    if not holds:
-        failed.append(what)
 
 
 def fixed_port():

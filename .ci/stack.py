@@ -4,6 +4,14 @@ import contextlib, http.client, json, os, re, signal, socket, subprocess, tempfi
 BIN = os.environ.get('BIN_DIR') or os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'target', 'release')
 API_KEY = 'sk-ci-0123456789abcdef'
 TOKENS = {'GATEWAY_TOKEN': 'gateway-token-of-this-run', 'ADMIN_TOKEN': 'admin-token-of-this-run'}
+# What did not hold, of a check that goes on to tell the rest.
+failed = []
+
+
+def check(holds, what):
+    print(f'{"ok  " if holds else "FAIL"} {what}', flush=True)
+    if not holds:
+        failed.append(what)
 
 
 def clean_env():

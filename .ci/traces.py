@@ -7,19 +7,12 @@ import concurrent.futures, http.client, http.server, json, os, re, socket, subpr
 
 import grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as messages, trace_service_pb2_grpc as service
-from stack import API_KEY, Stack, control, free_port, post
+from stack import API_KEY, Stack, check, control, failed, free_port, post
 
 BODY = {'model': 'gemini-2.5-flash', 'messages': [{'role': 'user', 'content': 'hi'}]}
 CLIENT = '00f067aa0ba902b7'
 KEY = 'planted-collector-key'
 ACQUIRE = 'antigravity.token.v1.TokenService/AcquireTokens'
-failed = []
-
-
-def check(holds, what):
-    print(f'{"ok  " if holds else "FAIL"} {what}', flush=True)
-    if not holds:
-        failed.append(what)
 
 
 class Collector:
