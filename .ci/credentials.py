@@ -5,7 +5,7 @@ during an import. All by the real binaries.
 """
 import json, os, re, shutil, subprocess, sys, time
 
-from stack import API_KEY, BIN, TOKENS, Stack, check, clean_env, control, failed, free_port, post
+from stack import BIN, TOKENS, Stack, check, clean_env, control, failed, free_port, post
 
 CLIENT, SECRET = 'fake-client.apps.googleusercontent.com', 'fake-client-secret'
 ENTRIES, BAD = 1000, 30

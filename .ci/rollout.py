@@ -7,7 +7,7 @@ The load balancers run the examples of deploy/load-balancers with other addresse
 """
 import argparse, asyncio, collections, http.client, itertools, json, os, random, re, signal, socket, time
 
-from stack import API_KEY, TOKENS, Stack, check, failed, free_port
+from stack import API_KEY, Stack, check, failed, free_port
 
 TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..')
 GATEWAYS = 3
