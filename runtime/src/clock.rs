@@ -57,6 +57,12 @@ impl Clock {
         }
     }
 
+    /// How far [`Clock::advance`] has moved it; nothing for the system's clock.
+    #[must_use]
+    pub fn advanced(&self) -> Duration {
+        self.offset().passed
+    }
+
     fn offset(&self) -> Offset {
         let offset = self.offset.as_ref();
         offset.map_or_else(Offset::default, |offset| *offset.borrow())

@@ -104,11 +104,12 @@ impl Connection {
             Database::Sqlite(path) if purpose == Purpose::Existing && !path.exists() => {
                 return Err(Failure::NoDatabase { path: path.clone() });
             }
-            Database::Sqlite(_) => {}
+            Database::Sqlite(_) | Database::Postgres(_) => {}
         }
         config.tokens_file = None;
         // One command is no reason to ask Google for anything that it does not need.
         config.refresh_ahead = false;
+        config.wait_for_database = false;
         // The address is the service's that runs for good.
         config.admin_listen = None;
         // Nor to speak TLS with itself.

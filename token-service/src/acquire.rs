@@ -17,6 +17,7 @@ use crate::{
     project::{ProjectId, Status, Upstream, model_group},
     refresh::{Flight, PATIENCE, Readiness, RefreshFailed, landed},
     rotation::{Dealt, Fit},
+    store::Restated,
 };
 
 /// Which turns are wanted.
@@ -361,6 +362,11 @@ impl Pool {
         };
         tracing::warn!(project = &**id, reason, "Google refused an API key");
         member.record.project.status = Status::NeedsLogin { reason };
+        let status = Restated {
+            status: true,
+            ..Restated::default()
+        };
+        state.restate(id, status);
         state.rotation.drop_returned(id);
         state.refit(id);
         let this = Arc::clone(self);

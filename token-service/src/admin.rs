@@ -11,7 +11,7 @@ use crate::{
     pool::{Pool, State},
     project::{Project, ProjectId, Status, Upstream},
     refresh::{RefreshFailed, landed},
-    store::{Change, ClientRecord, ProjectRecord, StoreError, StoredToken},
+    store::{Change, ClientRecord, ProjectRecord, Restated, StoreError, StoredToken},
 };
 
 /// A project to be created; checked for its form by the caller.
@@ -114,7 +114,7 @@ impl Pool {
                     }
                 }
             }
-            let _writes = this.writes.lock().await;
+            let mut changing = this.change().await?;
             let now = this.now();
             let record = {
                 let state = this.state();
@@ -130,7 +130,7 @@ impl Pool {
                 )
             };
             let change = Change::PutProject(Box::new(record.clone()));
-            this.store.commit(&[change]).await?;
+            changing.commit(&[change]).await?;
             let id = Arc::clone(&record.project.id);
             let mut state = this.state();
             state.insert(record, 0);
@@ -149,7 +149,7 @@ impl Pool {
     ) -> Result<(), AdminError> {
         let this = Arc::clone(self);
         self.whole(async move {
-            let _writes = this.writes.lock().await;
+            let mut changing = this.change().await?;
             let now = this.now();
             let record = {
                 let state = this.state();
@@ -172,7 +172,7 @@ impl Pool {
                 record
             };
             let change = Change::PutProject(Box::new(record.clone()));
-            this.store.commit(&[change]).await?;
+            changing.commit(&[change]).await?;
             this.state().replace(record, now);
             Ok(())
         })
@@ -182,14 +182,14 @@ impl Pool {
     pub(crate) async fn delete_project(self: &Arc<Self>, id: String) -> Result<(), AdminError> {
         let this = Arc::clone(self);
         self.whole(async move {
-            let _writes = this.writes.lock().await;
+            let mut changing = this.change().await?;
             let id = {
                 let state = this.state();
                 let found = state.projects.get_key_value(id.as_str());
                 let (id, _) = found.ok_or(AdminError::NoSuchProject(id))?;
                 Arc::clone(id)
             };
-            this.store
+            changing
                 .commit(&[Change::DeleteProject(Arc::clone(&id))])
                 .await?;
             this.state().remove(&id);
@@ -236,6 +236,11 @@ impl Pool {
                 project.status = Status::Active;
                 project.cooldowns.clear();
                 state.refit(&id);
+                let restated = Restated {
+                    status: true,
+                    cleared: true,
+                };
+                state.restate(&id, restated);
             }
             this.keep_state(&id).await;
             Ok(())
@@ -246,7 +251,7 @@ impl Pool {
     pub(crate) async fn put_client(self: &Arc<Self>, put: PutClient) -> Result<(), AdminError> {
         let this = Arc::clone(self);
         self.whole(async move {
-            let _writes = this.writes.lock().await;
+            let mut changing = this.change().await?;
             let now = this.now();
             let record = {
                 let state = this.state();
@@ -265,7 +270,7 @@ impl Pool {
                     updated_at: now,
                 }
             };
-            this.store
+            changing
                 .commit(&[Change::PutClient(record.clone())])
                 .await?;
             this.state().change_client(record);
@@ -280,7 +285,7 @@ impl Pool {
     ) -> Result<(), AdminError> {
         let this = Arc::clone(self);
         self.whole(async move {
-            let _writes = this.writes.lock().await;
+            let mut changing = this.change().await?;
             {
                 let state = this.state();
                 let projects = state.projects_of(&client_id);
@@ -294,7 +299,7 @@ impl Pool {
                     return Err(AdminError::NoSuchClient(client_id));
                 }
             }
-            this.store
+            changing
                 .commit(&[Change::DeleteClient(client_id.clone())])
                 .await?;
             this.state().clients.remove(&client_id);

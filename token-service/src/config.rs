@@ -1,13 +1,8 @@
 //! Everything an operator can set for this service. Read once, in `main`.
 
-use std::{
-    fmt,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    str::FromStr,
-    sync::Arc,
-    time::Duration,
-};
+mod database;
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use antigravity_runtime::{
     clock::Clock,
@@ -26,6 +21,7 @@ use antigravity_traces::settings::{self as traces, Settings as Traces};
 use http::HeaderMap;
 use secrecy::{ExposeSecret as _, SecretString};
 
+pub use self::database::{Database, DatabaseError, Servers};
 use crate::{project::Upstream, seal::Keyring};
 
 const TOKENS_FILE: Var = Var {
@@ -38,7 +34,17 @@ const DATABASE_URL: Var = Var {
     name: "DATABASE_URL",
     default: "sqlite://data/tokens.db",
     help: "Where projects and tokens are kept: sqlite://PATH. File and folder are made when \
-           they are missing, and secrets that are not set are kept beside the file.",
+           they are missing, and secrets that are not set are kept beside the file. Or \
+           postgres://USER:PASSWORD@HOST/DATABASE?sslmode=verify-full, which several \
+           token-services may share; ENCRYPTION_KEY, GATEWAY_TOKEN and ADMIN_TOKEN have to be \
+           set then, the same for all.",
+    secret: true,
+};
+const DATABASE_CONNECTIONS: Var = Var {
+    name: "DATABASE_CONNECTIONS",
+    default: "4",
+    help: "Connections to PostgreSQL that a token-service has at most, from 3 to 100. One of \
+           them listens for what other token-services change.",
     secret: false,
 };
 const ENCRYPTION_KEY: Var = Var {
@@ -141,6 +147,7 @@ const OAUTH_USERINFO_URL: Var = Var {
 pub const VARS: &[Var] = &[
     TOKENS_FILE,
     DATABASE_URL,
+    DATABASE_CONNECTIONS,
     ENCRYPTION_KEY,
     DEFAULT_UPSTREAM,
     REFRESH_MARGIN,
@@ -186,6 +193,8 @@ pub struct Config {
     pub tls: Option<ServerFiles>,
     /// Where projects and tokens are kept.
     pub database: Database,
+    /// Connections to PostgreSQL at most, the one that listens included.
+    pub database_connections: u32,
     /// What is imported at the start. `None`: nothing.
     pub tokens_file: Option<TokensFileSource>,
     /// Upstream of projects that name none.
@@ -230,6 +239,9 @@ pub struct Config {
     /// Whether tokens are refreshed ahead of need; off for a service that only lives for
     /// one command.
     pub refresh_ahead: bool,
+    /// Whether a database that is away at the start is waited for; off for a service that only
+    /// lives for one command.
+    pub wait_for_database: bool,
     /// The time; tests move it.
     pub clock: Clock,
 }
@@ -241,70 +253,6 @@ pub struct TokensFileSource {
     pub path: PathBuf,
     /// Whether it is an error that it is missing.
     pub required: bool,
-}
-
-/// Where projects and tokens are kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Database {
-    /// A SQLite file.
-    Sqlite(PathBuf),
-    /// SQLite in memory: gone with the process.
-    Memory,
-}
-
-impl Database {
-    /// The folder for the secrets that belong to the database.
-    #[must_use]
-    pub fn folder(&self) -> Option<&Path> {
-        match self {
-            Self::Sqlite(path) => match path.parent() {
-                Some(folder) if !folder.as_os_str().is_empty() => Some(folder),
-                _ => Some(Path::new(".")),
-            },
-            Self::Memory => None,
-        }
-    }
-}
-
-impl fmt::Display for Database {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Sqlite(path) => path.display().fmt(f),
-            Self::Memory => f.write_str("the database in memory"),
-        }
-    }
-}
-
-/// A text that names no database that can be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DatabaseError {
-    /// A server that this version does not speak to.
-    #[error("names PostgreSQL, which this version does not support; use sqlite://PATH")]
-    Postgres,
-    /// Anything else.
-    #[error("is not a database URL such as sqlite://data/tokens.db")]
-    Malformed,
-}
-
-impl FromStr for Database {
-    type Err = DatabaseError;
-
-    fn from_str(text: &str) -> Result<Self, DatabaseError> {
-        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-            return Err(DatabaseError::Postgres);
-        }
-        let rest = text
-            .strip_prefix("sqlite:")
-            .ok_or(DatabaseError::Malformed)?;
-        let path = rest.strip_prefix("//").unwrap_or(rest);
-        let path = path.strip_suffix("?mode=rwc").unwrap_or(path);
-        match path {
-            ":memory:" => Ok(Self::Memory),
-            "" => Err(DatabaseError::Malformed),
-            path if path.contains('?') || path.ends_with('/') => Err(DatabaseError::Malformed),
-            path => Ok(Self::Sqlite(path.into())),
-        }
-    }
 }
 
 impl Config {
@@ -338,6 +286,12 @@ impl Config {
                 text.parse()
                     .map_err(|error: DatabaseError| error.to_string())
             })?,
+            database_connections: environment.required(&DATABASE_CONNECTIONS, |text| {
+                match text.parse() {
+                    Ok(connections @ 3..=100) => Ok(connections),
+                    _ => Err("is not a number from 3 to 100".to_owned()),
+                }
+            })?,
             tokens_file: Some(TokensFileSource {
                 path: tokens_file,
                 required: environment.raw(&TOKENS_FILE)?.is_some(),
@@ -367,6 +321,7 @@ impl Config {
             log_level: environment.required(&LOG_LEVEL, parsed("a level or a filter"))?,
             traces: Traces::from_environment(environment)?,
             refresh_ahead: true,
+            wait_for_database: true,
             clock: Clock::system(),
         })
     }
@@ -414,7 +369,8 @@ mod tests {
     #[test]
     fn bad_values_name_their_variable_and_no_secret() {
         for (name, value) in [
-            ("DATABASE_URL", "postgres://planted@db/x"),
+            ("DATABASE_URL", "postgres://planted@db/x?planted"),
+            ("DATABASE_CONNECTIONS", "2"),
             ("DATABASE_URL", "data/tokens.db"),
             ("DATABASE_URL", "sqlite://data/"),
             ("ENCRYPTION_KEY", "planted"),
@@ -441,19 +397,5 @@ mod tests {
             let is_secret = VARS.iter().any(|var| var.name == name && var.secret);
             assert!(!is_secret || !told.contains("planted"), "{told}");
         }
-    }
-
-    #[test]
-    fn database_urls() {
-        for (text, database) in [
-            ("sqlite://data/a.db", Database::Sqlite("data/a.db".into())),
-            ("sqlite:///var/a.db", Database::Sqlite("/var/a.db".into())),
-            ("sqlite:a.db?mode=rwc", Database::Sqlite("a.db".into())),
-            ("sqlite::memory:", Database::Memory),
-        ] {
-            assert_eq!(text.parse(), Ok(database));
-        }
-        let bare = Database::Sqlite("a.db".into());
-        assert_eq!(bare.folder(), Some(Path::new(".")));
     }
 }

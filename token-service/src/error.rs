@@ -74,6 +74,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_)
+            | Self::Secrets(SecretsError::NotSet { .. })
             | Self::CaFile(_)
             | Self::Traces(CollectorError::Tls(_) | CollectorError::Address(_)) => 2,
             _ => 1,

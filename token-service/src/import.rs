@@ -13,6 +13,7 @@ use crate::{
     credential::Credential,
     pool::Pool,
     project::Upstream,
+    replicas::Changing,
     store::{Change, Source, StoreError},
     tokens_file::{Complaint, Rejected, TokensFile},
 };
@@ -106,12 +107,12 @@ impl Pool {
         let this = Arc::clone(self);
         self.refuse_foreign_keys(&mut file);
         self.whole(async move {
-            let _writes = this.writes.lock().await;
+            let mut changing = this.change_imports().await?;
             let now = this.now();
             let dry_run = options.dry_run;
             let plan = plan::plan(&this.state(), file, options, now);
             if !dry_run {
-                this.carry_out(&plan, now, &progress).await?;
+                this.carry_out(&mut changing, &plan, now, &progress).await?;
             }
             Ok(plan.results)
         })
@@ -139,6 +140,7 @@ impl Pool {
 
     async fn carry_out(
         &self,
+        changing: &mut Changing<'_>,
         plan: &plan::Plan,
         now: Timestamp,
         progress: &Progress,
@@ -156,7 +158,7 @@ impl Pool {
         if changes.is_empty() {
             return Ok(());
         }
-        self.store
+        changing
             .commit_telling(&changes, &|written| {
                 let imported = written.saturating_sub(plan.clients.len()) / 2;
                 progress.tell(imported.min(plan.projects.len()), plan.projects.len());

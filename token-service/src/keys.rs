@@ -274,7 +274,7 @@ pub async fn forget_secrets(config: &Config) -> Result<Forgotten, Error> {
         .into());
     }
     // Before a key is made: a service that runs has its own.
-    let locked = store::connect(&config.database).await?;
+    let taken = store::Forgotten::take(&config.database).await?;
     let keys = match (&config.encryption_keys, config.database.folder()) {
         (Some(keys), _) => Arc::clone(keys),
         (None, Some(folder)) => {
@@ -293,7 +293,7 @@ pub async fn forget_secrets(config: &Config) -> Result<Forgotten, Error> {
             });
         }
     };
-    let (projects, oauth_clients) = forget(locked, &keys).await?;
+    let (projects, oauth_clients) = forget(taken, &keys).await?;
     Ok(Forgotten {
         projects,
         oauth_clients,

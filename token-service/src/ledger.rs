@@ -1,7 +1,7 @@
 //! Who used what, by the hour: reports summed up until they are in the store. Pure.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashSet, VecDeque},
     time::Duration,
 };
 
@@ -15,6 +15,8 @@ const LONGEST_NAME: usize = 128;
 /// Models are named by clients too: beyond so many in an hour the rest share a name.
 const MODELS: usize = 1000;
 const OTHER: &str = "(other)";
+/// Reports that are kept one by one until they are stored; about 5 MB.
+const TOLD_APART: usize = 32_768;
 
 /// What is summed up together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,33 +58,83 @@ impl std::ops::AddAssign for Used {
     }
 }
 
-/// What is not in the store yet.
+/// A report, as far as the ledger is concerned.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) id: u128,
+    pub(crate) account: Account,
+    pub(crate) used: Used,
+}
+
+/// What is not in the store yet. A store that others write to too looks at each report, as one
+/// that is repeated to another replica is to count once; of those that have waited for long, only
+/// sums are left.
 #[derive(Debug, Default)]
 pub(crate) struct Entries {
-    pub(crate) sums: BTreeMap<Account, Used>,
-    /// The reports that are in it.
-    pub(crate) ids: Vec<u128>,
+    each: VecDeque<Entry>,
+    folded: BTreeMap<Account, Used>,
+    /// The reports that are in those sums.
+    folded_ids: Vec<u128>,
 }
 
 impl Entries {
     pub(crate) fn is_empty(&self) -> bool {
-        self.sums.is_empty()
+        self.each.is_empty() && self.folded.is_empty()
+    }
+
+    /// All of it, summed up.
+    pub(crate) fn sums(&self) -> BTreeMap<Account, Used> {
+        let mut sums = self.folded.clone();
+        for entry in &self.each {
+            *sums.entry(entry.account.clone()).or_default() += entry.used;
+        }
+        sums
+    }
+
+    /// The sums without these reports, as far as each is told apart.
+    pub(crate) fn sums_without(&self, counted: &HashSet<u128>) -> BTreeMap<Account, Used> {
+        let mut sums = self.folded.clone();
+        for entry in self.each.iter().filter(|entry| !counted.contains(&entry.id)) {
+            *sums.entry(entry.account.clone()).or_default() += entry.used;
+        }
+        sums
+    }
+
+    /// The reports that are in it, the oldest first.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = u128> {
+        let each = self.each.iter().map(|entry| entry.id);
+        self.folded_ids.iter().copied().chain(each)
+    }
+
+    fn enter(&mut self, entry: Entry) {
+        self.each.push_back(entry);
+        self.forget();
     }
 
     /// Puts what could not be stored back before what came meanwhile.
     fn put_back(&mut self, earlier: Self) {
-        for (account, used) in earlier.sums {
-            *self.sums.entry(account).or_default() += used;
+        for (account, used) in earlier.folded {
+            *self.folded.entry(account).or_default() += used;
         }
-        let later = std::mem::replace(&mut self.ids, earlier.ids);
-        self.ids.extend(later);
+        let later = std::mem::replace(&mut self.folded_ids, earlier.folded_ids);
+        self.folded_ids.extend(later);
+        let later = std::mem::replace(&mut self.each, earlier.each);
+        self.each.extend(later);
         self.forget();
     }
 
-    /// No more ids than are remembered: a store may take nothing for days.
+    /// No more than is remembered: a store may take nothing for days.
     fn forget(&mut self) {
-        if self.ids.len() > 2 * REMEMBERED {
-            self.ids.drain(..self.ids.len() - REMEMBERED);
+        while self.each.len() > TOLD_APART {
+            let Some(oldest) = self.each.pop_front() else {
+                return;
+            };
+            *self.folded.entry(oldest.account).or_default() += oldest.used;
+            self.folded_ids.push(oldest.id);
+        }
+        if self.folded_ids.len() > 2 * REMEMBERED {
+            self.folded_ids
+                .drain(..self.folded_ids.len() - REMEMBERED);
         }
     }
 }
@@ -120,9 +172,7 @@ impl Ledger {
             project: short(project).to_owned(),
             model,
         };
-        *self.entries.sums.entry(account).or_default() += used;
-        self.entries.ids.push(id);
-        self.entries.forget();
+        self.entries.enter(Entry { id, account, used });
     }
 
     /// Half of the names are for models that have answered: clients name others as they like.
@@ -176,13 +226,13 @@ mod tests {
         ledger.enter(1, ("ann", "p1", "m"), one(), at(0));
         ledger.enter(2, ("ann", "p1", "m"), one(), at(1));
         let first = ledger.take();
-        assert_eq!((first.sums.len(), first.ids.len()), (1, 2));
+        assert_eq!((first.sums().len(), first.ids().count()), (1, 2));
         ledger.enter(3, ("ann", "p1", "m"), one(), at(2));
         ledger.enter(4, ("bob", "p1", "m"), one(), at(7200));
         ledger.put_back(first);
         let all = ledger.take();
-        assert_eq!(all.ids.len(), 4);
-        let sums: Vec<_> = all.sums.values().map(|used| used.prompt_tokens).collect();
+        assert_eq!(all.ids().collect::<Vec<_>>(), [1, 2, 3, 4]);
+        let sums: Vec<_> = all.sums().values().map(|used| used.prompt_tokens).collect();
         assert_eq!(sums, [21, 7]);
         assert!(ledger.take().is_empty());
     }
@@ -198,9 +248,9 @@ mod tests {
             }
         }
         let entries = ledger.take();
-        assert!(entries.ids.len() <= 2 * REMEMBERED);
-        assert_eq!(entries.ids.last(), Some(&(3 * REMEMBERED as u128 - 1)));
-        let attempts: u64 = entries.sums.values().map(|used| used.attempts).sum();
+        assert!(entries.ids().count() <= 2 * REMEMBERED + TOLD_APART);
+        assert_eq!(entries.ids().last(), Some(3 * REMEMBERED as u128 - 1));
+        let attempts: u64 = entries.sums().values().map(|used| used.attempts).sum();
         assert_eq!(attempts, 3 * REMEMBERED as u64);
     }
 
@@ -218,13 +268,13 @@ mod tests {
         // One that there is has its name all the same.
         ledger.enter(5000, ("ann", "p1", "real"), one(), at(0));
         let entries = ledger.take();
-        assert_eq!(entries.sums.len(), MODELS / 2 + 2);
-        assert!(entries.sums.keys().any(|account| account.model == "real"));
-        let longest = entries.sums.keys().map(|account| account.model.len()).max();
+        assert_eq!(entries.sums().len(), MODELS / 2 + 2);
+        assert!(entries.sums().keys().any(|account| account.model == "real"));
+        let longest = entries.sums().keys().map(|account| account.model.len()).max();
         assert_eq!(longest, Some(LONGEST_NAME));
         // Another hour has names of its own.
         ledger.enter(5001, ("ann", "p1", "new"), one(), at(3600));
         let entries = ledger.take();
-        assert!(entries.sums.keys().all(|account| account.model == "new"));
+        assert!(entries.sums().keys().all(|account| account.model == "new"));
     }
 }

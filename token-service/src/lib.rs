@@ -33,11 +33,13 @@ mod pool;
 mod probes;
 mod quota;
 mod refresh;
+mod replicas;
 mod rotation;
 mod rpc;
 mod serve;
 mod store;
 mod transitions;
+mod waiting;
 
 pub use self::{
     config::Config,
@@ -46,5 +48,5 @@ pub use self::{
     keys::{Forgotten, forget_secrets},
     secrets::Secrets,
     serve::serve,
-    store::StoreError,
+    store::{MoveError, Moved, Step, StoreError, migrate},
 };

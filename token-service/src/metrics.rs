@@ -328,7 +328,8 @@ impl Metrics {
             Err(RefreshFailed::Refused(RefreshError::Transient(_)) | RefreshFailed::BrokenOff) => {
                 "unavailable"
             }
-            Err(RefreshFailed::NotStored) => "not_stored",
+            Err(RefreshFailed::NotStored | RefreshFailed::DatabaseAway) => "not_stored",
+            Err(RefreshFailed::Elsewhere) => "elsewhere",
             Err(RefreshFailed::Superseded) => "superseded",
         };
         self.refreshes.get_or_create(&Outcome { outcome }).inc();

@@ -16,6 +16,7 @@ use crate::{
     metrics::Unstored,
     pool::Pool,
     project::{Answer, Denial, ProjectId},
+    store::Restated,
 };
 
 /// Reports that are remembered, to count a repeated one once. Gateways repeat within
@@ -157,7 +158,7 @@ impl Pool {
         let stored = self.store.commit_usage(&entries, self.now()).await;
         match &stored {
             Ok(()) => entries
-                .sums
+                .sums()
                 .values()
                 .for_each(|used| self.metrics.kept(used)),
             Err(_) => self.metrics.not_stored(Unstored::Ledger),
@@ -202,15 +203,17 @@ impl Pool {
     /// Stores what is known of a project; what cannot be stored now is tried again by
     /// [`Pool::keep_states`]. The caller holds `writes`.
     pub(crate) async fn keep_state(&self, id: &ProjectId) {
-        let project = {
+        let (project, generation, restated) = {
             let mut state = self.state();
+            let restated = state.pending.remove(id).unwrap_or_default();
             let Some(member) = state.projects.get(id) else {
                 state.unkept.remove(id);
                 return;
             };
-            member.record.project.clone()
+            let record = &member.record;
+            (record.project.clone(), record.generation, restated)
         };
-        let stored = self.store.commit_state(&project).await;
+        let stored = self.store.commit_state(&project, generation, restated).await;
         let mut state = self.state();
         match stored {
             Ok(()) => {
@@ -218,6 +221,7 @@ impl Pool {
             }
             Err(error) => {
                 self.metrics.not_stored(Unstored::States);
+                state.restate(id, restated);
                 if state.unkept.is_empty() {
                     tracing::error!(
                         project = &**id,
@@ -288,6 +292,11 @@ impl crate::pool::State {
             answer = report.answer.name(),
             "a gateway's report changed a project"
         );
+        let restated = Restated {
+            status: report.answer.is_about_status(),
+            ..Restated::default()
+        };
+        self.restate(&id, restated);
         self.rotation.drop_returned(&id);
         self.refit(&id);
         Some(id)

@@ -6,7 +6,7 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -33,8 +33,8 @@ use crate::{
     refresh::{Failure, Flight, Unstored},
     rotation::Rotation,
     store::{
-        ClientImportRecord, ClientRecord, Everything, ImportRecord, ProjectRecord, Store,
-        StoreError, StoredToken,
+        ClientImportRecord, ClientRecord, Everything, ImportRecord, ProjectRecord, Restated, Store,
+        StoredToken,
     },
 };
 
@@ -57,6 +57,10 @@ pub(crate) struct Pool {
     pub(crate) tasks: TaskTracker,
     /// Something changed that may be due for a refresh.
     pub(crate) changed: Notify,
+    /// It was looked for what other replicas have stored.
+    pub(crate) followed: Notify,
+    /// How far the database's clock is ahead of this machine's, in milliseconds.
+    skew: AtomicI64,
     /// The order of the rotation could not be saved when it was tried last.
     places_behind: AtomicBool,
     /// Some project may be in another state.
@@ -77,8 +81,14 @@ pub(crate) struct State {
     pub(crate) rotation: Rotation,
     pub(crate) seen: SeenOutcomes,
     pub(crate) ledger: Ledger,
-    /// Projects whose state in the store is behind the one in memory.
+    /// Projects whose state is only in memory yet, and what of it is to be stored.
+    pub(crate) pending: HashMap<ProjectId, Restated>,
+    /// Projects whose state could not be stored when it was tried last.
     pub(crate) unkept: HashSet<ProjectId>,
+    /// Why something that another replica has stored cannot be read.
+    pub(crate) unreadable: Option<String>,
+    /// How many replicas share the database, this one included.
+    pub(crate) replicas: usize,
     /// How many projects each upstream has, by [`Upstream::index`].
     population: [usize; 3],
 }
@@ -172,19 +182,20 @@ pub(crate) struct Grant {
 }
 
 impl Pool {
-    pub(crate) async fn load(
+    /// With all that the store holds, and the reports that were counted of late.
+    pub(crate) fn new(
         config: &Config,
-        store: Store,
+        (store, everything, counted): (Store, Everything, Vec<u128>),
         oauth: OAuth,
         instance: String,
         key_place: KeyPlace,
         traces: Traces,
-    ) -> Result<Self, StoreError> {
-        let mut state = State::of(store.load().await?);
-        for id in store.counted_reports().await? {
+    ) -> Self {
+        let mut state = State::of(everything);
+        for id in counted {
             state.seen.remember(id);
         }
-        Ok(Self {
+        Self {
             state: Mutex::new(state),
             writes: tokio::sync::Mutex::new(()),
             ledger_writes: tokio::sync::Mutex::new(()),
@@ -196,19 +207,30 @@ impl Pool {
             default_upstream: config.default_upstream,
             tasks: TaskTracker::new(),
             changed: Notify::new(),
+            followed: Notify::new(),
+            skew: AtomicI64::new(0),
             places_behind: AtomicBool::new(false),
             restated: Notify::new(),
             instance,
             key_place,
             metrics: Metrics::default(),
             traces,
-        })
+        }
     }
 
-    /// The time, as exactly as the store keeps it.
+    /// The time, as exactly as the store keeps it; the database's where replicas share one.
     pub(crate) fn now(&self) -> Timestamp {
         let now = self.clock.now();
-        Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+        let told = now.as_millisecond().saturating_add(self.skew());
+        Timestamp::from_millisecond(told).unwrap_or(now)
+    }
+
+    pub(crate) fn skew(&self) -> i64 {
+        self.skew.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_skew(&self, milliseconds: i64) {
+        self.skew.store(milliseconds, Ordering::Relaxed);
     }
 
     /// Never held over an await.
@@ -249,7 +271,10 @@ impl State {
             rotation: Rotation::default(),
             seen: SeenOutcomes::default(),
             ledger: Ledger::default(),
+            pending: HashMap::new(),
             unkept: HashSet::new(),
+            unreadable: None,
+            replicas: 1,
             population: [0; 3],
         };
         for record in everything.clients {
@@ -323,6 +348,7 @@ impl State {
             self.population[member.record.project.upstream.index()] -= 1;
         }
         self.rotation.remove(id);
+        self.pending.remove(id);
     }
 
     /// Puts a project into the rotation or takes it out, as its state now says.
@@ -365,6 +391,12 @@ impl Member {
         self.record.token = token;
         self.refused = false;
         self.name_token();
+    }
+
+    /// Whether a stored token is another than the one that is here.
+    pub(crate) fn differs(&self, stored: Option<&StoredToken>) -> bool {
+        let secret = |token: Option<&StoredToken>| token.map(|it| it.secret.expose_secret().to_owned());
+        secret(self.record.token.as_ref()) != secret(stored)
     }
 
     fn name_token(&mut self) {

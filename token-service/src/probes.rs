@@ -17,14 +17,14 @@ use axum::{
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Error, config::Config, metrics::CONTENT_TYPE, pool::Pool, serve::HANDSHAKE};
+use crate::{Error, config::Config, metrics::CONTENT_TYPE, serve::HANDSHAKE, waiting::Door};
 
 /// What TLS may carry, the best first.
 const HTTP: &[&[u8]] = &[b"h2", b"http/1.1"];
 
 #[derive(Clone)]
 struct Probed {
-    pool: Arc<Pool>,
+    door: Arc<Door>,
     /// The process ends.
     draining: CancellationToken,
 }
@@ -37,7 +37,7 @@ struct Probed {
 pub(crate) async fn open(
     address: SocketAddr,
     config: &Config,
-    pool: &Arc<Pool>,
+    door: &Arc<Door>,
     shutdown: &Shutdown,
 ) -> Result<Vec<JoinHandle<()>>, Error> {
     let acceptor = match &config.tls {
@@ -56,7 +56,7 @@ pub(crate) async fn open(
         tracing::info!(%address, "the token-service's admin listener is open");
     }
     let probed = Probed {
-        pool: Arc::clone(pool),
+        door: Arc::clone(door),
         draining: shutdown.drain.clone(),
     };
     let router = Router::new()
@@ -93,25 +93,44 @@ async fn livez() -> impl IntoResponse {
 /// no reason to be sent no calls.
 async fn readyz(State(probed): State<Probed>) -> impl IntoResponse {
     if probed.draining.is_cancelled() {
-        let body = r#"{"status":"shutting_down"}"#;
+        let body = r#"{"status":"shutting_down"}"#.to_owned();
         return (StatusCode::SERVICE_UNAVAILABLE, JSON, body);
     }
-    let behind = {
-        let state = probed.pool.state();
-        state.ledger.is_behind || !state.unkept.is_empty()
+    let pool = match probed.door.pool() {
+        Ok(pool) => pool,
+        Err(why) => {
+            let reason = format!("the database is waited for: {why}");
+            let body = told("starting", &reason);
+            return (StatusCode::SERVICE_UNAVAILABLE, JSON, body);
+        }
     };
-    let body = if behind {
-        r#"{"status":"degraded","reason":"the database takes no writes; they are kept in memory and tried again every second"}"#
-    } else {
-        r#"{"status":"ok"}"#
+    let (is_behind, unreadable) = {
+        let state = pool.state();
+        let is_behind = state.ledger.is_behind || !state.unkept.is_empty();
+        (is_behind, state.unreadable.clone())
     };
-    (StatusCode::OK, JSON, body)
+    let reason = match (pool.is_database_away(), unreadable) {
+        (Some(why), _) => format!("the database is away, and memory is served: {why}"),
+        (None, Some(why)) => format!("what another replica has stored cannot be read: {why}"),
+        (None, None) if is_behind => "the database takes no writes; they are kept in memory and \
+                                      tried again every second"
+            .to_owned(),
+        (None, None) => return (StatusCode::OK, JSON, r#"{"status":"ok"}"#.to_owned()),
+    };
+    (StatusCode::OK, JSON, told("degraded", &reason))
+}
+
+fn told(status: &str, reason: &str) -> String {
+    serde_json::json!({"status": status, "reason": reason}).to_string()
 }
 
 /// What is counted, for Prometheus.
 async fn metrics(State(probed): State<Probed>) -> impl IntoResponse {
+    let Ok(pool) = probed.door.pool().cloned() else {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
     // Of a large pool it takes milliseconds, for which no call is to wait.
-    let text = tokio::task::spawn_blocking(move || probed.pool.metrics_text());
+    let text = tokio::task::spawn_blocking(move || pool.metrics_text());
     match text.await {
         Ok(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

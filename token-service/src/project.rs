@@ -213,6 +213,11 @@ impl Answer {
         !matches!(self, Self::Neutral)
     }
 
+    /// Whether it may change a project's status, as opposed to its cooldowns.
+    pub(crate) fn is_about_status(&self) -> bool {
+        matches!(self, Self::ValidationRequired { .. } | Self::Suspended { .. })
+    }
+
     /// For logs. Without the link, which may be good for whoever reads it.
     pub(crate) fn name(&self) -> &'static str {
         match self {

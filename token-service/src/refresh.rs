@@ -1,6 +1,8 @@
 //! Keeps access tokens fresh: when a refresh is due, one flight per project that all
 //! callers share, what its end means, and the task that refreshes ahead of need.
 
+mod lease;
+
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::Arc,
@@ -13,13 +15,14 @@ use secrecy::SecretString;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
+use self::lease::Renewal;
 use crate::{
     credential::{Credential, Kind, Proof},
     metrics,
     oauth::{RefreshError, USUAL_LIFETIME},
     pool::{Grant, Member, Pool, Refusal, State, within},
     project::{ProjectId, Status},
-    store::StoredToken,
+    store::{Lease, Restated, StoredToken},
 };
 
 /// After a refresh the token is handed out for as long, whatever its lifetime.
@@ -50,6 +53,7 @@ pub(crate) type Flight = watch::Receiver<Option<Result<Grant, RefreshFailed>>>;
 #[derive(Clone)]
 pub(crate) struct Unstored {
     generation: i64,
+    lease: Lease,
     token: StoredToken,
     rotated: Option<SecretString>,
 }
@@ -67,6 +71,12 @@ pub(crate) enum RefreshFailed {
     /// The answer could not be kept, so it cannot be handed out.
     #[error("the new access token cannot be stored")]
     NotStored,
+    /// The database cannot be asked whether another replica refreshes it, nor keep the answer.
+    #[error("the database is away, without which no access token is refreshed")]
+    DatabaseAway,
+    /// Another replica has not come to an end with it.
+    #[error("another token-service refreshes it, and has not ended yet; try again")]
+    Elsewhere,
     /// The task broke off.
     #[error("the refresh broke off; try again")]
     BrokenOff,
@@ -79,6 +89,8 @@ impl RefreshFailed {
             Self::Refused(error) => error.kind(),
             Self::Superseded => "superseded",
             Self::NotStored => "not_stored",
+            Self::DatabaseAway => "database_away",
+            Self::Elsewhere => "elsewhere",
             Self::BrokenOff => "broken_off",
         }
     }
@@ -291,18 +303,14 @@ impl Pool {
         let began = self.now();
         let unstored = self.take_unstored(id, generation);
         let answer = match unstored {
-            Some(unstored) => Ok(unstored),
-            None => {
-                let asked = Instant::now();
-                let answer = self.ask_google(generation, &proof, &span).await;
-                self.metrics.asked_for_refresh(asked.elapsed());
-                answer
-            }
+            Some(unstored) => Ok(Renewal::Granted(unstored)),
+            None => self.renew(id, generation, &proof, &span).await,
         };
         let _writes = self.writes.lock().await;
         let result = match answer {
-            Ok(unstored) => self.store_and_take_in(id, unstored).await,
-            Err(error) => Err(RefreshFailed::Refused(error)),
+            Ok(Renewal::Granted(unstored)) => self.store_and_take_in(id, unstored).await,
+            Ok(Renewal::Elsewhere(grant)) => Ok(grant),
+            Err(failed) => Err(failed),
         };
         self.metrics.refreshed(&result);
         if let Err(failed) = &result {
@@ -327,12 +335,15 @@ impl Pool {
     async fn ask_google(
         &self,
         generation: i64,
+        lease: Lease,
         proof: &Proof,
         within: &Span,
     ) -> Result<Unstored, RefreshError> {
+        let asked = Instant::now();
         let mut span = within.child(SpanKind::Client, || "POST".into());
         span.set("http.request.method", "POST");
         let granted = self.ask_for_token(proof).await;
+        self.metrics.asked_for_refresh(asked.elapsed());
         if let Err(error) = &granted {
             span.failed(error.kind());
         }
@@ -340,6 +351,7 @@ impl Pool {
         drop(span);
         Ok(Unstored {
             generation,
+            lease,
             token,
             // What a service account is granted has no refresh token.
             rotated: rotated.filter(|_| matches!(proof, Proof::RefreshToken { .. })),
@@ -352,7 +364,8 @@ impl Pool {
         proof: &Proof,
     ) -> Result<(StoredToken, Option<SecretString>), RefreshError> {
         let began = self.now();
-        let refreshed = self.oauth.grant(proof, began).await?;
+        // Google goes by the true time, whatever the database's clock says.
+        let refreshed = self.oauth.grant(proof, self.clock.now()).await?;
         let token = StoredToken {
             expires_at: began
                 .saturating_add(refreshed.lifetime)
@@ -372,16 +385,17 @@ impl Pool {
     ) -> Result<Grant, RefreshFailed> {
         let Unstored {
             generation,
+            lease,
             token,
             rotated,
         } = &unstored;
         let kept = self
             .store
-            .commit_refresh(id, *generation, token, rotated.as_ref())
+            .commit_refresh(id, *generation, *lease, token, rotated.as_ref())
             .await;
         match kept {
             Ok(true) => self.take_in(id, unstored.token, unstored.rotated),
-            Ok(false) => Err(RefreshFailed::Superseded),
+            Ok(false) => self.overtaken(id, *generation).await,
             Err(error) => {
                 self.metrics.not_stored(metrics::Unstored::AccessToken);
                 tracing::error!(
@@ -395,6 +409,21 @@ impl Pool {
                 Err(RefreshFailed::NotStored)
             }
         }
+    }
+
+    /// Another replica was first, or the credential was set anew. The caller holds `writes`.
+    async fn overtaken(&self, id: &ProjectId, generation: i64) -> Result<Grant, RefreshFailed> {
+        let before = self.take_over().await;
+        let state = self.state();
+        let member = state.projects.get(id);
+        let same = member.filter(|member| {
+            before.is_ok()
+                && self.store.shared().is_some()
+                && member.record.generation == generation
+                && member.is_usable(self.now())
+        });
+        same.and_then(Member::grant)
+            .ok_or(RefreshFailed::Superseded)
     }
 
     fn take_in(
@@ -449,7 +478,9 @@ impl Pool {
             let rest = match failed {
                 RefreshFailed::Superseded => return,
                 RefreshFailed::Refused(RefreshError::ClientMismatch(_)) => CONFIGURATION_REST,
-                RefreshFailed::NotStored => STORE_REST,
+                RefreshFailed::NotStored
+                | RefreshFailed::DatabaseAway
+                | RefreshFailed::Elsewhere => STORE_REST,
                 _ => TRANSIENT_REST,
             };
             // It did not replace the refused token: the failure's own rest is enough.
@@ -463,6 +494,11 @@ impl Pool {
                     member.record.project.status = Status::NeedsLogin {
                         reason: reason.clone(),
                     };
+                    let status = Restated {
+                        status: true,
+                        ..Restated::default()
+                    };
+                    state.restate(id, status);
                     state.refit(id);
                     true
                 }

@@ -60,6 +60,17 @@ pub enum SecretsError {
         /// Where its key belongs.
         key: PathBuf,
     },
+    /// Several share the database, so that no secret can be made beside it.
+    #[error(
+        "{name} has to be set with a PostgreSQL database, the same for every token-service (and \
+         GATEWAY_TOKEN for every gateway): {make}"
+    )]
+    NotSet {
+        /// The variable.
+        name: &'static str,
+        /// How to make one.
+        make: &'static str,
+    },
     /// The system has no randomness.
     #[error("cannot make a secret: {0}")]
     Randomness(io::Error),
@@ -80,6 +91,7 @@ impl Secrets {
     /// not there.
     pub fn load_or_create(config: &Config) -> Result<Self, SecretsError> {
         let mut created = Vec::new();
+        check_set(config)?;
         // The key first: a database that has lost it should leave no trace of a start.
         let (encryption_keys, encryption_keys_origin) = match &config.encryption_keys {
             Some(keys) => (Arc::clone(keys), "ENCRYPTION_KEY".to_owned()),
@@ -114,6 +126,27 @@ impl Secrets {
     pub fn admin_token_path(config: &Config) -> Option<PathBuf> {
         Some(config.database.folder()?.join(ADMIN_TOKEN))
     }
+}
+
+fn check_set(config: &Config) -> Result<(), SecretsError> {
+    const TOKEN: &str = "`openssl rand -hex 32`";
+    if !matches!(config.database, Database::Postgres(_)) {
+        return Ok(());
+    }
+    for (name, is_set, make) in [
+        (
+            "ENCRYPTION_KEY",
+            config.encryption_keys.is_some(),
+            "`openssl rand -base64 32`",
+        ),
+        ("GATEWAY_TOKEN", config.gateway_token.is_some(), TOKEN),
+        ("ADMIN_TOKEN", config.admin_token.is_some(), TOKEN),
+    ] {
+        if !is_set {
+            return Err(SecretsError::NotSet { name, make });
+        }
+    }
+    Ok(())
 }
 
 fn encryption_keys(

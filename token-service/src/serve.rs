@@ -44,6 +44,7 @@ use crate::{
     store::Store,
     tokens_file::{self, Hints, TokensFile},
     transitions,
+    waiting::{self, Door},
 };
 
 /// What runs when the shutdown begins may go on for as long.
@@ -90,27 +91,47 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     for path in &secrets.created {
         tracing::info!(file = %path.display(), "made a secret");
     }
-    let store = Store::open(
-        &config.database,
-        Arc::clone(&secrets.encryption_keys),
-        &secrets.encryption_keys_origin,
-    )
-    .await?;
+    let instance = instance()?;
+    let door = Arc::new(Door::default());
+    let probing = match config.admin_listen {
+        Some(address) => Some(probes::open(address, &config, &door, &shutdown).await?),
+        None => None,
+    };
+    let open = || async {
+        let store = Store::open(
+            &config,
+            Arc::clone(&secrets.encryption_keys),
+            &secrets.encryption_keys_origin,
+            &instance,
+        )
+        .await?;
+        let everything = store.load().await?;
+        let counted = store.counted_reports().await?;
+        Ok((store, everything, counted))
+    };
+    let opened = if config.wait_for_database {
+        waiting::until_open(open, &door, &listener, acceptor.clone(), &shutdown).await?
+    } else {
+        Some(open().await?)
+    };
+    let Some((store, everything, counted)) = opened else {
+        return Ok(());
+    };
     let key_place = KeyPlace {
         origin: secrets.encryption_keys_origin.clone(),
         file: secrets.encryption_key_file.clone(),
     };
     let traces = Traces::start(config.traces.as_ref(), "antigravity-token-service")?;
-    let pool = Pool::load(
+    let pool = Pool::new(
         &config,
-        store,
+        (store, everything, counted),
         oauth,
-        instance()?,
+        instance,
         key_place,
         traces.clone(),
-    )
-    .await?;
+    );
     let pool = Arc::new(pool);
+    pool.join_replicas().await;
     if let Some((path, file)) = tokens_file {
         import::import_at_start(&pool, &path, file).await?;
     }
@@ -121,11 +142,8 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, projects, clients, database = %config.database, "listening");
     }
-
-    let probing = match config.admin_listen {
-        Some(address) => Some(probes::open(address, &config, &pool, &shutdown).await?),
-        None => None,
-    };
+    door.open(&pool);
+    let following = tokio::spawn(Arc::clone(&pool).follow(shutdown.drain.clone()));
     let ahead = config
         .refresh_ahead
         .then(|| tokio::spawn(Arc::clone(&pool).refresh_ahead(shutdown.drain.clone())));
@@ -149,7 +167,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     let served = run(logins, &secrets, (listener, acceptor), limits, &shutdown).await;
     // Ends the background tasks also when the listener broke.
     shutdown.drain.cancel();
-    let background = [saving, telling, quotas, pruning];
+    let background = [saving, telling, quotas, pruning, following];
     let tasks = ahead
         .into_iter()
         .chain(watching)

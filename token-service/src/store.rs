@@ -1,34 +1,36 @@
-//! The database: the one place with SQL. Holds secrets sealed; what it returns is
-//! opened. One connection, as everything is read once, at the start.
+//! The database: the one place with SQL. Holds secrets sealed; what it returns is opened.
+//!
+//! SQLite is one token-service's own; what it writes, nobody else has changed. PostgreSQL is
+//! shared: others refresh and change projects too, so that a refresh is under a lease, a change of
+//! operators under a lock, and what others changed is read again.
 
-mod backup;
-mod lock;
-mod open;
-mod rows;
+mod facade;
+mod moving;
+mod postgres;
 mod sealed;
+mod seals;
+mod sqlite;
+mod tables;
 mod usage;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use jiff::Timestamp;
-use parking_lot::RwLock;
-use secrecy::{ExposeSecret as _, SecretString};
-use sqlx::{Connection as _, SqliteConnection, sqlite::SqliteQueryResult};
-use tokio::sync::Mutex;
+use secrecy::SecretString;
+use sqlx::postgres::PgDatabaseError;
 
-use self::lock::DatabaseLock;
+pub use self::moving::{MoveError, Moved, Step, migrate};
 pub(crate) use self::{
-    backup::Draft,
-    open::connect,
-    sealed::forget,
+    facade::{Exclusive, Forgotten, Restated, Store, forget},
+    postgres::{Delta, HEARTBEAT, Lease, News, Taken},
+    sqlite::Draft,
     usage::{By, MAX_ROWS as MAX_USAGE_ROWS, Query as UsageQuery, Span, UsageRow},
 };
 use crate::{
-    config::Database,
     credential::Credential,
     oauth::Credentials,
     project::{Project, ProjectId},
-    seal::{Cell, Keyring, SealError},
+    seal::SealError,
     service_account::KeyError,
 };
 
@@ -245,301 +247,156 @@ pub enum StoreError {
     /// A migration failed.
     #[error("cannot bring the database up to date: {0}")]
     Migration(sqlx::migrate::MigrateError),
-    /// Anything else that SQLite says.
+    /// A PostgreSQL server cannot be reached, or does not answer.
+    #[error("PostgreSQL at {server} cannot be used at present: {problem}")]
+    Away {
+        /// Which.
+        server: String,
+        /// Why.
+        problem: String,
+    },
+    /// A PostgreSQL server takes no writes.
+    #[error(
+        "PostgreSQL at {server} is a standby, which takes no writes: name the primary in \
+         DATABASE_URL, or all that may become it (postgres://USER@HOST1,HOST2/DATABASE)"
+    )]
+    ReadOnly {
+        /// Which.
+        server: String,
+    },
+    /// Others keep PostgreSQL busy.
+    #[error("the database is busy; try again")]
+    Busy,
+    /// A PostgreSQL server of a version that is too old.
+    #[error("PostgreSQL {version} is too old; version 13 or later is needed")]
+    OldServer {
+        /// Its major version.
+        version: i32,
+    },
+    /// The database is on its way to another place.
+    #[error(
+        "the database {database} is being moved ({to}); finish that first: `antigravity-gateway \
+         migrate` with the same addresses goes on where it broke off"
+    )]
+    Moving {
+        /// Which.
+        database: String,
+        /// From where, or to where.
+        to: String,
+    },
+    /// A token-service uses the database.
+    #[error(
+        "the token-service {instance} on {host} uses the database (it was seen {seconds} s ago); \
+         stop it first, or wait until {limit} s have passed if it was killed"
+    )]
+    InUse {
+        /// What it calls itself.
+        instance: String,
+        /// Where it runs.
+        host: String,
+        /// When it was last seen.
+        seconds: i64,
+        /// After so many it is taken for gone.
+        limit: i64,
+    },
+    /// Another token-service lacks a key that is to seal.
+    #[error(
+        "the token-service {instance} on {host} does not have the encryption key {key_id}; add it \
+         to its ENCRYPTION_KEY, behind the present one, restart it, and rotate again"
+    )]
+    KeyNotEverywhere {
+        /// What it calls itself.
+        instance: String,
+        /// Where it runs.
+        host: String,
+        /// The key.
+        key_id: String,
+    },
+    /// Anything else that the database says.
     #[error("the database says: {0}")]
-    Sqlite(#[from] sqlx::Error),
+    Database(sqlx::Error),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        let away = |problem: String| Self::Away {
+            server: String::new(),
+            problem,
+        };
+        match &error {
+            sqlx::Error::Io(source) => away(source.to_string()),
+            sqlx::Error::Tls(source) => away(format!("TLS: {source}")),
+            sqlx::Error::Protocol(problem) => away(problem.clone()),
+            sqlx::Error::PoolTimedOut => away("it takes no connection in time".to_owned()),
+            sqlx::Error::PoolClosed => away("the connection was lost".to_owned()),
+            sqlx::Error::Database(said) => match said.try_downcast_ref::<PgDatabaseError>() {
+                Some(said) => match said.code() {
+                    // Read-only transactions: it was the primary.
+                    "25006" => Self::ReadOnly {
+                        server: String::new(),
+                    },
+                    // Statements and locks that took too long, deadlocks, serialization.
+                    "57014" | "55P03" | "40P01" | "40001" => Self::Busy,
+                    // It stops, starts, has no room, or has ended an idle transaction.
+                    code if code.starts_with("57P")
+                        || code.starts_with("08")
+                        || code == "53300"
+                        || code == "25P03" =>
+                    {
+                        away(said.message().to_owned())
+                    }
+                    _ => Self::Database(error),
+                },
+                None => Self::Database(error),
+            },
+            _ => Self::Database(error),
+        }
+    }
 }
 
 impl StoreError {
     /// Whether there is no room on the disk.
     pub(crate) fn is_full(&self) -> bool {
-        const FULL: &str = "13";
-        matches!(self, Self::Sqlite(sqlx::Error::Database(error)) if error.code().as_deref() == Some(FULL))
-    }
-}
-
-/// The open database.
-#[derive(Debug)]
-pub(crate) struct Store {
-    database: Database,
-    connection: Mutex<SqliteConnection>,
-    /// Read and replaced only by who has the connection, so that nothing is written with a key
-    /// that has been replaced meanwhile.
-    keys: RwLock<Arc<Keyring>>,
-    /// Held for as long as the database is open. `None` in memory.
-    _lock: Option<DatabaseLock>,
-}
-
-impl Store {
-    /// Makes all of `changes`, or none.
-    pub(crate) async fn commit(&self, changes: &[Change]) -> Result<(), StoreError> {
-        self.commit_telling(changes, &|_| {}).await
+        let Self::Database(sqlx::Error::Database(error)) = self else {
+            return false;
+        };
+        // SQLite's code, and PostgreSQL's.
+        matches!(error.code().as_deref(), Some("13" | "53100"))
     }
 
-    /// As [`Store::commit`], and tells after each change how many are written; they are
-    /// made once it returns.
-    pub(crate) async fn commit_telling(
-        &self,
-        changes: &[Change],
-        written: &(dyn Fn(usize) + Sync),
-    ) -> Result<(), StoreError> {
-        let mut connection = self.connection.lock().await;
-        begin(&mut connection).await?;
-        let written = self.write(&mut connection, changes, written).await;
-        end(&mut connection, written).await
+    /// Whether it goes by, without anybody changing anything here.
+    pub(crate) fn is_passing(&self) -> bool {
+        matches!(self, Self::Away { .. } | Self::ReadOnly { .. } | Self::Busy)
     }
 
-    async fn write(
-        &self,
-        connection: &mut SqliteConnection,
-        changes: &[Change],
-        written: &(dyn Fn(usize) + Sync),
-    ) -> Result<(), StoreError> {
-        for (before, change) in changes.iter().enumerate() {
-            match change {
-                Change::PutClient(client) => self.put_client(connection, client).await?,
-                Change::DeleteClient(id) => {
-                    sqlx::query("DELETE FROM oauth_clients WHERE client_id = ?")
-                        .bind(id)
-                        .execute(&mut *connection)
-                        .await?;
-                }
-                Change::PutProject(record) => self.put_project(connection, record).await?,
-                Change::DeleteProject(id) => {
-                    sqlx::query("DELETE FROM projects WHERE id = ?")
-                        .bind(&**id)
-                        .execute(&mut *connection)
-                        .await?;
-                }
-                Change::PutImport(import) => rows::put_import(connection, import).await?,
-                Change::PutClientImport(import) => {
-                    rows::put_client_import(connection, import).await?;
-                }
-            }
-            written(before + 1);
+    /// Names the server that it is about.
+    pub(crate) fn of_server(mut self, name: &str) -> Self {
+        if let Self::Away { server, .. } | Self::ReadOnly { server } = &mut self
+            && server.is_empty()
+        {
+            name.clone_into(server);
         }
-        Ok(())
+        self
     }
-
-    /// Keeps what a refresh brought, unless the project's credential was set anew
-    /// since (or the project removed): then nothing is changed and it says `false`.
-    pub(crate) async fn commit_refresh(
-        &self,
-        project: &ProjectId,
-        generation: i64,
-        token: &StoredToken,
-        refresh_token: Option<&SecretString>,
-    ) -> Result<bool, StoreError> {
-        let mut connection = self.connection.lock().await;
-        let sealed = self.seal("projects", "access_token", project, &token.secret)?;
-        let rotated = refresh_token
-            .map(|secret| self.seal("projects", "refresh_token", project, secret))
-            .transpose()?;
-        // Not left to a transaction that a caller who went away has not ended.
-        begin(&mut connection).await?;
-        let done = sqlx::query(
-            "UPDATE projects SET
-                 access_token_sealed = ?, access_token_expires_at = ?,
-                 access_token_lifetime = ?, refreshed_at = ?,
-                 refresh_token_sealed = coalesce(?, refresh_token_sealed)
-             WHERE id = ? AND credential = ?",
-        )
-        .bind(sealed)
-        .bind(token.expires_at.as_millisecond())
-        .bind(token.lifetime.map(milliseconds))
-        .bind(token.refreshed_at.map(|time| time.as_millisecond()))
-        .bind(rotated)
-        .bind(&**project)
-        .bind(generation)
-        .execute(&mut *connection)
-        .await;
-        let kept = done.map(|done| done.rows_affected() == 1);
-        end(&mut connection, kept.map_err(StoreError::from)).await
-    }
-
-    /// Keeps a project's status and cooldowns. Nothing when there is no such project.
-    pub(crate) async fn commit_state(&self, project: &Project) -> Result<(), StoreError> {
-        let mut connection = self.connection.lock().await;
-        begin(&mut connection).await?;
-        let written = self.write_state(&mut connection, project).await;
-        end(&mut connection, written).await
-    }
-
-    async fn write_state(
-        &self,
-        connection: &mut SqliteConnection,
-        project: &Project,
-    ) -> Result<(), StoreError> {
-        let (status, reason, url) = rows::status_columns(&project.status);
-        let done: SqliteQueryResult = sqlx::query(
-            "UPDATE projects SET status = ?, status_reason = ?, action_url = ? WHERE id = ?",
-        )
-        .bind(status)
-        .bind(reason)
-        .bind(url)
-        .bind(&*project.id)
-        .execute(&mut *connection)
-        .await?;
-        if done.rows_affected() == 1 {
-            self.put_cooldowns(connection, project).await?;
-        }
-        Ok(())
-    }
-
-    /// Keeps the numbers of projects' last turns.
-    pub(crate) async fn commit_places(
-        &self,
-        places: &[(ProjectId, u64)],
-    ) -> Result<(), StoreError> {
-        let mut connection = self.connection.lock().await;
-        begin(&mut connection).await?;
-        let written = write_places(&mut connection, places).await;
-        end(&mut connection, written).await
-    }
-
-    /// Closes the database: the write-ahead log goes into the file.
-    pub(crate) async fn close(self) -> Result<(), StoreError> {
-        self.connection.into_inner().close().await?;
-        Ok(())
-    }
-
-    /// The keys that secrets are sealed and opened with.
-    pub(crate) fn keys(&self) -> Arc<Keyring> {
-        Arc::clone(&self.keys.read())
-    }
-
-    fn seal(
-        &self,
-        table: &'static str,
-        column: &'static str,
-        row: &str,
-        secret: &SecretString,
-    ) -> Result<Vec<u8>, StoreError> {
-        self.keys()
-            .seal(Cell { table, column, row }, secret.expose_secret())
-            .map_err(|source| StoreError::Value {
-                table,
-                column,
-                row: row.to_owned(),
-                source,
-            })
-    }
-
-    fn open_value(
-        &self,
-        table: &'static str,
-        column: &'static str,
-        row: &str,
-        sealed: &[u8],
-    ) -> Result<SecretString, StoreError> {
-        self.keys()
-            .open(Cell { table, column, row }, sealed)
-            .map_err(|source| StoreError::Value {
-                table,
-                column,
-                row: row.to_owned(),
-                source,
-            })
-    }
-}
-
-async fn write_places(
-    connection: &mut SqliteConnection,
-    places: &[(ProjectId, u64)],
-) -> Result<(), StoreError> {
-    for (project, place) in places {
-        sqlx::query(
-            "INSERT INTO rotation (project_id, place)
-             SELECT id, ? FROM projects WHERE id = ?
-             ON CONFLICT (project_id) DO UPDATE SET place = excluded.place",
-        )
-        .bind(i64::try_from(*place).unwrap_or(i64::MAX))
-        .bind(&**project)
-        .execute(&mut *connection)
-        .await?;
-    }
-    Ok(())
-}
-
-/// Begins a transaction. Not sqlx's own: on a full disk SQLite ends a transaction by
-/// itself, and sqlx, which counts on its own rollback, would begin none any more.
-async fn begin(connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    const BEGIN: &str = "BEGIN IMMEDIATE";
-    let Err(error) = sqlx::query(BEGIN).execute(&mut *connection).await else {
-        return Ok(());
-    };
-    let is_left = error.to_string().contains("within a transaction");
-    if !is_left {
-        return Err(error.into());
-    }
-    // What a caller that went away has left.
-    sqlx::query("ROLLBACK").execute(&mut *connection).await?;
-    sqlx::query(BEGIN).execute(&mut *connection).await?;
-    Ok(())
-}
-
-/// Makes what was `written` since [`begin`] hold, or nothing of it.
-async fn end<T>(
-    connection: &mut SqliteConnection,
-    written: Result<T, StoreError>,
-) -> Result<T, StoreError> {
-    let ended = match written {
-        Ok(done) => {
-            let committed = sqlx::query("COMMIT").execute(&mut *connection).await;
-            committed.map(|_| done).map_err(StoreError::from)
-        }
-        Err(error) => Err(error),
-    };
-    if ended.is_err() {
-        // It fails where SQLite has rolled back by itself.
-        let _ = sqlx::query("ROLLBACK").execute(&mut *connection).await;
-    }
-    ended
 }
 
 fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// The versions of migrations, and the beginnings of their checksums.
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Database;
-
-    fn client(number: usize) -> Change {
-        Change::PutClient(ClientRecord {
-            credentials: Credentials {
-                client_id: format!("client-{number}"),
-                client_secret: Some("x".repeat(4000).into()),
-                token_url: None,
-            },
-            created_at: Timestamp::UNIX_EPOCH,
-            updated_at: Timestamp::UNIX_EPOCH,
-        })
-    }
-
-    #[tokio::test]
-    async fn a_disk_that_was_full_is_written_to_again() {
-        let keys = Keyring::parse("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").unwrap();
-        let store = Store::open(&Database::Memory, Arc::new(keys), "a test")
-            .await
-            .unwrap();
-        let pages = async |limit: i64| {
-            let mut connection = store.connection.lock().await;
-            let pragma = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {limit}"));
-            sqlx::raw_sql(pragma)
-                .execute(&mut *connection)
-                .await
-                .unwrap();
-        };
-        // SQLite takes the present size for a lower limit.
-        pages(1).await;
-        let many: Vec<_> = (0..100).map(client).collect();
-        let error = store.commit(&many).await.unwrap_err();
-        assert!(error.is_full(), "{error}");
-        assert!(store.load().await.unwrap().clients.is_empty());
-        pages(1_000_000).await;
-        store.commit(&many).await.unwrap();
-        assert_eq!(store.load().await.unwrap().clients.len(), 100);
-    }
+fn checksums(migrator: &sqlx::migrate::Migrator) -> Vec<(i64, String)> {
+    use std::fmt::Write as _;
+    let hex = |migration: &sqlx::migrate::Migration| {
+        migration
+            .checksum
+            .iter()
+            .take(16)
+            .fold(String::new(), |mut hex, byte| {
+                let _ = write!(hex, "{byte:02x}");
+                hex
+            })
+    };
+    migrator.iter().map(|it| (it.version, hex(it))).collect()
 }

@@ -109,7 +109,8 @@ impl Pool {
     }
 
     async fn keep_login(&self, login: LoggedIn) -> Result<(Grant, bool), LoginError> {
-        let _writes = self.writes.lock().await;
+        let changing = self.change().await;
+        let mut changing = changing.map_err(AdminError::from)?;
         let now = self.now();
         let (record, is_new) = {
             let state = self.state();
@@ -152,7 +153,7 @@ impl Pool {
             }
         };
         let change = Change::PutProject(Box::new(record.clone()));
-        let stored = self.store.commit(&[change]).await;
+        let stored = changing.commit(&[change]).await;
         stored.map_err(AdminError::from)?;
         let id = Arc::clone(&record.project.id);
         let mut state = self.state();

@@ -186,6 +186,12 @@ fn status(error: KeysError) -> Status {
         KeysError::File(error) if error.kind() == io::ErrorKind::StorageFull => {
             full(&error.to_string())
         }
+        KeysError::Store(error) if error.is_passing() => {
+            Status::unavailable(format!("{message}; nothing was changed"))
+        }
+        KeysError::Store(StoreError::KeyNotEverywhere { .. }) => {
+            Status::failed_precondition(message)
+        }
         KeysError::Store(StoreError::KeyOfBackup { .. } | StoreError::NewerBackup { .. }) => {
             Status::failed_precondition(message)
         }

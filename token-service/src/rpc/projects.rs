@@ -499,7 +499,9 @@ fn status(error: AdminError) -> Status {
             RefreshFailed::Refused(RefreshError::Transient(_))
             | RefreshFailed::BrokenOff
             | RefreshFailed::Superseded
-            | RefreshFailed::NotStored => Status::unavailable(message),
+            | RefreshFailed::NotStored
+            | RefreshFailed::DatabaseAway
+            | RefreshFailed::Elsewhere => Status::unavailable(message),
             RefreshFailed::Refused(error) => {
                 Status::failed_precondition(format!("{message}; {}", next_step(&error)))
             }
@@ -509,6 +511,9 @@ fn status(error: AdminError) -> Status {
             Status::resource_exhausted(
                 "the token-service's disk is full, and nothing was changed; make room and try again",
             )
+        }
+        AdminError::Store(source) if source.is_passing() => {
+            Status::unavailable(format!("{message}: {source}; nothing was changed"))
         }
         AdminError::Store(source) => {
             tracing::error!(error = %source, "the store failed");

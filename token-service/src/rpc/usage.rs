@@ -121,6 +121,9 @@ fn row(row: UsageRow) -> v1::UsageRow {
 }
 
 fn status(error: StoreError) -> Status {
+    if error.is_passing() {
+        return Status::unavailable(format!("the ledger cannot be read at present: {error}"));
+    }
     tracing::error!(%error, "the ledger cannot be read");
     Status::internal(format!("the ledger cannot be read: {error}"))
 }

@@ -26,6 +26,9 @@ use tonic::{
 
 pub(crate) const GATEWAY_TOKEN: &str = "gateway-token-of-the-tests";
 pub(crate) const ADMIN_TOKEN: &str = "admin-token-of-the-tests";
+pub(crate) const ENCRYPTION_KEY: &str = "dGhlIGtleSBvZiB0aGUgdGVzdHMsIDMyIGJ5dGVzISE=";
+
+pub(crate) use crate::postgres;
 
 pub(crate) type TokensClient = TokenServiceClient<InterceptedService<Channel, Bearer>>;
 pub(crate) type DatabaseClient = DatabaseServiceClient<InterceptedService<Channel, Bearer>>;
@@ -91,6 +94,8 @@ pub(crate) struct Home {
     pub(crate) folder: TempDir,
     pub(crate) clock: Clock,
     pub(crate) token_url: String,
+    /// In PostgreSQL, where that is tested.
+    pub(crate) postgres: Option<postgres::Database>,
 }
 
 impl Home {
@@ -99,6 +104,7 @@ impl Home {
             folder: TempDir::new().unwrap(),
             clock: Clock::movable(),
             token_url: format!("{}/token", google.base_url()),
+            postgres: postgres::Database::create(),
         }
     }
 
@@ -125,11 +131,15 @@ impl Home {
 
     /// The variables of a service here.
     pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
-        vec![
-            (
-                "DATABASE_URL",
-                format!("sqlite://{}", self.database().display()),
-            ),
+        let file = format!("sqlite://{}", self.database().display());
+        let database = match &self.postgres {
+            None => vec![("DATABASE_URL", file)],
+            Some(postgres) => vec![
+                ("DATABASE_URL", postgres.url.clone()),
+                ("ENCRYPTION_KEY", ENCRYPTION_KEY.to_owned()),
+            ],
+        };
+        let others = vec![
             ("TOKENS_FILE", self.tokens_file().display().to_string()),
             ("GATEWAY_TOKEN", GATEWAY_TOKEN.to_owned()),
             ("ADMIN_TOKEN", ADMIN_TOKEN.to_owned()),
@@ -140,7 +150,8 @@ impl Home {
             ("GEMINI_BASE_URL", self.google("")),
             ("VERTEX_BASE_URL", self.google("")),
             ("TOKEN_SERVICE_LISTEN", "127.0.0.1:0".to_owned()),
-        ]
+        ];
+        database.into_iter().chain(others).collect()
     }
 
     pub(crate) fn config(&self) -> Config {

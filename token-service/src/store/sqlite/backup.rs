@@ -15,9 +15,9 @@ use tempfile::NamedTempFile;
 use tokio::sync::MutexGuard;
 
 use super::{
-    Everything, Store, StoreError, begin, end,
-    open::{KEY_CHECK, MIGRATIONS, check_ours, check_version, has_table},
-    sealed,
+    Seals, Sqlite, StoreError, begin, connect, end,
+    open::{MIGRATIONS, check_ours, check_version, has_table},
+    rows, sealed,
 };
 use crate::{
     config::Database,
@@ -25,6 +25,7 @@ use crate::{
     oauth::Credentials,
     seal::{Keyring, SealError},
     service_account::GOOGLE_TOKEN_URL,
+    store::{ClientRecord, Everything, sealed::KEY_CHECK},
 };
 
 /// A file that is gone when this is dropped: a backup on its way.
@@ -34,7 +35,7 @@ pub(crate) type Draft = NamedTempFile;
 const DRAFT: &str = ".part";
 
 /// Makes an empty draft beside the database, for its owner alone (mode 0600).
-fn draft(database: &Database) -> io::Result<Draft> {
+pub(in crate::store) fn draft(database: &Database) -> io::Result<Draft> {
     let mut builder = tempfile::Builder::new();
     builder.suffix(DRAFT);
     match database {
@@ -42,7 +43,7 @@ fn draft(database: &Database) -> io::Result<Draft> {
             let folder = database.folder().unwrap_or(Path::new("."));
             builder.prefix(&draft_prefix(path)).tempfile_in(folder)
         }
-        Database::Memory => builder.tempfile(),
+        Database::Memory | Database::Postgres(_) => builder.tempfile(),
     }
 }
 
@@ -75,16 +76,17 @@ pub(super) fn sweep(database: &Path) {
 pub(crate) struct Restored<'s> {
     pub(crate) everything: Everything,
     pub(crate) resealed: u32,
-    _connection: MutexGuard<'s, SqliteConnection>,
+    /// `None`: others write to it too.
+    pub(in crate::store) _connection: Option<MutexGuard<'s, SqliteConnection>>,
 }
 
-impl Store {
+impl Sqlite {
     /// An empty draft beside this database.
     pub(crate) fn draft(&self) -> Result<Draft, StoreError> {
         draft(&self.database).map_err(|source| StoreError::File {
             path: match &self.database {
                 Database::Sqlite(path) => path.clone(),
-                Database::Memory => std::env::temp_dir(),
+                Database::Memory | Database::Postgres(_) => std::env::temp_dir(),
             },
             source,
         })
@@ -114,10 +116,9 @@ impl Store {
         own_endpoint: bool,
     ) -> Result<Restored<'_>, StoreError> {
         let name = name_of(backup)?;
-        let pool = open(backup).await?;
-        let prepared = self.prepare(&pool, backup, others, own_endpoint).await;
-        pool.close().await;
-        let (everything, resealed) = prepared?;
+        let own = self.load().await?.clients;
+        let (everything, resealed) =
+            examine(backup, &self.seals, others, own_endpoint, &own).await?;
         let mut connection = self.connection.lock().await;
         sqlx::query("ATTACH ? AS backup")
             .bind(name)
@@ -130,100 +131,125 @@ impl Store {
         Ok(Restored {
             everything,
             resealed,
-            _connection: connection,
+            _connection: Some(connection),
         })
     }
+}
 
-    /// Brings a backup to what this database is like: its version, its keys.
-    async fn prepare(
-        &self,
-        pool: &SqlitePool,
-        path: &Path,
-        others: Option<&Keyring>,
-        own_endpoint: bool,
-    ) -> Result<(Everything, u32), StoreError> {
-        let mut connection = pool.acquire().await?;
-        check_ours(&mut connection, path)
-            .await
-            .map_err(not_a_backup)?;
-        check_version(&mut connection, path)
-            .await
-            .map_err(not_a_backup)?;
-        if !has_table(&mut connection, KEY_CHECK.table).await? {
-            return Err(StoreError::NoBackup("holds nothing".to_owned()));
-        }
-        drop(connection);
-        let migrated = MIGRATIONS.run(pool).await;
-        migrated.map_err(|error| StoreError::NoBackup(format!("cannot be read ({error})")))?;
-        let own = self.keys();
-        let keys = others.map_or_else(|| own.and(&own), |others| own.and(others));
-        let mut connection = pool.acquire().await?;
-        begin(&mut connection).await?;
-        let resealed = sealed::reseal(&mut connection, &keys).await;
-        let resealed = end(&mut connection, resealed.map_err(not_a_backup)).await?;
-        let everything = self
-            .load_from(&mut connection)
-            .await
-            .map_err(not_a_backup)?;
-        self.check(&everything, own_endpoint).await?;
-        let is_whole = shape(&mut connection).await.map_err(not_a_backup)? == self.shape().await?;
-        let broken: Option<String> =
-            sqlx::query_scalar("SELECT \"table\" FROM pragma_foreign_key_check")
-                .fetch_optional(&mut *connection)
-                .await?;
-        if !is_whole || broken.is_some() {
-            return Err(StoreError::NoBackup(
-                "is damaged: what is in it does not belong together".to_owned(),
-            ));
-        }
-        Ok((everything, resealed))
-    }
+/// Brings a backup to what today's databases are like, in version and keys, and reads it. `own`
+/// are the OAuth clients that the database has which it is for.
+///
+/// # Errors
+/// It is none, or cannot be taken over.
+pub(in crate::store) async fn examine(
+    backup: &Path,
+    seals: &Seals,
+    others: Option<&Keyring>,
+    own_endpoint: bool,
+    own: &[ClientRecord],
+) -> Result<(Everything, u32), StoreError> {
+    let pool = open(backup).await?;
+    let examined = examine_in(&pool, backup, seals, others).await;
+    pool.close().await;
+    let (everything, resealed) = examined?;
+    check(&everything, own_endpoint, own)?;
+    Ok((everything, resealed))
+}
 
-    /// What stands in the clear is as trustworthy as whoever could write the file: refresh tokens
-    /// are not sent where it alone says.
-    async fn check(&self, everything: &Everything, own_endpoint: bool) -> Result<(), StoreError> {
-        let own = self.load().await?.clients;
-        for client in &everything.clients {
-            let Credentials {
-                client_id,
-                token_url: Some(url),
-                ..
-            } = &client.credentials
-            else {
-                continue;
-            };
-            let known = own.iter().any(|own| {
-                own.credentials.client_id == *client_id
-                    && own.credentials.token_url.as_ref() == Some(url)
-            });
-            if !own_endpoint && !known && url != GOOGLE_TOKEN_URL {
-                return Err(StoreError::NoBackup(format!(
-                    "sends the refresh tokens of the OAuth client {client_id} to {url:?}; if that \
-                     is right, add the client first (oauth-clients put {client_id} --token-url \
-                     URL), or set OAUTH_TOKEN_URL"
-                )));
-            }
-        }
-        for record in &everything.projects {
-            let project = &record.project;
-            let fits = limits::is_id(&project.id)
-                && (project.google_project_id.is_empty()
-                    || limits::is_id(&project.google_project_id))
-                && crate::tokens_file::is_location(&project.location);
-            if !fits {
-                return Err(StoreError::NoBackup(format!(
-                    "is damaged: the project {:?} has a name that none can have",
-                    project.id
-                )));
-            }
-        }
-        Ok(())
+async fn examine_in(
+    pool: &SqlitePool,
+    path: &Path,
+    seals: &Seals,
+    others: Option<&Keyring>,
+) -> Result<(Everything, u32), StoreError> {
+    let mut connection = pool.acquire().await?;
+    check_ours(&mut connection, path)
+        .await
+        .map_err(not_a_backup)?;
+    check_version(&mut connection, path)
+        .await
+        .map_err(not_a_backup)?;
+    if !has_table(&mut connection, KEY_CHECK.table).await? {
+        return Err(StoreError::NoBackup("holds nothing".to_owned()));
     }
+    drop(connection);
+    let migrated = MIGRATIONS.run(pool).await;
+    migrated.map_err(|error| StoreError::NoBackup(format!("cannot be read ({error})")))?;
+    let own = seals.keys();
+    let keys = others.map_or_else(|| own.and(&own), |others| own.and(others));
+    let mut connection = pool.acquire().await?;
+    begin(&mut connection).await?;
+    let resealed = sealed::reseal(&mut connection, &keys).await;
+    let resealed = end(&mut connection, resealed.map_err(not_a_backup)).await?;
+    let everything = rows::load(seals, &mut connection)
+        .await
+        .map_err(not_a_backup)?;
+    let is_whole = shape(&mut connection).await.map_err(not_a_backup)? == shape_of_new().await?;
+    let broken: Option<String> =
+        sqlx::query_scalar("SELECT \"table\" FROM pragma_foreign_key_check")
+            .fetch_optional(&mut *connection)
+            .await?;
+    if !is_whole || broken.is_some() {
+        return Err(StoreError::NoBackup(
+            "is damaged: what is in it does not belong together".to_owned(),
+        ));
+    }
+    Ok((everything, resealed))
+}
 
-    async fn shape(&self) -> Result<Vec<String>, StoreError> {
-        let mut connection = self.connection.lock().await;
-        shape(&mut connection).await
+/// What stands in the clear is as trustworthy as whoever could write the file: refresh tokens
+/// are not sent where it alone says.
+fn check(
+    everything: &Everything,
+    own_endpoint: bool,
+    own: &[ClientRecord],
+) -> Result<(), StoreError> {
+    for client in &everything.clients {
+        let Credentials {
+            client_id,
+            token_url: Some(url),
+            ..
+        } = &client.credentials
+        else {
+            continue;
+        };
+        let known = own.iter().any(|own| {
+            own.credentials.client_id == *client_id
+                && own.credentials.token_url.as_ref() == Some(url)
+        });
+        if !own_endpoint && !known && url != GOOGLE_TOKEN_URL {
+            return Err(StoreError::NoBackup(format!(
+                "sends the refresh tokens of the OAuth client {client_id} to {url:?}; if that is \
+                 right, add the client first (oauth-clients put {client_id} --token-url URL), or \
+                 set OAUTH_TOKEN_URL"
+            )));
+        }
     }
+    for record in &everything.projects {
+        let project = &record.project;
+        let fits = limits::is_id(&project.id)
+            && (project.google_project_id.is_empty() || limits::is_id(&project.google_project_id))
+            && crate::tokens_file::is_location(&project.location);
+        if !fits {
+            return Err(StoreError::NoBackup(format!(
+                "is damaged: the project {:?} has a name that none can have",
+                project.id
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The shape of a database that is made today.
+async fn shape_of_new() -> Result<Vec<String>, StoreError> {
+    let (_lock, pool, _path) = connect(&Database::Memory).await?;
+    let migrated = MIGRATIONS.run(&pool).await.map_err(StoreError::Migration);
+    let shape = match migrated {
+        Ok(()) => shape(&mut *pool.acquire().await?).await,
+        Err(error) => Err(error),
+    };
+    pool.close().await;
+    shape
 }
 
 /// What there is in a database, as it was made.
@@ -235,7 +261,8 @@ async fn shape(connection: &mut SqliteConnection) -> Result<Vec<String>, StoreEr
     Ok(made.fetch_all(connection).await?)
 }
 
-async fn open(path: &Path) -> Result<SqlitePool, StoreError> {
+/// Opens a file that is to be read or filled, alone.
+pub(in crate::store) async fn open(path: &Path) -> Result<SqlitePool, StoreError> {
     let options = SqliteConnectOptions::new()
         .filename(path)
         // No file beside it that would have to go along.
@@ -305,7 +332,7 @@ fn not_a_backup(error: StoreError) -> StoreError {
         error @ (StoreError::Value { .. } | StoreError::Unknown { .. }) => {
             StoreError::NoBackup(format!("is damaged: {error}"))
         }
-        StoreError::Sqlite(error) => StoreError::NoBackup(format!("is damaged, or none ({error})")),
+        StoreError::Database(error) => StoreError::NoBackup(format!("is damaged, or none ({error})")),
         error => error,
     }
 }

@@ -10,7 +10,6 @@ use std::{
 };
 
 use antigravity_runtime::secret::create_folder;
-use parking_lot::RwLock;
 use sqlx::{
     SqliteConnection, SqlitePool,
     migrate::Migrator,
@@ -18,25 +17,16 @@ use sqlx::{
 };
 use tokio::sync::Mutex;
 
-use super::{DatabaseLock, Store, StoreError, backup};
-use crate::{
-    config::Database,
-    seal::{Cell, Keyring},
-};
+use super::{DatabaseLock, Seals, Sqlite, StoreError, backup};
+use crate::{config::Database, seal::Keyring, store::{moving::MOVING, sealed::KEY_CHECK}};
 
 /// Every published migration. They are frozen; a test compares their checksums.
-pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
+pub(in crate::store) static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
 /// `PRAGMA application_id` of our files, set by the first migration.
 const APPLICATION_ID: i64 = 0x4147_544b;
 const SQLITE_MAGIC: &[u8] = b"SQLite format 3\0";
-/// A value that only the right keys open.
-pub(super) const KEY_CHECK: Cell<'static> = Cell {
-    table: "meta",
-    column: "value",
-    row: "key_check",
-};
 
-impl Store {
+impl Sqlite {
     /// Opens `database` with `keys`, which come from `keys_origin`.
     ///
     /// # Errors
@@ -56,7 +46,7 @@ impl Store {
         Ok(Self {
             database: database.clone(),
             connection: Mutex::new(connection),
-            keys: RwLock::new(keys),
+            seals: Seals::new(keys),
             _lock: lock,
         })
     }
@@ -72,7 +62,7 @@ pub(crate) async fn connect(database: &Database) -> Result<Locked, StoreError> {
     let (lock, options) = match database {
         // By its name, which is the default. SQLite would open what is attached with the flag of
         // `in_memory` too: backups would be written nowhere, and read as empty.
-        Database::Memory => (None, SqliteConnectOptions::new()),
+        Database::Memory | Database::Postgres(_) => (None, SqliteConnectOptions::new()),
         Database::Sqlite(path) => {
             let folder = database.folder().unwrap_or(Path::new("."));
             let lock = create_folder(folder)
@@ -85,7 +75,7 @@ pub(crate) async fn connect(database: &Database) -> Result<Locked, StoreError> {
     };
     let path = match database {
         Database::Sqlite(path) => path.clone(),
-        Database::Memory => PathBuf::from(":memory:"),
+        Database::Memory | Database::Postgres(_) => PathBuf::from(":memory:"),
     };
     let options = options
         .foreign_keys(true)
@@ -119,7 +109,7 @@ async fn prepare(
     check_ours(&mut connection, path)
         .await
         .map_err(|error| match error {
-            StoreError::Sqlite(error) => broken(path, error),
+            StoreError::Database(error) => broken(path, error),
             other => other,
         })?;
     check_version(&mut connection, path).await?;
@@ -131,7 +121,23 @@ async fn prepare(
     drop(connection);
     MIGRATIONS.run(pool).await.map_err(StoreError::Migration)?;
     let mut connection = pool.acquire().await?;
+    check_moving(&mut connection, path).await?;
     keep_key_check(&mut connection, keys, keys_origin, path).await
+}
+
+/// Only reads.
+async fn check_moving(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
+    let moving: Option<Vec<u8>> = sqlx::query_scalar("SELECT value FROM meta WHERE key = ?")
+        .bind(MOVING)
+        .fetch_optional(connection)
+        .await?;
+    match moving {
+        None => Ok(()),
+        Some(to) => Err(StoreError::Moving {
+            database: path.display().to_string(),
+            to: String::from_utf8_lossy(&to).into_owned(),
+        }),
+    }
 }
 
 /// Makes the file, for its owner alone, or looks whether it is a SQLite file.
@@ -159,7 +165,7 @@ fn prepare_file(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Only reads.
-pub(super) async fn check_ours(
+pub(in crate::store) async fn check_ours(
     connection: &mut SqliteConnection,
     path: &Path,
 ) -> Result<(), StoreError> {
@@ -187,7 +193,7 @@ pub(super) async fn check_ours(
 }
 
 /// Only reads.
-pub(super) async fn check_version(
+pub(in crate::store) async fn check_version(
     connection: &mut SqliteConnection,
     path: &Path,
 ) -> Result<(), StoreError> {
@@ -283,7 +289,7 @@ fn broken(path: &Path, error: sqlx::Error) -> StoreError {
             path: path.to_owned(),
             problem: error.to_string(),
         },
-        _ => StoreError::Sqlite(error),
+        _ => StoreError::Database(error),
     }
 }
 
@@ -293,17 +299,7 @@ mod tests {
 
     #[test]
     fn published_migrations_are_frozen() {
-        use std::fmt::Write as _;
-        let published: Vec<(i64, String)> = MIGRATIONS
-            .iter()
-            .map(|migration| {
-                let mut hex = String::new();
-                for byte in migration.checksum.iter().take(16) {
-                    let _ = write!(hex, "{byte:02x}");
-                }
-                (migration.version, hex)
-            })
-            .collect();
+        let published = crate::store::checksums(&MIGRATIONS);
         let expected = [
             (1, "362d9b45c7d94d03b84be8036407566f"),
             (2, "46c66dd3637d4c75fc8701a8866bf698"),

@@ -1,0 +1,148 @@
+//! A refresh among replicas: who has the project's lease asks Google, the others wait for what it
+//! brings.
+
+use std::{sync::Arc, time::Duration};
+
+use antigravity_traces::Span;
+use secrecy::ExposeSecret as _;
+use tokio::time::Instant;
+
+use super::{RefreshFailed, Unstored};
+use crate::{
+    credential::{Credential, Proof},
+    oauth::USUAL_LIFETIME,
+    pool::{Grant, Pool, within},
+    project::ProjectId,
+    store::{Lease, ProjectRecord, StoredToken, Taken},
+};
+
+/// How long a replica waits for another's refresh: longer than the lease of one that died.
+const ELSEWHERE: Duration = Duration::from_secs(50);
+/// While it waits, the lease is asked for again after this, should no news come.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+
+/// What a refresh came to.
+pub(super) enum Renewal {
+    /// Google granted a token, which is to be stored.
+    Granted(Unstored),
+    /// Another replica has refreshed it.
+    Elsewhere(Grant),
+}
+
+impl Pool {
+    /// Asks Google, when no other replica does.
+    pub(super) async fn renew(
+        &self,
+        id: &ProjectId,
+        generation: i64,
+        proof: &Proof,
+        span: &Span,
+    ) -> Result<Renewal, RefreshFailed> {
+        let known = self.fingerprint_of(id);
+        let began = Instant::now();
+        loop {
+            let followed = self.followed.notified();
+            let taken = self.store.take_lease(id, generation).await;
+            match taken.map_err(|_| RefreshFailed::DatabaseAway)? {
+                Taken::Gone => {
+                    self.look_again().await;
+                    return Err(RefreshFailed::Superseded);
+                }
+                Taken::Mine(lease, stored) => {
+                    let stored = stored.as_deref();
+                    if stored.is_some_and(|stored| self.is_renewed(stored, &known)) {
+                        self.store.end_lease(id, lease).await;
+                        self.look_again().await;
+                        let grant = self.grant_of(id).ok_or(RefreshFailed::Superseded)?;
+                        return Ok(Renewal::Elsewhere(grant));
+                    }
+                    // This process was stopped in between: another may have it by now.
+                    if !lease.is_long_enough() {
+                        continue;
+                    }
+                    let proof = stored.map_or_else(|| proof.clone(), |it| as_stored(proof, it));
+                    return self.ask_under(id, generation, lease, &proof, span).await;
+                }
+                Taken::Another => {}
+            }
+            let _ = tokio::time::timeout(ASK_AGAIN, followed).await;
+            if self.fingerprint_of(id) != known
+                && let Some(grant) = self.grant_of(id)
+            {
+                return Ok(Renewal::Elsewhere(grant));
+            }
+            if began.elapsed() > ELSEWHERE {
+                return Err(RefreshFailed::Elsewhere);
+            }
+        }
+    }
+
+    async fn ask_under(
+        &self,
+        id: &ProjectId,
+        generation: i64,
+        lease: Lease,
+        proof: &Proof,
+        span: &Span,
+    ) -> Result<Renewal, RefreshFailed> {
+        match self.ask_google(generation, lease, proof, span).await {
+            Ok(unstored) => Ok(Renewal::Granted(unstored)),
+            Err(error) => {
+                self.store.end_lease(id, lease).await;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Whether what is stored is another token than the one that is known here, and fresh.
+    fn is_renewed(&self, stored: &ProjectRecord, known: &str) -> bool {
+        let Some(token) = &stored.token else {
+            return false;
+        };
+        let fingerprint = antigravity_runtime::secret::fingerprint(token.secret.expose_secret());
+        fingerprint != known && self.is_fresh(token)
+    }
+
+    fn is_fresh(&self, token: &StoredToken) -> bool {
+        let now = self.now();
+        let lifetime = token.lifetime.unwrap_or(USUAL_LIFETIME);
+        let margin = self.refresh_margin.min(lifetime / 4);
+        let due = token.expires_at.saturating_sub(margin);
+        let lately = token
+            .refreshed_at
+            .is_some_and(|at| within(now, at, super::REFRESH_PAUSE));
+        lately || due.is_ok_and(|due| due > now)
+    }
+
+    pub(super) async fn look_again(&self) {
+        let _writes = self.writes.lock().await;
+        if let Err(error) = self.take_over().await {
+            tracing::debug!(%error, "cannot look for what another replica has stored");
+        }
+    }
+
+    fn fingerprint_of(&self, id: &ProjectId) -> String {
+        let state = self.state();
+        let member = state.projects.get(id);
+        member.map(|it| it.fingerprint.clone()).unwrap_or_default()
+    }
+
+    pub(super) fn grant_of(&self, id: &ProjectId) -> Option<Grant> {
+        let state = self.state();
+        state.projects.get(id)?.grant()
+    }
+}
+
+/// The refresh token that is stored may have been rotated by another replica.
+fn as_stored(proof: &Proof, stored: &ProjectRecord) -> Proof {
+    match (proof, &stored.credential) {
+        (Proof::RefreshToken { client, .. }, Credential::RefreshToken(refresh_token)) => {
+            Proof::RefreshToken {
+                client: client.clone(),
+                refresh_token: refresh_token.clone(),
+            }
+        }
+        (_, Credential::ServiceAccountKey(key)) => Proof::ServiceAccount(Arc::clone(key)),
+        _ => proof.clone(),
+    }
+}

@@ -1,0 +1,364 @@
+//! One pool, several replicas: what others store is taken over here, and what operators change
+//! here is changed on top of that. With a database of its own a service is alone, and all of this
+//! is nothing.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use tokio::{sync::MutexGuard, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    pool::{Pool, State},
+    project::{ProjectId, Status},
+    store::{Change, Delta, Exclusive, HEARTBEAT, News, ProjectRecord, Restated, StoreError},
+};
+
+/// Changes are looked for after this at the latest, in case the news of one was lost.
+const POLL: Duration = Duration::from_secs(2);
+/// What is changed at once is looked at once.
+const PAUSE: Duration = Duration::from_millis(20);
+/// A database that is away is looked for again after this, then after twice as long.
+const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(2));
+/// Clocks that differ by less are taken for the same.
+const SAME_CLOCK: i64 = 1000;
+/// A clock that differs by more is told of.
+const WRONG_CLOCK: i64 = 5000;
+
+/// A change that an operator makes: nobody makes another meanwhile, here or elsewhere, and memory
+/// is what the database is.
+pub(crate) struct Changing<'p> {
+    pool: &'p Pool,
+    exclusive: Option<Exclusive>,
+    _writes: MutexGuard<'p, ()>,
+}
+
+impl Changing<'_> {
+    /// Makes all of `changes`, or none.
+    pub(crate) async fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+        self.commit_telling(changes, &|_| {}).await
+    }
+
+    /// As [`Changing::commit`], and tells after each change how many are written; they are made
+    /// once it returns.
+    pub(crate) async fn commit_telling(
+        &mut self,
+        changes: &[Change],
+        written: &(dyn Fn(usize) + Sync),
+    ) -> Result<(), StoreError> {
+        let exclusive = match self.exclusive.take() {
+            Some(exclusive) => exclusive,
+            None => self.pool.store.exclusive().await?,
+        };
+        self.pool.store.commit(exclusive, changes, written).await
+    }
+}
+
+impl Pool {
+    /// Begins a change of what operators see.
+    ///
+    /// # Errors
+    /// The database cannot be asked; nothing is changed.
+    pub(crate) async fn change(&self) -> Result<Changing<'_>, StoreError> {
+        let writes = self.writes.lock().await;
+        let exclusive = self.store.exclusive().await?;
+        self.take_over().await?;
+        Ok(Changing {
+            pool: self,
+            exclusive: Some(exclusive),
+            _writes: writes,
+        })
+    }
+
+    /// As [`Pool::change`], and what was imported before is known too.
+    pub(crate) async fn change_imports(&self) -> Result<Changing<'_>, StoreError> {
+        let changing = self.change().await?;
+        if let Some((imports, client_imports)) = self.store.others_imports().await? {
+            let mut state = self.state();
+            state.imports.clear();
+            for import in imports {
+                state.put_import(import);
+            }
+            state.client_imports = client_imports;
+        }
+        Ok(changing)
+    }
+
+    /// Takes over what others have stored. The caller holds `writes`.
+    pub(crate) async fn take_over(&self) -> Result<(), StoreError> {
+        let Some(database) = self.store.shared() else {
+            return Ok(());
+        };
+        let mut delta = database.look().await?;
+        if let Some(theirs) = delta.now {
+            self.set_clock_by(theirs);
+        }
+        self.tell_unreadable(delta.unreadable.take());
+        if !delta.is_empty() {
+            let now = self.now();
+            self.state().apply_delta(delta, now);
+            self.changed.notify_one();
+            self.restated.notify_one();
+        }
+        self.followed.notify_waiters();
+        Ok(())
+    }
+
+    /// Replicas whose clocks differ agree on the database's.
+    fn set_clock_by(&self, theirs: Timestamp) {
+        let advanced = i64::try_from(self.clock.advanced().as_millis()).unwrap_or(i64::MAX);
+        let theirs = theirs.as_millisecond().saturating_add(advanced);
+        let ahead = theirs - self.clock.now().as_millisecond();
+        let skew = if ahead.abs() < SAME_CLOCK { 0 } else { ahead };
+        let before = self.skew();
+        if (skew - before).abs() < SAME_CLOCK && (skew == 0) == (before == 0) {
+            return;
+        }
+        self.set_skew(skew);
+        if skew.abs() >= WRONG_CLOCK {
+            tracing::warn!(
+                seconds = skew / 1000,
+                "this machine's clock differs from the database's, which is used; set it right"
+            );
+        }
+    }
+
+    fn tell_unreadable(&self, unreadable: Option<StoreError>) {
+        let mut state = self.state();
+        if let Some(error) = &unreadable
+            && state.unreadable.is_none()
+        {
+            tracing::error!(
+                %error,
+                "cannot read what another replica has stored; what was known before is served"
+            );
+        } else if unreadable.is_none() && state.unreadable.is_some() {
+            tracing::info!("can read again what other replicas store");
+        }
+        state.unreadable = unreadable.map(|error| error.to_string());
+    }
+
+    /// Tells others that this replica is here, and begins the rotation elsewhere than they do, so
+    /// that no project gets the turns of all of them at once.
+    pub(crate) async fn join_replicas(&self) {
+        if self.store.shared().is_none() {
+            return;
+        }
+        self.beat().await;
+        self.follow_once().await;
+    }
+
+    /// Takes over what others store, as soon as it is heard of, until `stop`; and looks for the
+    /// database when it is away.
+    pub(crate) async fn follow(self: Arc<Self>, stop: CancellationToken) {
+        let followed = async {
+            let mut news = None;
+            let mut beaten: Option<Instant> = None;
+            loop {
+                if self.is_database_away().is_some() {
+                    news = None;
+                    self.look_for_database().await;
+                }
+                if news.is_none() {
+                    news = self.listen().await;
+                }
+                self.follow_once().await;
+                if beaten.is_none_or(|at| at.elapsed() >= HEARTBEAT) {
+                    beaten = Some(Instant::now());
+                    self.beat().await;
+                }
+                if !next(&mut news).await {
+                    news = None;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        if self.store.shared().is_none() {
+            return;
+        }
+        tokio::select! {
+            () = followed => {}
+            () = stop.cancelled() => {}
+        }
+    }
+
+    async fn follow_once(&self) {
+        let _writes = self.writes.lock().await;
+        if let Err(error) = self.take_over().await {
+            tracing::debug!(%error, "cannot look for what others have changed");
+        }
+    }
+
+    async fn listen(&self) -> Option<News> {
+        let database = self.store.shared()?;
+        match database.news().await {
+            Ok(news) => Some(news),
+            Err(error) => {
+                tracing::debug!(%error, "hears of no changes; they are looked for");
+                None
+            }
+        }
+    }
+
+    async fn beat(&self) {
+        let Some(database) = self.store.shared() else {
+            return;
+        };
+        match database.beat().await {
+            Ok(replicas) => self.state().replicas = replicas,
+            Err(error) => tracing::debug!(%error, "cannot tell others that this replica is here"),
+        }
+    }
+
+    /// Why the database takes nothing; `None`: it does.
+    pub(crate) fn is_database_away(&self) -> Option<String> {
+        self.store.shared()?.is_away()
+    }
+
+    async fn look_for_database(&self) {
+        let Some(database) = self.store.shared() else {
+            return;
+        };
+        let (mut pause, longest) = LOOK_AGAIN;
+        while let Err(error) = database.reach().await {
+            tracing::debug!(%error, "the database is still away");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(longest);
+        }
+        tracing::info!(database = database.name(), "the database is there again");
+    }
+}
+
+/// Waits for news, or for the time to look without; `false`: none come any more.
+async fn next(news: &mut Option<News>) -> bool {
+    match news {
+        None => {
+            tokio::time::sleep(POLL).await;
+            true
+        }
+        Some(news) => match tokio::time::timeout(POLL, news.next()).await {
+            Ok(heard) => heard.is_ok(),
+            Err(_) => true,
+        },
+    }
+}
+
+impl State {
+    /// What of a project is only here yet, and is to be stored.
+    pub(crate) fn restate(&mut self, id: &ProjectId, restated: Restated) {
+        let pending = self.pending.entry(Arc::clone(id)).or_default();
+        pending.status |= restated.status;
+        pending.cleared |= restated.cleared;
+    }
+
+    fn apply_delta(&mut self, delta: Delta, now: Timestamp) {
+        // Clients first: projects name them.
+        for client in delta.clients {
+            let known = self.clients.get(&client.credentials.client_id);
+            if known.is_none_or(|known| known.record.updated_at != client.updated_at) {
+                self.change_client(client);
+            }
+        }
+        for record in delta.projects {
+            self.take_over(record, now);
+        }
+        for id in &delta.removed_projects {
+            self.remove(id);
+        }
+        for client in &delta.removed_clients {
+            self.clients.remove(client);
+        }
+    }
+
+    /// A project as it is stored. What this replica has learned of it and not stored yet stays.
+    fn take_over(&mut self, record: ProjectRecord, now: Timestamp) {
+        let id = Arc::clone(&record.project.id);
+        let Some(member) = self.projects.get(&id) else {
+            self.insert(record, 0);
+            return;
+        };
+        let mut record = record;
+        let mine = &member.record.project;
+        let pending = self.pending.get(&id).copied();
+        let same_credential = member.record.generation == record.generation;
+        for (group, cooldown) in &mut record.project.cooldowns {
+            if let Some(known) = mine.cooldowns.get(group) {
+                cooldown.strikes = known.strikes;
+            }
+        }
+        if let Some(pending) = pending.filter(|_| same_credential) {
+            if pending.status {
+                record.project.status = mine.status.clone();
+            }
+            if pending.cleared {
+                record.project.cooldowns.clear();
+            }
+            for (group, cooldown) in &mine.cooldowns {
+                let stored = record.project.cooldowns.entry(group.clone());
+                let stored = stored.or_insert(*cooldown);
+                stored.until = stored.until.max(cooldown.until);
+            }
+        }
+        let project = record.project.clone();
+        if same_credential {
+            self.renew(record);
+        } else {
+            self.pending.remove(&id);
+            self.replace(record, now);
+        }
+        let Some(member) = self.projects.get_mut(&id) else {
+            return;
+        };
+        let rests_anew = project.cooldowns.iter().any(|(group, cooldown)| {
+            let known = member.record.project.cooldowns.get(group);
+            known.is_none_or(|known| known.until < cooldown.until)
+        });
+        member.record.project.status = project.status;
+        member.record.project.cooldowns = project.cooldowns;
+        if rests_anew {
+            self.rotation.drop_returned(&id);
+        }
+        self.refit(&id);
+    }
+
+    /// The same credential, whose token another replica may have refreshed, and what operators
+    /// have changed of the rest.
+    fn renew(&mut self, record: ProjectRecord) {
+        let id = Arc::clone(&record.project.id);
+        let Some(member) = self.projects.get_mut(&id) else {
+            return;
+        };
+        let mine = &member.record.project;
+        let (from, to) = (mine.upstream, record.project.upstream);
+        let is_mended =
+            record.project.status == Status::Active && mine.status != Status::Active;
+        if record.project.updated_at != mine.updated_at || is_mended {
+            // What was changed may have mended it.
+            member.denial = None;
+            member.failure = None;
+        }
+        let is_new_token = member.differs(record.token.as_ref());
+        let token = record.token.clone();
+        let status = mine.status.clone();
+        let cooldowns = mine.cooldowns.clone();
+        let client = record.project.oauth_client_id.clone();
+        member.record.credential = record.credential;
+        member.record.project = record.project;
+        // The caller sets them as it has found them to be.
+        member.record.project.status = status;
+        member.record.project.cooldowns = cooldowns;
+        if is_new_token {
+            member.set_token(token);
+            member.failure = None;
+            if let Some(client) = self.clients.get_mut(&client) {
+                client.refusal = None;
+            }
+        } else {
+            member.record.token = token;
+        }
+        self.recount(from, to);
+        if from != to {
+            self.rotation.set(&id, None);
+        }
+    }
+}

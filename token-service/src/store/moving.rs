@@ -1,0 +1,522 @@
+//! Everything that a database holds, carried over to another: into a backup, out of one, and from
+//! SQLite to PostgreSQL or back. A move can be killed at any point and goes on when it is asked for
+//! again; until it has ended and been compared, the new database serves nobody, and the old one
+//! stays as it is.
+
+use std::{io, path::Path, sync::Arc};
+
+use sqlx::{
+    AssertSqlSafe, Connection as _, PgConnection, Sqlite as SqliteDialect, SqlitePool,
+    pool::PoolConnection,
+};
+
+use super::{
+    StoreError,
+    postgres::{self, Postgres},
+    sqlite::{self, Draft, Locked, MIGRATIONS, Restored},
+    tables::{Row, TABLES, Table, USAGE, digest},
+};
+use crate::{
+    config::{Database, Servers},
+    seal::Keyring,
+};
+
+/// The row of `meta` that says from where a database is filled.
+pub(super) const MOVING: &str = "moving";
+/// The row of `meta` with the first hour of the ledger that a move has not carried over.
+const MOVED_HOURS: &str = "moving_hour";
+
+/// What a move came to.
+#[derive(Clone, Copy, Debug)]
+pub struct Moved {
+    /// Projects that were carried over.
+    pub projects: usize,
+    /// OAuth clients that were carried over.
+    pub oauth_clients: usize,
+    /// Rows of the ledger, this time and before.
+    pub usage_rows: usize,
+    /// Whether it went on where an earlier one had broken off.
+    pub resumed: bool,
+}
+
+/// Why a database is not moved.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MoveError {
+    /// One of the two cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A database cannot be moved to itself, nor one in memory.
+    #[error("name two databases, of which neither is in memory")]
+    NotTwo,
+    /// There is nothing to move.
+    #[error("there is no database {0}")]
+    NoSource(String),
+    /// The new database is one already.
+    #[error(
+        "{0} holds projects or a ledger of its own, which a move would overwrite; name an empty \
+         database, or back it up and say --start-over, which empties it"
+    )]
+    NotEmpty(String),
+    /// A move from elsewhere has not ended.
+    #[error(
+        "{to} is being filled from {from}; finish that first, or say --start-over, which empties it"
+    )]
+    OtherMove {
+        /// The new database.
+        to: String,
+        /// From where.
+        from: String,
+    },
+    /// They are not the same at the end.
+    #[error(
+        "the table {0} is not the same in both databases; something else writes to one of them. \
+         Stop it and run the same command again"
+    )]
+    Differs(&'static str),
+}
+
+/// Where a move is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Rows of a table, so many of so many.
+    Copying(&'static str, usize, usize),
+    /// The two are compared.
+    Comparing(&'static str),
+}
+
+/// A database that nobody else uses.
+enum Alone {
+    Sqlite {
+        _locked: (Option<sqlite::Lock>, SqlitePool),
+        connection: PoolConnection<SqliteDialect>,
+    },
+    Postgres(Box<PgConnection>),
+}
+
+impl Alone {
+    async fn open(database: &Database) -> Result<Self, StoreError> {
+        match database {
+            Database::Postgres(servers) => {
+                let connection = alone(servers).await?;
+                Ok(Self::Postgres(Box::new(connection)))
+            }
+            database => {
+                let (lock, pool, path): Locked = sqlite::connect(database).await?;
+                let mut connection = pool.acquire().await?;
+                sqlite::check_ours(&mut connection, &path).await?;
+                sqlite::check_version(&mut connection, &path).await?;
+                drop(connection);
+                MIGRATIONS.run(&pool).await.map_err(StoreError::Migration)?;
+                let mut connection = pool.acquire().await?;
+                sqlx::query("PRAGMA journal_mode = WAL")
+                    .execute(&mut *connection)
+                    .await?;
+                Ok(Self::Sqlite {
+                    connection,
+                    _locked: (lock, pool),
+                })
+            }
+        }
+    }
+
+    async fn begin(&mut self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite { connection, .. } => sqlite::begin(connection).await,
+            Self::Postgres(connection) => {
+                sqlx::query("BEGIN").execute(&mut **connection).await?;
+                Ok(())
+            }
+        }
+    }
+
+    async fn commit(&mut self) -> Result<(), StoreError> {
+        self.run("COMMIT").await
+    }
+
+    async fn run(&mut self, statement: &'static str) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite { connection, .. } => {
+                sqlx::query(statement).execute(&mut **connection).await?;
+            }
+            Self::Postgres(connection) => {
+                sqlx::query(statement).execute(&mut **connection).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn read(&mut self, table: &Table, hour: Option<i64>) -> Result<Vec<Row>, StoreError> {
+        match self {
+            Self::Sqlite { connection, .. } => sqlite::copies::read(connection, table, hour).await,
+            Self::Postgres(connection) => postgres::copies::read(connection, table, hour).await,
+        }
+    }
+
+    async fn write(&mut self, table: &Table, rows: &[Row]) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite { connection, .. } => {
+                sqlite::copies::write(connection, table, rows).await
+            }
+            Self::Postgres(connection) => postgres::copies::write(connection, table, rows).await,
+        }
+    }
+
+    async fn clear(&mut self, table: &Table) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite { connection, .. } => sqlite::copies::clear(connection, table).await,
+            Self::Postgres(connection) => postgres::copies::clear(connection, table).await,
+        }
+    }
+
+    async fn hours(&mut self, from: i64) -> Result<Vec<i64>, StoreError> {
+        match self {
+            Self::Sqlite { connection, .. } => sqlite::copies::hours(connection, from).await,
+            Self::Postgres(connection) => postgres::copies::hours(connection, from).await,
+        }
+    }
+
+    async fn reports(&mut self) -> Result<Vec<(u128, i64)>, StoreError> {
+        match self {
+            Self::Sqlite { connection, .. } => sqlite::copies::reports(connection).await,
+            Self::Postgres(connection) => postgres::copies::reports(connection).await,
+        }
+    }
+
+    async fn put_reports(&mut self, reports: &[(u128, i64)]) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite { connection, .. } => {
+                sqlite::copies::put_reports(connection, reports).await
+            }
+            Self::Postgres(connection) => {
+                postgres::copies::put_reports(connection, reports).await
+            }
+        }
+    }
+
+    /// Removes the ledger from an hour on.
+    async fn clear_hours(&mut self, from: i64) -> Result<(), StoreError> {
+        const CLEAR: &str = "DELETE FROM usage WHERE hour >= $1";
+        match self {
+            Self::Sqlite { connection, .. } => {
+                let clear = sqlx::query(CLEAR).bind(from);
+                clear.execute(&mut **connection).await?;
+            }
+            Self::Postgres(connection) => {
+                let clear = sqlx::query(CLEAR).bind(from);
+                clear.execute(&mut **connection).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn note(&mut self, key: &str) -> Result<Option<String>, StoreError> {
+        const READ: &str = "SELECT value FROM meta WHERE key = $1";
+        let value: Option<Vec<u8>> = match self {
+            Self::Sqlite { connection, .. } => {
+                let read = sqlx::query_scalar(READ).bind(key);
+                read.fetch_optional(&mut **connection).await?
+            }
+            Self::Postgres(connection) => {
+                let read = sqlx::query_scalar(READ).bind(key);
+                read.fetch_optional(&mut **connection).await?
+            }
+        };
+        Ok(value.map(|value| String::from_utf8_lossy(&value).into_owned()))
+    }
+
+    async fn put_note(&mut self, key: &str, value: &str) -> Result<(), StoreError> {
+        const PUT: &str = "INSERT INTO meta (key, value) VALUES ($1, $2)
+                           ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+        match self {
+            Self::Sqlite { connection, .. } => {
+                let put = sqlx::query(PUT).bind(key).bind(value.as_bytes());
+                put.execute(&mut **connection).await?;
+            }
+            Self::Postgres(connection) => {
+                let put = sqlx::query(PUT).bind(key).bind(value.as_bytes());
+                put.execute(&mut **connection).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn is_empty(&mut self) -> Result<bool, StoreError> {
+        for table in &TABLES {
+            if !self.read(table, None).await?.is_empty() {
+                return Ok(false);
+            }
+        }
+        Ok(self.hours(i64::MIN).await?.is_empty())
+    }
+
+    async fn empty(&mut self) -> Result<(), StoreError> {
+        self.begin().await?;
+        self.run("DELETE FROM meta WHERE key IN ('moving', 'moving_hour')")
+            .await?;
+        self.clear_hours(i64::MIN).await?;
+        for table in TABLES.iter().rev() {
+            self.clear(table).await?;
+        }
+        self.put_reports(&[]).await?;
+        self.commit().await
+    }
+
+    async fn close(self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite {
+                connection,
+                _locked: (lock, pool),
+            } => {
+                drop(connection);
+                pool.close().await;
+                drop(lock);
+                Ok(())
+            }
+            Self::Postgres(connection) => Ok(connection.close().await?),
+        }
+    }
+}
+
+async fn alone(servers: &Servers) -> Result<PgConnection, StoreError> {
+    // A key is not needed: sealed values go as they are.
+    let no_key = Keyring::parse("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+    let no_key = no_key.map_err(|_| StoreError::Busy)?;
+    let database = Postgres::open_alone(servers, Arc::new(no_key)).await?;
+    let connection = database.own().await;
+    database.close_alone().await;
+    connection
+}
+
+/// Moves all that `from` holds to `to`, which is to be empty, or to be filled by a move from there
+/// that broke off. `start_over` empties it first. Nobody may use either meanwhile.
+///
+/// # Errors
+/// Nothing is lost: the old database stays as it is, and the same call goes on.
+pub async fn migrate(
+    from: &Database,
+    to: &Database,
+    start_over: bool,
+    mut tell: impl FnMut(Step),
+) -> Result<Moved, MoveError> {
+    if from == to || [from, to].contains(&&Database::Memory) {
+        return Err(MoveError::NotTwo);
+    }
+    if let Database::Sqlite(path) = from
+        && !path.exists()
+    {
+        return Err(MoveError::NoSource(from.to_string()));
+    }
+    let mut source = Alone::open(from).await?;
+    let mut target = Alone::open(to).await?;
+    let origin = format!("from {from}");
+    if start_over {
+        target.empty().await?;
+    }
+    let resumed = match target.note(MOVING).await? {
+        Some(before) if before == origin => true,
+        Some(before) => {
+            return Err(MoveError::OtherMove {
+                to: to.to_string(),
+                from: before.trim_start_matches("from ").to_owned(),
+            });
+        }
+        None if !target.is_empty().await? => return Err(MoveError::NotEmpty(to.to_string())),
+        None => {
+            target.put_note(MOVING, &origin).await?;
+            false
+        }
+    };
+    let [projects, oauth_clients] = copy_tables(&mut source, &mut target, &mut tell).await?;
+    copy_ledger(&mut source, &mut target, &mut tell).await?;
+    let usage_rows = compare(&mut source, &mut target, &mut tell).await?;
+    target
+        .run("DELETE FROM meta WHERE key IN ('moving', 'moving_hour')")
+        .await?;
+    target.close().await?;
+    source.close().await?;
+    Ok(Moved {
+        projects,
+        oauth_clients,
+        usage_rows,
+        resumed,
+    })
+}
+
+/// All but the ledger, in one step: whatever an earlier move has left is replaced.
+async fn copy_tables(
+    source: &mut Alone,
+    target: &mut Alone,
+    tell: &mut impl FnMut(Step),
+) -> Result<[usize; 2], MoveError> {
+    let mut counts = [0; 2];
+    target.begin().await?;
+    for table in TABLES.iter().rev() {
+        target.clear(table).await?;
+    }
+    for table in &TABLES {
+        let rows = source.read(table, None).await?;
+        match table.name {
+            "projects" => counts[0] = rows.len(),
+            "oauth_clients" => counts[1] = rows.len(),
+            _ => {}
+        }
+        for (index, some) in rows.chunks(500).enumerate() {
+            tell(Step::Copying(table.name, index * 500, rows.len()));
+            target.write(table, some).await?;
+        }
+    }
+    let reports = source.reports().await?;
+    target.put_reports(&reports).await?;
+    target.commit().await?;
+    Ok(counts)
+}
+
+/// Hour by hour, from where an earlier move has got. The hours of before change no more, but for
+/// the last: reports may have come to it since.
+async fn copy_ledger(
+    source: &mut Alone,
+    target: &mut Alone,
+    tell: &mut impl FnMut(Step),
+) -> Result<(), MoveError> {
+    let from = match target.note(MOVED_HOURS).await? {
+        Some(hour) => hour.parse().unwrap_or(i64::MIN),
+        None => i64::MIN,
+    };
+    target.clear_hours(from).await?;
+    let hours = source.hours(from).await?;
+    for (index, hour) in hours.iter().enumerate() {
+        tell(Step::Copying(USAGE.name, index, hours.len()));
+        let rows = source.read(&USAGE, Some(*hour)).await?;
+        target.begin().await?;
+        target.write(&USAGE, &rows).await?;
+        target.put_note(MOVED_HOURS, &hour.to_string()).await?;
+        target.commit().await?;
+    }
+    Ok(())
+}
+
+/// Compares the two, value by value; the rows of the ledger.
+async fn compare(
+    source: &mut Alone,
+    target: &mut Alone,
+    tell: &mut impl FnMut(Step),
+) -> Result<usize, MoveError> {
+    for table in &TABLES {
+        tell(Step::Comparing(table.name));
+        let rows = source.read(table, None).await?;
+        if digest(&rows) != digest(&target.read(table, None).await?) {
+            return Err(MoveError::Differs(table.name));
+        }
+    }
+    tell(Step::Comparing(USAGE.name));
+    let hours = source.hours(i64::MIN).await?;
+    // What the source has forgotten since an earlier move began.
+    if hours != target.hours(i64::MIN).await? {
+        target.run("DELETE FROM meta WHERE key = 'moving_hour'").await?;
+        return Err(MoveError::Differs(USAGE.name));
+    }
+    let mut count = 0;
+    for hour in hours {
+        let rows = source.read(&USAGE, Some(hour)).await?;
+        if digest(&rows) != digest(&target.read(&USAGE, Some(hour)).await?) {
+            target.run("DELETE FROM meta WHERE key = 'moving_hour'").await?;
+            return Err(MoveError::Differs(USAGE.name));
+        }
+        count += rows.len();
+    }
+    if source.reports().await? != target.reports().await? {
+        return Err(MoveError::Differs("counted_reports"));
+    }
+    Ok(count)
+}
+
+/// An empty draft, in the folder for temporary files, for its owner alone.
+pub(super) fn draft() -> Result<Draft, StoreError> {
+    sqlite::draft(&Database::Memory).map_err(file_error)
+}
+
+fn file_error(source: io::Error) -> StoreError {
+    StoreError::File {
+        path: std::env::temp_dir(),
+        source,
+    }
+}
+
+/// A copy of all that a PostgreSQL database holds, as of one moment, as a SQLite file.
+pub(super) async fn back_up(database: &Postgres) -> Result<Draft, StoreError> {
+    let draft = draft()?;
+    let pool = sqlite::open_file(draft.path()).await?;
+    let filled = fill(database, &pool).await;
+    pool.close().await;
+    filled.map_err(|error| error.of_server(database.name()))?;
+    Ok(draft)
+}
+
+async fn fill(database: &Postgres, pool: &SqlitePool) -> Result<(), StoreError> {
+    MIGRATIONS.run(pool).await.map_err(StoreError::Migration)?;
+    let mut source = database.own().await?;
+    sqlx::query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        .execute(&mut source)
+        .await?;
+    let mut connection = pool.acquire().await?;
+    sqlite::begin(&mut connection).await?;
+    for table in &TABLES {
+        let rows = postgres::copies::read(&mut source, table, None).await?;
+        sqlite::copies::write(&mut connection, table, &rows).await?;
+    }
+    for hour in postgres::copies::hours(&mut source, i64::MIN).await? {
+        let rows = postgres::copies::read(&mut source, &USAGE, Some(hour)).await?;
+        sqlite::copies::write(&mut connection, &USAGE, &rows).await?;
+    }
+    let reports = postgres::copies::reports(&mut source).await?;
+    sqlite::copies::put_reports(&mut connection, &reports).await?;
+    sqlite::end(&mut connection, Ok(())).await?;
+    Ok(source.close().await?)
+}
+
+/// Replaces all that a PostgreSQL database holds with what a backup does.
+pub(super) async fn restore<'s>(
+    database: &'s Postgres,
+    backup: &Path,
+    others: Option<&Keyring>,
+    own_endpoint: bool,
+) -> Result<Restored<'s>, StoreError> {
+    let own = database.load().await?.clients;
+    let (everything, resealed) =
+        sqlite::examine(backup, database.seals(), others, own_endpoint, &own).await?;
+    let pool = sqlite::open_file(backup).await?;
+    let restored = replace(database, &pool).await;
+    pool.close().await;
+    restored?;
+    Ok(Restored {
+        everything,
+        resealed,
+        _connection: None,
+    })
+}
+
+async fn replace(database: &Postgres, pool: &SqlitePool) -> Result<(), StoreError> {
+    let mut source = pool.acquire().await?;
+    let mut exclusive = database.exclusive().await?;
+    let target = exclusive.connection();
+    for statement in ["DELETE FROM usage", "DELETE FROM refresh_leases"] {
+        sqlx::query(AssertSqlSafe(statement))
+            .execute(&mut *target)
+            .await?;
+    }
+    for table in TABLES.iter().rev() {
+        postgres::copies::clear(target, table).await?;
+    }
+    for table in &TABLES {
+        let rows = sqlite::copies::read(&mut source, table, None).await?;
+        postgres::copies::write(target, table, &rows).await?;
+    }
+    for hour in sqlite::copies::hours(&mut source, i64::MIN).await? {
+        let rows = sqlite::copies::read(&mut source, &USAGE, Some(hour)).await?;
+        postgres::copies::write(target, &USAGE, &rows).await?;
+    }
+    let reports = sqlite::copies::reports(&mut source).await?;
+    postgres::copies::put_reports(target, &reports).await?;
+    exclusive.finish().await
+}

@@ -1,0 +1,164 @@
+//! One refresh at a time per project, over all replicas: who refreshes has a lease, which ends by
+//! itself when its holder dies, and a fencing number, by which a result that comes after that end
+//! is told. Times are the server's alone.
+
+use std::time::{Duration, Instant};
+
+use secrecy::SecretString;
+
+use super::Postgres;
+use crate::{
+    oauth::DEADLINE,
+    project::ProjectId,
+    store::{ProjectRecord, StoreError, StoredToken, milliseconds},
+};
+
+/// How long a lease holds; longer than Google may take to answer.
+const LEASE: Duration = Duration::from_secs(40);
+
+/// The right to refresh a project's token.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lease {
+    fence: i64,
+    /// When it was asked for: it ends no earlier than [`LEASE`] after this.
+    asked: Instant,
+}
+
+impl Lease {
+    /// Of a database that has no other writer.
+    pub(in crate::store) fn sole() -> Self {
+        Self {
+            fence: 0,
+            asked: Instant::now(),
+        }
+    }
+
+    /// Whether Google can still answer within it, if it is asked now. It cannot when this process
+    /// was stopped meanwhile.
+    pub(crate) fn is_long_enough(&self) -> bool {
+        self.asked.elapsed() + DEADLINE < LEASE
+    }
+}
+
+/// Who may refresh a project.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    /// The caller; and the project as it is stored, where others may have changed it.
+    Mine(Lease, Option<Box<ProjectRecord>>),
+    /// Another replica does.
+    Another,
+    /// Nobody: there is no such project, or it has another credential.
+    Gone,
+}
+
+impl Postgres {
+    /// Takes the lease of a project, if nobody has it.
+    pub(crate) async fn take_lease(
+        &self,
+        project: &ProjectId,
+        generation: i64,
+    ) -> Result<Taken, StoreError> {
+        let asked = Instant::now();
+        self.servers
+            .bounded(async {
+                let mut lent = self.servers.lend().await?;
+                let fence: Option<i64> = sqlx::query_scalar(
+                    "INSERT INTO refresh_leases AS lease (project_id, fence, holder, until)
+                     SELECT id, 1, $2, clock_timestamp() + $3 * interval '1 millisecond'
+                     FROM projects WHERE id = $1 AND credential = $4
+                     ON CONFLICT (project_id) DO UPDATE SET
+                         fence = lease.fence + 1, holder = excluded.holder, until = excluded.until
+                     WHERE lease.until < clock_timestamp()
+                     RETURNING fence",
+                )
+                .bind(&**project)
+                .bind(&self.instance)
+                .bind(milliseconds(LEASE))
+                .bind(generation)
+                .fetch_optional(&mut *lent)
+                .await?;
+                // A statement of its own, which sees what the holder of before has stored.
+                let stored = self.read_project(&mut lent, project).await?;
+                lent.done();
+                Ok(match (fence, stored) {
+                    (_, None) => Taken::Gone,
+                    (_, Some(stored)) if stored.generation != generation => Taken::Gone,
+                    (Some(fence), stored) => {
+                        Taken::Mine(Lease { fence, asked }, stored.map(Box::new))
+                    }
+                    (None, Some(_)) => Taken::Another,
+                })
+            })
+            .await
+    }
+
+    /// Lets others refresh the project.
+    pub(crate) async fn end_lease(
+        &self,
+        project: &ProjectId,
+        lease: Lease,
+    ) -> Result<(), StoreError> {
+        self.servers
+            .bounded(async {
+                let mut lent = self.servers.lend().await?;
+                sqlx::query(
+                    "UPDATE refresh_leases SET until = '-infinity'
+                     WHERE project_id = $1 AND fence = $2",
+                )
+                .bind(&**project)
+                .bind(lease.fence)
+                .execute(&mut *lent)
+                .await?;
+                lent.done();
+                Ok(())
+            })
+            .await
+    }
+
+    /// Keeps what a refresh brought, and ends its lease; `false` when another holder has taken
+    /// the lease since, or the project has another credential (or is gone): then nothing is
+    /// changed.
+    pub(crate) async fn commit_refresh(
+        &self,
+        project: &ProjectId,
+        generation: i64,
+        lease: Lease,
+        token: &StoredToken,
+        refresh_token: Option<&SecretString>,
+    ) -> Result<bool, StoreError> {
+        let access_token = self
+            .seals
+            .seal("projects", "access_token", project, &token.secret)?;
+        let rotated = refresh_token
+            .map(|secret| self.seals.seal("projects", "refresh_token", project, secret))
+            .transpose()?;
+        self.servers
+            .bounded(async {
+                let mut lent = self.servers.lend().await?;
+                let done = sqlx::query(
+                    "WITH held AS (
+                         UPDATE refresh_leases SET until = '-infinity'
+                         WHERE project_id = $1 AND fence = $3 RETURNING project_id
+                     )
+                     UPDATE projects SET
+                         access_token_sealed = $4, access_token_expires_at = $5,
+                         access_token_lifetime = $6, refreshed_at = $7,
+                         refresh_token_sealed = coalesce($8, refresh_token_sealed)
+                     FROM held WHERE projects.id = held.project_id AND projects.credential = $2",
+                )
+                .bind(&**project)
+                .bind(generation)
+                .bind(lease.fence)
+                .bind(access_token)
+                .bind(token.expires_at.as_millisecond())
+                .bind(token.lifetime.map(milliseconds))
+                .bind(token.refreshed_at.map(|time| time.as_millisecond()))
+                .bind(rotated)
+                .execute(&mut *lent)
+                .await?;
+                lent.done();
+                Ok(done.rows_affected() == 1)
+            })
+            .await
+    }
+}

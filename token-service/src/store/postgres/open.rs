@@ -1,0 +1,251 @@
+//! Opening a database: made when it is empty, refused and left alone when it is not ours, too new
+//! for this version, on its way elsewhere, or sealed with other keys.
+
+use std::{path::PathBuf, sync::Arc};
+
+use sqlx::{PgConnection, PgPool, migrate::Migrator};
+
+use super::{Known, Postgres, Servers};
+use crate::{
+    config,
+    seal::Keyring,
+    store::{StoreError, moving::MOVING, sealed::KEY_CHECK, seals::Seals},
+};
+
+/// Every published migration. They are frozen; a test compares their checksums. Those that a
+/// newer version has made are no reason to stop: it says itself whom it can live with.
+pub(in crate::store) static MIGRATIONS: Migrator = Migrator {
+    ignore_missing: true,
+    ..sqlx::migrate!("../migrations/postgres")
+};
+/// The row of `meta` that names the first schema that can still be worked with.
+const COMPATIBLE_WITH: &str = "compatible_with";
+
+impl Postgres {
+    /// Opens the database of `servers` with `keys`, which come from `origin`.
+    ///
+    /// # Errors
+    /// As the module says; nothing is changed then. And a server that cannot be reached, or takes
+    /// no writes, which may pass.
+    pub(crate) async fn open(
+        servers: &config::Servers,
+        connections: u32,
+        keys: Arc<Keyring>,
+        origin: &str,
+        instance: &str,
+    ) -> Result<Self, StoreError> {
+        let this = Self {
+            servers: Servers::new(servers, connections),
+            seals: Seals::new(Arc::clone(&keys)),
+            instance: instance.to_owned(),
+            known: parking_lot::Mutex::new(Known::default()),
+        };
+        this.servers.reach().await?;
+        let name = this.servers.name().to_owned();
+        let pool = this.servers.own_pool()?;
+        let prepared = prepare(&pool, &name, &keys, origin).await;
+        pool.close().await;
+        prepared.map_err(|error| error.of_server(&name))?;
+        Ok(this)
+    }
+
+    /// The same for what moves a database, or gives its secrets up: where no key needs to open it,
+    /// and nobody else uses it.
+    pub(in crate::store) async fn open_alone(
+        servers: &config::Servers,
+        keys: Arc<Keyring>,
+    ) -> Result<Self, StoreError> {
+        let this = Self {
+            servers: Servers::new(servers, 2),
+            seals: Seals::new(keys),
+            instance: String::new(),
+            known: parking_lot::Mutex::new(Known::default()),
+        };
+        this.servers.reach().await?;
+        let pool = this.servers.own_pool()?;
+        let migrated = async {
+            let mut connection = pool.acquire().await?;
+            check_ours(&mut connection, this.name()).await?;
+            check_version(&mut connection, this.name()).await?;
+            drop(connection);
+            MIGRATIONS.run(&pool).await.map_err(StoreError::Migration)?;
+            let mut connection = pool.acquire().await?;
+            nobody_else(&mut connection).await
+        };
+        let migrated = migrated.await;
+        pool.close().await;
+        migrated.map_err(|error: StoreError| error.of_server(this.name()))?;
+        Ok(this)
+    }
+}
+
+async fn prepare(
+    pool: &PgPool,
+    name: &str,
+    keys: &Keyring,
+    origin: &str,
+) -> Result<(), StoreError> {
+    let mut connection = pool.acquire().await?;
+    check_ours(&mut connection, name).await?;
+    check_version(&mut connection, name).await?;
+    check_keys(&mut connection, keys, origin, name).await?;
+    drop(connection);
+    // One replica at a time, under a lock of the migrator's.
+    MIGRATIONS.run(pool).await.map_err(StoreError::Migration)?;
+    let mut connection = pool.acquire().await?;
+    check_moving(&mut connection, name).await?;
+    keep_key_check(&mut connection, keys, origin, name).await?;
+    // Of two that start at once with other keys, one has not sealed it.
+    check_keys(&mut connection, keys, origin, name).await
+}
+
+/// Only reads.
+async fn check_ours(connection: &mut PgConnection, name: &str) -> Result<(), StoreError> {
+    let (ours, others): (bool, bool) = sqlx::query_as(
+        "SELECT to_regclass('_sqlx_migrations') IS NOT NULL AND to_regclass('meta') IS NOT NULL,
+             to_regclass('_sqlx_migrations') IS NOT NULL OR to_regclass('meta') IS NOT NULL
+                 OR to_regclass('projects') IS NOT NULL OR to_regclass('usage') IS NOT NULL",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    let foreign = || StoreError::Foreign {
+        path: PathBuf::from(name),
+    };
+    if !ours {
+        return if others { Err(foreign()) } else { Ok(()) };
+    }
+    let first: Option<Vec<u8>> =
+        sqlx::query_scalar("SELECT checksum FROM _sqlx_migrations WHERE version = 1")
+            .fetch_optional(connection)
+            .await?;
+    let expected = MIGRATIONS.iter().next().map(|it| it.checksum.to_vec());
+    if first == expected {
+        Ok(())
+    } else {
+        Err(foreign())
+    }
+}
+
+/// Only reads.
+async fn check_version(connection: &mut PgConnection, name: &str) -> Result<(), StoreError> {
+    let Some(value) = meta(connection, COMPATIBLE_WITH).await? else {
+        return Ok(());
+    };
+    let first: i64 = String::from_utf8_lossy(&value)
+        .parse()
+        .unwrap_or(i64::MAX);
+    let latest = MIGRATIONS.iter().map(|migration| migration.version).max();
+    if latest.unwrap_or_default() >= first {
+        Ok(())
+    } else {
+        Err(StoreError::Newer {
+            path: PathBuf::from(name),
+            version: first,
+        })
+    }
+}
+
+/// Only reads.
+async fn check_keys(
+    connection: &mut PgConnection,
+    keys: &Keyring,
+    origin: &str,
+    name: &str,
+) -> Result<(), StoreError> {
+    let stored = meta(connection, KEY_CHECK.row).await?;
+    match stored.map(|sealed| keys.open(KEY_CHECK, &sealed)) {
+        None | Some(Ok(_)) => Ok(()),
+        Some(Err(source)) => Err(StoreError::WrongKey {
+            path: PathBuf::from(name),
+            origin: origin.to_owned(),
+            source,
+        }),
+    }
+}
+
+async fn check_moving(connection: &mut PgConnection, name: &str) -> Result<(), StoreError> {
+    match meta(connection, MOVING).await? {
+        None => Ok(()),
+        Some(to) => Err(StoreError::Moving {
+            database: name.to_owned(),
+            to: String::from_utf8_lossy(&to).into_owned(),
+        }),
+    }
+}
+
+/// Seals what [`check_keys`] tries to open from now on, in a new database.
+async fn keep_key_check(
+    connection: &mut PgConnection,
+    keys: &Keyring,
+    origin: &str,
+    name: &str,
+) -> Result<(), StoreError> {
+    let sealed = keys
+        .seal(KEY_CHECK, "opened")
+        .map_err(|source| StoreError::WrongKey {
+            path: PathBuf::from(name),
+            origin: origin.to_owned(),
+            source,
+        })?;
+    sqlx::query("INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING")
+        .bind(KEY_CHECK.row)
+        .bind(sealed)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// No token-service uses the database.
+async fn nobody_else(connection: &mut PgConnection) -> Result<(), StoreError> {
+    let other: Option<(String, String, i64)> = sqlx::query_as(
+        "SELECT instance, host, extract(epoch FROM now() - seen_at)::bigint FROM replicas
+         WHERE seen_at > now() - $1 ORDER BY seen_at DESC LIMIT 1",
+    )
+    .bind(super::follow::interval(super::follow::GONE))
+    .fetch_optional(connection)
+    .await?;
+    match other {
+        None => Ok(()),
+        Some((instance, host, seconds)) => Err(StoreError::InUse {
+            instance,
+            host,
+            seconds,
+            limit: i64::try_from(super::follow::GONE.as_secs()).unwrap_or(i64::MAX),
+        }),
+    }
+}
+
+async fn meta(connection: &mut PgConnection, row: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    let exists: bool = sqlx::query_scalar("SELECT to_regclass('meta') IS NOT NULL")
+        .fetch_one(&mut *connection)
+        .await?;
+    if !exists {
+        return Ok(None);
+    }
+    let value = sqlx::query_scalar("SELECT value FROM meta WHERE key = $1")
+        .bind(row)
+        .fetch_optional(connection)
+        .await?;
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn published_migrations_are_frozen() {
+        let published = crate::store::checksums(&MIGRATIONS);
+        assert_eq!(published, PUBLISHED.map(|(version, it)| (version, it.to_owned())));
+        let versions = |migrator: &Migrator| -> Vec<i64> {
+            migrator.iter().map(|migration| migration.version).collect()
+        };
+        // What is numbered alike is about the same.
+        assert_eq!(
+            versions(&MIGRATIONS),
+            versions(&crate::store::sqlite::MIGRATIONS)
+        );
+    }
+
+    const PUBLISHED: [(i64, &str); 3] = [(1, ""), (2, ""), (3, "")];
+}

@@ -1,0 +1,61 @@
+//! The same tests on PostgreSQL: with `TEST_DATABASE_URL`, the address of a server on which
+//! databases may be made, each test has one of its own there.
+
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+
+/// The server; `None`: these tests run on SQLite.
+pub(crate) fn server() -> Option<String> {
+    std::env::var("TEST_DATABASE_URL").ok()
+}
+
+/// Whether a test that is about SQLite's files has nothing to do.
+pub(crate) fn is_tested() -> bool {
+    server().is_some()
+}
+
+/// A database of a test's own, gone with it.
+pub(crate) struct Database {
+    pub(crate) url: String,
+    name: String,
+}
+
+impl Database {
+    /// `None`: these tests run on SQLite.
+    pub(crate) fn create() -> Option<Self> {
+        let server = server()?;
+        let name = format!("test_{}", uuid::Uuid::new_v4().simple());
+        run(&server, format!("CREATE DATABASE {name}"));
+        let (address, _) = server.rsplit_once('/').unwrap();
+        Some(Self {
+            url: format!("{address}/{name}"),
+            name,
+        })
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        if let Some(server) = server() {
+            run(
+                &server,
+                format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name),
+            );
+        }
+    }
+}
+
+/// From within a test's runtime too, which must not be blocked on from within.
+fn run(server: &str, statement: String) {
+    let server = server.to_owned();
+    let done = std::thread::spawn(move || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(async {
+                let mut connection = PgConnection::connect(&server).await.unwrap();
+                connection.execute(AssertSqlSafe(statement)).await.unwrap();
+            });
+    });
+    done.join().unwrap();
+}
