@@ -188,6 +188,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     pool.save_places().await;
     pool.keep_states().await;
     pool.keep_usage().await;
+    drop(door);
     match Arc::try_unwrap(pool) {
         Ok(pool) => pool.store.close().await?,
         // A refresh still holds it; every commit is in the write-ahead log already.

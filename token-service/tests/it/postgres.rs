@@ -13,10 +13,10 @@ pub(crate) fn is_tested() -> bool {
     server().is_some()
 }
 
-/// A database of a test's own, gone with it.
+/// A database of a test's own. It goes with the server: to drop it, the server would wait for
+/// connections of a test whose runtime has ended.
 pub(crate) struct Database {
     pub(crate) url: String,
-    name: String,
 }
 
 impl Database {
@@ -28,19 +28,7 @@ impl Database {
         let (address, _) = server.rsplit_once('/').unwrap();
         Some(Self {
             url: format!("{address}/{name}"),
-            name,
         })
-    }
-}
-
-impl Drop for Database {
-    fn drop(&mut self) {
-        if let Some(server) = server() {
-            run(
-                &server,
-                format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name),
-            );
-        }
     }
 }
 

@@ -89,7 +89,7 @@ impl Postgres {
             .bounded(async {
                 let mut lent = self.servers.lend().await?;
                 let rows: Vec<SumRow> = sqlx::query_as(
-                    "SELECT CASE WHEN $1 > 0 THEN hour - hour % $1 ELSE 0 END AS begins,
+                    "SELECT * FROM (SELECT CASE WHEN $1 > 0 THEN hour - hour % $1 ELSE 0 END AS begins,
                          CASE WHEN $2 THEN api_key_name ELSE '' END AS by_key,
                          CASE WHEN $3 THEN project_id ELSE '' END AS by_project,
                          CASE WHEN $4 THEN model ELSE '' END AS by_model,
@@ -104,7 +104,7 @@ impl Postgres {
                      FROM usage
                      WHERE hour >= $5 AND hour < $6 AND ($7 = '' OR api_key_name = $7)
                          AND ($8 = '' OR project_id = $8) AND ($9 = '' OR model = $9)
-                     GROUP BY begins, by_key, by_project, by_model
+                     GROUP BY begins, by_key, by_project, by_model) AS sums
                      ORDER BY begins, by_key COLLATE \"C\", by_project COLLATE \"C\",
                          by_model COLLATE \"C\"
                      LIMIT $10",
