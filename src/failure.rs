@@ -84,6 +84,12 @@ pub(crate) enum Failure {
     /// Ctrl-C.
     #[error("interrupted; nothing was stored")]
     Interrupted,
+    /// A database is not moved.
+    #[error(transparent)]
+    Move(#[from] token_service::MoveError),
+    /// Ctrl-C, while a database was moved.
+    #[error("interrupted; the old database is as it was, and the same command goes on")]
+    MoveInterrupted,
     /// No fake Google.
     #[error("cannot start fake-google: {0}")]
     FakeGoogle(#[from] fake_google::StartError),
@@ -110,7 +116,7 @@ impl Failure {
         match self {
             Self::Config(_) | Self::Usage(_) => 2,
             // As of a process that SIGINT ended.
-            Self::Interrupted => 130,
+            Self::Interrupted | Self::MoveInterrupted => 130,
             // Not an address of this machine, so that waiting would not help.
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrNotAvailable => 2,
             Self::TokenService(error) => error.exit_code(),

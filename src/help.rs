@@ -120,6 +120,16 @@ Examples:
   antigravity-gateway restore pool-2026-11-26.db
   antigravity-gateway restore pool.db --key-file old-machine/encryption.key --yes";
 
+pub(crate) const MIGRATE: &str = "\
+Stop every token-service of both databases first. The old database stays as it is; the new one
+serves nobody until it holds the same, value by value. Killed or interrupted, the same command
+goes on. Secrets stay sealed as they are, so that the new database wants the same ENCRYPTION_KEY.
+
+Examples:
+  antigravity-gateway migrate --to postgres://tokens@db.example/tokens?sslmode=verify-full
+  antigravity-gateway migrate --to env:NEW_DATABASE_URL
+  antigravity-gateway migrate --from env:OLD_DATABASE_URL --to sqlite://data/tokens.db";
+
 pub(crate) const KEYS: &str = "\
 `rotate` makes a new key in the file encryption.key and seals everything with it, all or
 nothing. With ENCRYPTION_KEY set: put a new key before the old one, restart, then rotate.

@@ -65,6 +65,9 @@ enum Command {
     /// Replace all that is kept with what a backup holds.
     #[command(after_help = help::RESTORE)]
     Restore(admin::backup::RestoreArguments),
+    /// Move all that is kept to another database: from SQLite to PostgreSQL, or back.
+    #[command(after_help = help::MIGRATE)]
+    Migrate(admin::migrate::Arguments),
     /// List and rotate the keys that seal secrets at rest.
     #[command(subcommand, after_help = help::KEYS)]
     Keys(admin::keys::Command),
@@ -117,6 +120,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Usage(usage) => admin::usage::run(&environment, usage).await,
         Command::Backup(backup) => admin::backup::back_up(&environment, backup).await,
         Command::Restore(restore) => admin::backup::restore(&environment, restore).await,
+        Command::Migrate(migrate) => admin::migrate::run(&environment, migrate).await,
         Command::Keys(command) => admin::keys::run(&environment, command).await,
         Command::Init(init) => init::run(&environment, &init),
         Command::Secret(secret) => show::run(&environment, &secret),

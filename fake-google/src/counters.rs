@@ -56,6 +56,9 @@ pub struct OAuthCounters {
     pub total: u64,
     /// Refreshes, by [`fingerprint`] of the refresh token.
     pub by_refresh_token: BTreeMap<String, RefreshCounters>,
+    /// Refreshes that were answered with an access token, by the account's first project: refresh
+    /// tokens change when they are rotated.
+    pub granted_by_project: BTreeMap<String, u64>,
 }
 
 /// Refreshes with one refresh token.

@@ -59,7 +59,7 @@ pub(crate) async fn token(exchange: &Exchange, body: &[u8]) -> Result<Response<B
     };
     let granted = grant(fake, &form);
     if let (Ok(_), Some(refreshing)) = (&granted, &refreshing) {
-        refreshing.granted();
+        refreshing.granted(projects.first().map(AsRef::as_ref));
     }
     exchange.before_headers(&plan).await;
     match plan.action {
@@ -238,14 +238,18 @@ impl InFlight {
         }
     }
 
-    fn granted(&self) {
-        self.fake
-            .tally()
+    fn granted(&self, project: Option<&str>) {
+        let mut counters = self.fake.tally();
+        let of_token = counters
             .oauth
             .by_refresh_token
             .entry(self.token.clone())
-            .or_default()
-            .granted += 1;
+            .or_default();
+        of_token.granted += 1;
+        if let Some(project) = project {
+            let of_project = counters.oauth.granted_by_project.entry(project.to_owned());
+            *of_project.or_default() += 1;
+        }
     }
 }
 

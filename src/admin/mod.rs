@@ -9,6 +9,7 @@ mod files;
 pub(crate) mod import;
 pub(crate) mod keys;
 pub(crate) mod login;
+pub(crate) mod migrate;
 pub(crate) mod oauth_clients;
 pub(crate) mod projects;
 mod route;
