@@ -52,7 +52,7 @@ class Server:
         return ["runuser", "-u", "postgres", "--", *command] if os.getuid() == 0 else command
 
     def run(self, tool: str, *arguments, check: bool = True) -> subprocess.CompletedProcess:
-        environment = {**os.environ, "PGPASSWORD": PASSWORD, "LC_ALL": "C.UTF-8"}
+        environment = {**os.environ, "PGPASSWORD": PASSWORD, "LC_ALL": "C.UTF-8", "PGOPTIONS": "-c default_transaction_read_only=off"}
         done = subprocess.run(self.as_postgres([self.bin / tool, *arguments]), env=environment, capture_output=True, text=True, cwd=self.folder, timeout=120)
         if check and done.returncode != 0:
             sys.exit(f"{tool} failed: {done.stdout}{done.stderr}")

@@ -267,8 +267,8 @@ def away(seconds):
             # What has to be written finds it out.
             told = [wait_ready(pool, number, lambda it: 'takes no writes' in it[1].get('reason', ''), 20) for number in range(2)]
             check(all(told), f'a server that takes no writes is told as that: {pool.ready(1)[1].get("reason", "")[:160]}')
-            server.sql('SET default_transaction_read_only = off; ALTER SYSTEM RESET default_transaction_read_only')
-            server.sql('SET default_transaction_read_only = off; SELECT pg_reload_conf()')
+            server.sql('ALTER SYSTEM RESET default_transaction_read_only')
+            server.sql('SELECT pg_reload_conf()')
             back = [wait_ready(pool, number, lambda it: it[1]['status'] == 'ok', 20) for number in range(2)]
             check(all(back), 'and when it does again, nothing has to be restarted')
             pool.kill(0)

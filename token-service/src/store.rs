@@ -369,6 +369,23 @@ impl StoreError {
         matches!(self, Self::Away { .. } | Self::ReadOnly { .. } | Self::Busy)
     }
 
+    /// The same for whoever asks next, of what goes by.
+    pub(crate) fn again(&self) -> Self {
+        match self {
+            Self::ReadOnly { server } => Self::ReadOnly {
+                server: server.clone(),
+            },
+            Self::Away { server, problem } => Self::Away {
+                server: server.clone(),
+                problem: problem.clone(),
+            },
+            other => Self::Away {
+                server: String::new(),
+                problem: other.to_string(),
+            },
+        }
+    }
+
     /// Names the server that it is about.
     pub(crate) fn of_server(mut self, name: &str) -> Self {
         if let Self::Away { server, .. } | Self::ReadOnly { server } = &mut self

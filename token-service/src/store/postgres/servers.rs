@@ -51,7 +51,7 @@ pub(super) struct Servers {
 #[derive(Debug)]
 enum State {
     Here(PgPool),
-    Away { why: String },
+    Away { why: StoreError },
 }
 
 /// A connection on loan. It goes back only when all that was asked with it has been answered;
@@ -106,7 +106,10 @@ impl Servers {
             connections,
             first: AtomicUsize::new(0),
             state: RwLock::new(State::Away {
-                why: "it has not been asked yet".to_owned(),
+                why: StoreError::Away {
+                    server: servers.to_string(),
+                    problem: "it has not been asked yet".to_owned(),
+                },
             }),
         }
     }
@@ -120,7 +123,7 @@ impl Servers {
     pub(super) fn is_away(&self) -> Option<String> {
         match &*self.state.read() {
             State::Here(_) => None,
-            State::Away { why } => Some(why.clone()),
+            State::Away { why } => Some(why.to_string()),
         }
     }
 
@@ -148,9 +151,7 @@ impl Servers {
                 Err(error) => last = error,
             }
         }
-        *self.state.write() = State::Away {
-            why: last.to_string(),
-        };
+        *self.state.write() = State::Away { why: last.again() };
         Err(last)
     }
 
@@ -214,12 +215,7 @@ impl Servers {
     pub(super) async fn lend(&self) -> Result<Lent, StoreError> {
         let pool = match &*self.state.read() {
             State::Here(pool) => pool.clone(),
-            State::Away { why } => {
-                return Err(StoreError::Away {
-                    server: self.name.clone(),
-                    problem: why.clone(),
-                });
-            }
+            State::Away { why } => return Err(why.again()),
         };
         match pool.acquire().await {
             Ok(connection) => Ok(Lent {
@@ -302,9 +298,7 @@ impl Servers {
             // Without waiting: those who have a connection give it back in their time.
             let pool = pool.clone();
             tokio::spawn(async move { pool.close().await });
-            *state = State::Away {
-                why: error.to_string(),
-            };
+            *state = State::Away { why: error.again() };
         }
     }
 
@@ -312,7 +306,10 @@ impl Servers {
         let before = std::mem::replace(
             &mut *self.state.write(),
             State::Away {
-                why: "the service ends".to_owned(),
+                why: StoreError::Away {
+                    server: self.name.clone(),
+                    problem: "the service ends".to_owned(),
+                },
             },
         );
         if let State::Here(pool) = before {
