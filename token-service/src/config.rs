@@ -286,11 +286,11 @@ impl Config {
                 text.parse()
                     .map_err(|error: DatabaseError| error.to_string())
             })?,
-            database_connections: environment.required(&DATABASE_CONNECTIONS, |text| {
-                match text.parse() {
-                    Ok(connections @ 3..=100) => Ok(connections),
-                    _ => Err("is not a number from 3 to 100".to_owned()),
-                }
+            database_connections: environment.required(&DATABASE_CONNECTIONS, |text| match text
+                .parse()
+            {
+                Ok(connections @ 3..=100) => Ok(connections),
+                _ => Err("is not a number from 3 to 100".to_owned()),
             })?,
             tokens_file: Some(TokensFileSource {
                 path: tokens_file,
@@ -369,7 +369,7 @@ mod tests {
     #[test]
     fn bad_values_name_their_variable_and_no_secret() {
         for (name, value) in [
-            ("DATABASE_URL", "postgres://planted@db/x?planted"),
+            ("DATABASE_URL", "postgres://planted@db/x?unknown"),
             ("DATABASE_CONNECTIONS", "2"),
             ("DATABASE_URL", "data/tokens.db"),
             ("DATABASE_URL", "sqlite://data/"),

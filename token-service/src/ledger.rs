@@ -7,7 +7,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use crate::outcomes::REMEMBERED;
+use crate::{outcomes::REMEMBERED, store::storable};
 
 pub(crate) const HOUR_MS: i64 = 3_600_000;
 /// Names come from clients; of a longer one so many bytes are told.
@@ -94,7 +94,11 @@ impl Entries {
     /// The sums without these reports, as far as each is told apart.
     pub(crate) fn sums_without(&self, counted: &HashSet<u128>) -> BTreeMap<Account, Used> {
         let mut sums = self.folded.clone();
-        for entry in self.each.iter().filter(|entry| !counted.contains(&entry.id)) {
+        for entry in self
+            .each
+            .iter()
+            .filter(|entry| !counted.contains(&entry.id))
+        {
             *sums.entry(entry.account.clone()).or_default() += entry.used;
         }
         sums
@@ -133,8 +137,7 @@ impl Entries {
             self.folded_ids.push(oldest.id);
         }
         if self.folded_ids.len() > 2 * REMEMBERED {
-            self.folded_ids
-                .drain(..self.folded_ids.len() - REMEMBERED);
+            self.folded_ids.drain(..self.folded_ids.len() - REMEMBERED);
         }
     }
 }
@@ -168,8 +171,8 @@ impl Ledger {
         let model = self.named(model, used.answers > 0);
         let account = Account {
             hour,
-            api_key_name: short(api_key_name).to_owned(),
-            project: short(project).to_owned(),
+            api_key_name: storable(short(api_key_name)).into_owned(),
+            project: storable(short(project)).into_owned(),
             model,
         };
         self.entries.enter(Entry { id, account, used });
@@ -177,7 +180,8 @@ impl Ledger {
 
     /// Half of the names are for models that have answered: clients name others as they like.
     fn named(&mut self, model: &str, has_answered: bool) -> String {
-        let model = short(model);
+        let model = storable(short(model));
+        let model = &*model;
         if !self.models.contains(model) {
             let room = if has_answered { MODELS } else { MODELS / 2 };
             if self.models.len() >= room {
@@ -270,10 +274,22 @@ mod tests {
         let entries = ledger.take();
         assert_eq!(entries.sums().len(), MODELS / 2 + 2);
         assert!(entries.sums().keys().any(|account| account.model == "real"));
-        let longest = entries.sums().keys().map(|account| account.model.len()).max();
+        let longest = entries
+            .sums()
+            .keys()
+            .map(|account| account.model.len())
+            .max();
         assert_eq!(longest, Some(LONGEST_NAME));
+        // PostgreSQL takes no NUL, which would keep everything else out with it.
+        ledger.enter(5001, ("a\0b", "p\01", "m\0"), one(), at(0));
+        let entries = ledger.take();
+        let sums = entries.sums();
+        let account = sums.keys().next().unwrap();
+        assert_eq!(account.api_key_name, "a\u{fffd}b");
+        assert_eq!(account.project, "p\u{fffd}1");
+        assert_eq!(account.model, "m\u{fffd}");
         // Another hour has names of its own.
-        ledger.enter(5001, ("ann", "p1", "new"), one(), at(3600));
+        ledger.enter(5002, ("ann", "p1", "new"), one(), at(3600));
         let entries = ledger.take();
         assert!(entries.sums().keys().all(|account| account.model == "new"));
     }

@@ -213,7 +213,10 @@ impl Pool {
             let record = &member.record;
             (record.project.clone(), record.generation, restated)
         };
-        let stored = self.store.commit_state(&project, generation, restated).await;
+        let stored = self
+            .store
+            .commit_state(&project, generation, restated)
+            .await;
         let mut state = self.state();
         match stored {
             Ok(()) => {

@@ -395,7 +395,8 @@ impl Member {
 
     /// Whether a stored token is another than the one that is here.
     pub(crate) fn differs(&self, stored: Option<&StoredToken>) -> bool {
-        let secret = |token: Option<&StoredToken>| token.map(|it| it.secret.expose_secret().to_owned());
+        let secret =
+            |token: Option<&StoredToken>| token.map(|it| it.secret.expose_secret().to_owned());
         secret(self.record.token.as_ref()) != secret(stored)
     }
 

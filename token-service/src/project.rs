@@ -215,7 +215,10 @@ impl Answer {
 
     /// Whether it may change a project's status, as opposed to its cooldowns.
     pub(crate) fn is_about_status(&self) -> bool {
-        matches!(self, Self::ValidationRequired { .. } | Self::Suspended { .. })
+        matches!(
+            self,
+            Self::ValidationRequired { .. } | Self::Suspended { .. }
+        )
     }
 
     /// For logs. Without the link, which may be good for whoever reads it.

@@ -40,6 +40,8 @@ const STORE_REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from
 pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 /// Refreshes ahead of need begin so many margins before the end, at the most.
 const AHEAD: f64 = 1.6;
+/// Replicas that share a database begin a refresh ahead of need within this.
+const STAGGER: Duration = Duration::from_secs(5);
 /// Refreshes ahead of need that run at once.
 const BACKGROUND_REFRESHES: usize = 16;
 /// The longest that the background task sleeps, in case the clock is set.
@@ -574,6 +576,16 @@ impl Pool {
         }
     }
 
+    /// Replicas do not begin a refresh at the same moment: what the first one brings, the others
+    /// have heard of by then.
+    fn stagger(&self, id: &ProjectId) -> Duration {
+        if self.store.shared().is_some() {
+            STAGGER.mul_f64(spread(&self.instance, spread_number(id)))
+        } else {
+            Duration::ZERO
+        }
+    }
+
     /// Whose tokens are due for a refresh ahead of need, and how long until the next.
     fn due_ahead(&self) -> (Vec<ProjectId>, Duration) {
         let now = self.now();
@@ -595,7 +607,8 @@ impl Pool {
                 continue;
             };
             let margins = AHEAD - 0.5 * spread(id, token.expires_at.as_millisecond());
-            if member.is_due(now, self.refresh_margin, margins) {
+            let staggered = now.saturating_sub(self.stagger(id)).unwrap_or(now);
+            if member.is_due(staggered, self.refresh_margin, margins) {
                 if state.may_refresh(member, now) {
                     due.push(Arc::clone(id));
                 } else if let Some(failure) = &member.failure {
@@ -603,9 +616,16 @@ impl Pool {
                 }
             } else {
                 let due_at = member.due_at(token, self.refresh_margin, margins);
+                let due_at = due_at
+                    .saturating_add(self.stagger(id))
+                    .unwrap_or(Timestamp::MAX);
                 let left = Duration::try_from(due_at.duration_since(now)).unwrap_or_default();
                 sleep = sleep.min(left);
             }
+        }
+        if self.store.shared().is_some() {
+            // Replicas that begin at the same time do not all wait for the same few.
+            due.sort_by_cached_key(|id| spread_number(&format!("{}{id}", self.instance)));
         }
         (due, sleep.max(Duration::from_millis(200)))
     }
@@ -617,6 +637,10 @@ pub(crate) async fn landed(mut flight: Flight) -> Result<Grant, RefreshFailed> {
         Ok(result) => result.clone().unwrap_or(Err(RefreshFailed::BrokenOff)),
         Err(_) => Err(RefreshFailed::BrokenOff),
     }
+}
+
+fn spread_number(id: &str) -> i64 {
+    (f64::from(u32::MAX) * spread(id, 0)) as i64
 }
 
 /// Between 0 and 1, the same for the same input: spreads what would come at once.

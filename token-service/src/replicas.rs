@@ -330,8 +330,7 @@ impl State {
         };
         let mine = &member.record.project;
         let (from, to) = (mine.upstream, record.project.upstream);
-        let is_mended =
-            record.project.status == Status::Active && mine.status != Status::Active;
+        let is_mended = record.project.status == Status::Active && mine.status != Status::Active;
         if record.project.updated_at != mine.updated_at || is_mended {
             // What was changed may have mended it.
             member.denial = None;

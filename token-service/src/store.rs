@@ -13,7 +13,7 @@ mod sqlite;
 mod tables;
 mod usage;
 
-use std::{path::PathBuf, time::Duration};
+use std::{borrow::Cow, path::PathBuf, time::Duration};
 
 use jiff::Timestamp;
 use secrecy::SecretString;
@@ -394,6 +394,15 @@ impl StoreError {
             name.clone_into(server);
         }
         self
+    }
+}
+
+/// A text as both databases take it: PostgreSQL has no NUL in texts.
+pub(crate) fn storable(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') {
+        Cow::Owned(text.replace('\0', "\u{fffd}"))
+    } else {
+        Cow::Borrowed(text)
     }
 }
 

@@ -203,7 +203,13 @@ mod tests {
         assert_eq!("sqlite::memory:".parse(), Ok(Database::Memory));
         let bare = Database::Sqlite("a.db".into());
         assert_eq!(bare.folder(), Some(Path::new(".")));
-        for wrong in ["", "data/tokens.db", "sqlite://", "sqlite://data/", "mysql://a/b"] {
+        for wrong in [
+            "",
+            "data/tokens.db",
+            "sqlite://",
+            "sqlite://data/",
+            "mysql://a/b",
+        ] {
             assert_eq!(
                 wrong.parse::<Database>(),
                 Err(DatabaseError::Malformed),
@@ -222,7 +228,10 @@ mod tests {
             panic!("not PostgreSQL");
         };
         let options = servers.options();
-        let hosts: Vec<_> = options.iter().map(|it| (it.get_host(), it.get_port())).collect();
+        let hosts: Vec<_> = options
+            .iter()
+            .map(|it| (it.get_host(), it.get_port()))
+            .collect();
         assert_eq!(hosts, [("db1", 6432), ("db2", 5432)]);
         assert_eq!(options[1].get_username(), "ann");
         let socket: Database = "postgres:///tokens?host=/run/postgresql&user=ann"
@@ -235,7 +244,10 @@ mod tests {
     fn postgres_urls_that_are_none_say_why_without_the_password() {
         let unknown = "postgres://ann:secret@db/tokens?sslmod=require".parse::<Database>();
         let error = unknown.unwrap_err().to_string();
-        assert!(error.contains("\"sslmod\"") && !error.contains("secret"), "{error}");
+        assert!(
+            error.contains("\"sslmod\"") && !error.contains("secret"),
+            "{error}"
+        );
         for wrong in [
             "postgres://ann:secret@db:port/tokens",
             "postgres://ann:secret@db/tokens?sslmode=perhaps",

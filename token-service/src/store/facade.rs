@@ -54,8 +54,7 @@ impl Store {
         match &config.database {
             Database::Postgres(servers) => {
                 let connections = config.database_connections;
-                let database =
-                    Postgres::open(servers, connections, keys, origin, instance).await?;
+                let database = Postgres::open(servers, connections, keys, origin, instance).await?;
                 Ok(Self::Postgres(Box::new(database)))
             }
             database => {
@@ -173,11 +172,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(database) => database.commit_state(project).await,
-            Self::Postgres(database) => {
-                database
-                    .commit_state(project, generation, restated)
-                    .await
-            }
+            Self::Postgres(database) => database.commit_state(project, generation, restated).await,
         }
     }
 

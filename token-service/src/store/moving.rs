@@ -155,9 +155,7 @@ impl Alone {
 
     async fn write(&mut self, table: &Table, rows: &[Row]) -> Result<(), StoreError> {
         match self {
-            Self::Sqlite { connection, .. } => {
-                sqlite::copies::write(connection, table, rows).await
-            }
+            Self::Sqlite { connection, .. } => sqlite::copies::write(connection, table, rows).await,
             Self::Postgres(connection) => postgres::copies::write(connection, table, rows).await,
         }
     }
@@ -188,9 +186,7 @@ impl Alone {
             Self::Sqlite { connection, .. } => {
                 sqlite::copies::put_reports(connection, reports).await
             }
-            Self::Postgres(connection) => {
-                postgres::copies::put_reports(connection, reports).await
-            }
+            Self::Postgres(connection) => postgres::copies::put_reports(connection, reports).await,
         }
     }
 
@@ -413,14 +409,18 @@ async fn compare(
     let hours = source.hours(i64::MIN).await?;
     // What the source has forgotten since an earlier move began.
     if hours != target.hours(i64::MIN).await? {
-        target.run("DELETE FROM meta WHERE key = 'moving_hour'").await?;
+        target
+            .run("DELETE FROM meta WHERE key = 'moving_hour'")
+            .await?;
         return Err(MoveError::Differs(USAGE.name));
     }
     let mut count = 0;
     for hour in hours {
         let rows = source.read(&USAGE, Some(hour)).await?;
         if digest(&rows) != digest(&target.read(&USAGE, Some(hour)).await?) {
-            target.run("DELETE FROM meta WHERE key = 'moving_hour'").await?;
+            target
+                .run("DELETE FROM meta WHERE key = 'moving_hour'")
+                .await?;
             return Err(MoveError::Differs(USAGE.name));
         }
         count += rows.len();

@@ -19,18 +19,19 @@ use std::{
 use parking_lot::Mutex;
 use sqlx::PgConnection;
 
+use self::{
+    follow::Mark,
+    servers::{Lent, Servers},
+};
 pub(crate) use self::{
     follow::{Delta, HEARTBEAT, News},
     lease::{Lease, Taken},
     sealed::forget,
 };
-use self::{
-    follow::Mark,
-    servers::{Lent, Servers},
-};
 use super::{
     Change, Restated, StoreError,
     seals::{Seals, status_columns},
+    storable,
 };
 use crate::project::{Project, ProjectId};
 
@@ -122,7 +123,11 @@ impl Postgres {
         done
     }
 
-    async fn write(&self, connection: &mut PgConnection, change: &Change) -> Result<(), StoreError> {
+    async fn write(
+        &self,
+        connection: &mut PgConnection,
+        change: &Change,
+    ) -> Result<(), StoreError> {
         match change {
             Change::PutClient(client) => self.put_client(connection, client).await,
             Change::DeleteClient(id) => {
@@ -169,8 +174,8 @@ impl Postgres {
                 )
                 .bind(&*project.id)
                 .bind(status)
-                .bind(reason)
-                .bind(url)
+                .bind(storable(reason))
+                .bind(storable(url))
                 .bind(restated.status)
                 .bind(generation)
                 .execute(&mut *lent)

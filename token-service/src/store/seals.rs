@@ -10,7 +10,7 @@ use sqlx::FromRow;
 
 use super::{
     ClientImportRecord, ClientRecord, ImportRecord, ProjectRecord, Source, StoreError, StoredToken,
-    milliseconds,
+    milliseconds, storable,
 };
 use crate::{
     credential::{Credential, Kind},
@@ -317,11 +317,11 @@ impl Seals {
             upstream: project.upstream.name().to_owned(),
             location: project.location.clone(),
             oauth_client_id: oauth_client_id.cloned(),
-            display_name: project.display_name.clone(),
+            display_name: storable(&project.display_name).into_owned(),
             disabled: project.disabled,
             status: status.to_owned(),
-            status_reason: reason.to_owned(),
-            action_url: url.to_owned(),
+            status_reason: storable(reason).into_owned(),
+            action_url: storable(url).into_owned(),
             credential_kind: kind.to_owned(),
             refresh_token_sealed: self.seal(
                 "projects",

@@ -15,14 +15,14 @@ use tokio::sync::Mutex;
 
 pub(in crate::store) use self::lock::DatabaseLock as Lock;
 use self::lock::DatabaseLock;
-pub(in crate::store) use self::{
-    backup::{draft, examine, open as open_file},
-    open::{MIGRATIONS, check_ours, check_version},
-};
 pub(crate) use self::{
     backup::{Draft, Restored},
     open::{Locked, connect},
     sealed::forget,
+};
+pub(in crate::store) use self::{
+    backup::{draft, examine, open as open_file},
+    open::{MIGRATIONS, check_ours, check_version},
 };
 use super::{
     Change, StoreError, StoredToken, milliseconds,
@@ -100,9 +100,14 @@ impl Sqlite {
         refresh_token: Option<&SecretString>,
     ) -> Result<bool, StoreError> {
         let mut connection = self.connection.lock().await;
-        let sealed = self.seals.seal("projects", "access_token", project, &token.secret)?;
+        let sealed = self
+            .seals
+            .seal("projects", "access_token", project, &token.secret)?;
         let rotated = refresh_token
-            .map(|secret| self.seals.seal("projects", "refresh_token", project, secret))
+            .map(|secret| {
+                self.seals
+                    .seal("projects", "refresh_token", project, secret)
+            })
             .transpose()?;
         // Not left to a transaction that a caller who went away has not ended.
         begin(&mut connection).await?;

@@ -89,7 +89,11 @@ pub(super) const TABLES: [Table; 7] = [
         name: "cooldowns",
         only: "true",
         key: 2,
-        columns: &[("project_id", Text), ("model_group", Text), ("until", Number)],
+        columns: &[
+            ("project_id", Text),
+            ("model_group", Text),
+            ("until", Number),
+        ],
     },
     Table {
         name: "rotation",

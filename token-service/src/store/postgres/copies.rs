@@ -1,6 +1,8 @@
 //! Whole tables read and written.
 
-use sqlx::{AssertSqlSafe, QueryBuilder, Row as _, Postgres as Dialect, PgConnection, postgres::PgRow};
+use sqlx::{
+    AssertSqlSafe, PgConnection, Postgres as Dialect, QueryBuilder, Row as _, postgres::PgRow,
+};
 
 use crate::store::{
     StoreError,
@@ -115,12 +117,17 @@ pub(in crate::store) async fn put_reports(
     sqlx::query("DELETE FROM counted_reports")
         .execute(&mut *connection)
         .await?;
-    let ids: Vec<Vec<u8>> = reports.iter().map(|(id, _)| id_bytes(*id).to_vec()).collect();
+    let ids: Vec<Vec<u8>> = reports
+        .iter()
+        .map(|(id, _)| id_bytes(*id).to_vec())
+        .collect();
     let times: Vec<i64> = reports.iter().map(|(_, at)| *at).collect();
-    sqlx::query("INSERT INTO counted_reports (id, at) SELECT * FROM unnest($1::bytea[], $2::bigint[])")
-        .bind(ids)
-        .bind(times)
-        .execute(connection)
-        .await?;
+    sqlx::query(
+        "INSERT INTO counted_reports (id, at) SELECT * FROM unnest($1::bytea[], $2::bigint[])",
+    )
+    .bind(ids)
+    .bind(times)
+    .execute(connection)
+    .await?;
     Ok(())
 }

@@ -207,9 +207,8 @@ impl Postgres {
                 let mut resting = match ids.is_empty() {
                     true => Default::default(),
                     false => {
-                        let resting = sqlx::query_as(
-                            "SELECT * FROM cooldowns WHERE project_id = ANY($1)",
-                        );
+                        let resting =
+                            sqlx::query_as("SELECT * FROM cooldowns WHERE project_id = ANY($1)");
                         cooldowns(resting.bind(&ids).fetch_all(&mut *lent).await?)
                     }
                 };
@@ -265,7 +264,10 @@ impl Postgres {
             .collect();
         known.clients.extend(clients);
         if let Some((projects, clients)) = present {
-            let gone = known.projects.keys().filter(|id| !projects.contains(&***id));
+            let gone = known
+                .projects
+                .keys()
+                .filter(|id| !projects.contains(&***id));
             delta.removed_projects = gone.cloned().collect();
             let gone = known.clients.iter().filter(|id| !clients.contains(*id));
             delta.removed_clients = gone.cloned().collect();

@@ -130,7 +130,10 @@ impl Postgres {
             .seals
             .seal("projects", "access_token", project, &token.secret)?;
         let rotated = refresh_token
-            .map(|secret| self.seals.seal("projects", "refresh_token", project, secret))
+            .map(|secret| {
+                self.seals
+                    .seal("projects", "refresh_token", project, secret)
+            })
             .transpose()?;
         self.servers
             .bounded(async {

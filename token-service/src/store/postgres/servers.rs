@@ -222,7 +222,9 @@ impl Servers {
                 connection,
                 is_done: false,
             }),
-            Err(sqlx::Error::PoolTimedOut) if pool.size() >= pool.options().get_max_connections() => {
+            Err(sqlx::Error::PoolTimedOut)
+                if pool.size() >= pool.options().get_max_connections() =>
+            {
                 Err(StoreError::Busy)
             }
             Err(error) => Err(error.into()),

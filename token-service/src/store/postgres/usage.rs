@@ -49,7 +49,10 @@ impl Postgres {
             .bounded(async {
                 let mut lent = self.servers.lend().await?;
                 for (query, before) in [
-                    ("DELETE FROM counted_reports WHERE at < $1", REPEATED_WITHIN_MS),
+                    (
+                        "DELETE FROM counted_reports WHERE at < $1",
+                        REPEATED_WITHIN_MS,
+                    ),
                     ("DELETE FROM usage WHERE hour < $1", milliseconds(retention)),
                     ("DELETE FROM cooldowns WHERE until < $1", COOLDOWNS_KEPT_MS),
                 ] {

@@ -332,7 +332,9 @@ fn not_a_backup(error: StoreError) -> StoreError {
         error @ (StoreError::Value { .. } | StoreError::Unknown { .. }) => {
             StoreError::NoBackup(format!("is damaged: {error}"))
         }
-        StoreError::Database(error) => StoreError::NoBackup(format!("is damaged, or none ({error})")),
+        StoreError::Database(error) => {
+            StoreError::NoBackup(format!("is damaged, or none ({error})"))
+        }
         error => error,
     }
 }

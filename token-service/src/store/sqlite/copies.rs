@@ -1,6 +1,8 @@
 //! Whole tables read and written.
 
-use sqlx::{AssertSqlSafe, QueryBuilder, Row as _, Sqlite as Dialect, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{
+    AssertSqlSafe, QueryBuilder, Row as _, Sqlite as Dialect, SqliteConnection, sqlite::SqliteRow,
+};
 
 use crate::store::{
     StoreError,
@@ -87,8 +89,7 @@ pub(in crate::store) async fn hours(
     connection: &mut SqliteConnection,
     from: i64,
 ) -> Result<Vec<i64>, StoreError> {
-    let hours =
-        sqlx::query_scalar("SELECT DISTINCT hour FROM usage WHERE hour >= ? ORDER BY hour");
+    let hours = sqlx::query_scalar("SELECT DISTINCT hour FROM usage WHERE hour >= ? ORDER BY hour");
     Ok(hours.bind(from).fetch_all(connection).await?)
 }
 

@@ -18,7 +18,11 @@ use sqlx::{
 use tokio::sync::Mutex;
 
 use super::{DatabaseLock, Seals, Sqlite, StoreError, backup};
-use crate::{config::Database, seal::Keyring, store::{moving::MOVING, sealed::KEY_CHECK}};
+use crate::{
+    config::Database,
+    seal::Keyring,
+    store::{moving::MOVING, sealed::KEY_CHECK},
+};
 
 /// Every published migration. They are frozen; a test compares their checksums.
 pub(in crate::store) static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");

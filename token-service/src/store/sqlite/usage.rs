@@ -11,9 +11,7 @@ use crate::{
     ledger::Entries,
     store::{
         StoreError, milliseconds,
-        usage::{
-            MAX_ROWS, Query, REPEATED_WITHIN_MS, SumRow, UsageRow, columns, id_bytes,
-        },
+        usage::{MAX_ROWS, Query, REPEATED_WITHIN_MS, SumRow, UsageRow, columns, id_bytes},
     },
 };
 
@@ -151,7 +149,9 @@ async fn write(
             .bind(account.api_key_name)
             .bind(account.project)
             .bind(account.model);
-        let query = columns(&used).into_iter().fold(query, |query, column| query.bind(column));
+        let query = columns(&used)
+            .into_iter()
+            .fold(query, |query, column| query.bind(column));
         query.execute(&mut *connection).await?;
     }
     let ids: Vec<u8> = entries.ids().flat_map(id_bytes).collect();
