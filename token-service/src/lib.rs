@@ -1,6 +1,6 @@
 //! Keeps projects and hands out fresh access tokens round-robin.
 //!
-//! Read in this order: [`project`] (what a project is), `rotation` (who is next),
+//! Read in this order: [`project`] (what a project is), [`rotation`] (who is next),
 //! [`credential`] and [`service_account`] (what it logs in with), `refresh` and `oauth` (how
 //! tokens stay fresh), `acquire` (turns with tokens), `outcomes`, `ledger` (who used what),
 //! `admin`, `login`, `keys`, [`tokens_file`] and `import`, `store` and [`seal`] (what is
@@ -10,6 +10,7 @@
 pub mod config;
 pub mod credential;
 pub mod project;
+pub mod rotation;
 pub mod seal;
 pub mod secrets;
 pub mod service_account;
@@ -33,7 +34,6 @@ mod pool;
 mod probes;
 mod quota;
 mod refresh;
-mod rotation;
 mod rpc;
 mod serve;
 mod store;
