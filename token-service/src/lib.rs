@@ -44,6 +44,7 @@ pub use self::{
     error::Error,
     healthcheck::{HealthcheckError, healthcheck},
     keys::{Forgotten, forget_secrets},
+    refresh::{BACKGROUND_REFRESHES, margins_ahead},
     secrets::Secrets,
     serve::serve,
     store::StoreError,

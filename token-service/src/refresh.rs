@@ -37,8 +37,10 @@ const STORE_REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from
 pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 /// Refreshes ahead of need begin so many margins before the end, at the most.
 const AHEAD: f64 = 1.6;
+/// By how many margins the beginnings of refreshes ahead of need are spread.
+const SPREAD: f64 = 0.5;
 /// Refreshes ahead of need that run at once.
-const BACKGROUND_REFRESHES: usize = 16;
+pub const BACKGROUND_REFRESHES: usize = 16;
 /// The longest that the background task sleeps, in case the clock is set.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
@@ -558,7 +560,7 @@ impl Pool {
                 }
                 continue;
             };
-            let margins = AHEAD - 0.5 * spread(id, token.expires_at.as_millisecond());
+            let margins = margins_ahead(id, token.expires_at);
             if member.is_due(now, self.refresh_margin, margins) {
                 if state.may_refresh(member, now) {
                     due.push(Arc::clone(id));
@@ -581,6 +583,13 @@ pub(crate) async fn landed(mut flight: Flight) -> Result<Grant, RefreshFailed> {
         Ok(result) => result.clone().unwrap_or(Err(RefreshFailed::BrokenOff)),
         Err(_) => Err(RefreshFailed::BrokenOff),
     }
+}
+
+/// How many refresh margins before its end a project's access token is refreshed ahead of
+/// need: other ones for each, the same in each replica.
+#[must_use]
+pub fn margins_ahead(project: &str, expires_at: Timestamp) -> f64 {
+    AHEAD - SPREAD * spread(project, expires_at.as_millisecond())
 }
 
 /// Between 0 and 1, the same for the same input: spreads what would come at once.

@@ -7,6 +7,7 @@
 //! over the replicas every round still has one turn for everyone.
 
 mod foreign;
+mod turn_id;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -14,7 +15,7 @@ use std::{
 };
 
 use self::foreign::Adopted;
-pub use self::foreign::ForeignTurn;
+pub use self::{foreign::ForeignTurn, turn_id::TurnId};
 use crate::project::{ProjectId, Upstream};
 
 /// Turns that may still be returned. Older ones count as used: gateways return

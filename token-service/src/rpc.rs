@@ -6,7 +6,6 @@ mod database;
 mod measured;
 mod projects;
 mod tokens;
-mod turn_id;
 mod usage;
 mod view;
 

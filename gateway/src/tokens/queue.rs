@@ -24,15 +24,18 @@ const MAX_SLICE: u32 = 256;
 const MAX_DEBT: u32 = 16;
 
 /// For whom turns are held: a set of upstreams and a quota group.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key {
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
     /// Empty: any.
     pub(super) upstreams: Vec<Upstream>,
     group: String,
 }
 
 impl Key {
-    pub(super) fn of(upstreams: &[Upstream], model: &str, pool: &[Upstream]) -> Self {
+    /// That of a request for `model` to some of `upstreams` (empty: any), in a pool with
+    /// projects of the upstreams `pool`.
+    #[must_use]
+    pub fn of(upstreams: &[Upstream], model: &str, pool: &[Upstream]) -> Self {
         let mut upstreams = upstreams.to_vec();
         upstreams.sort_unstable();
         let effective = if upstreams.is_empty() {

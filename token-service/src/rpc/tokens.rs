@@ -6,18 +6,14 @@ use antigravity_proto::v1::{self, token_service_server::TokenService};
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use super::{
-    ERROR_DOMAIN,
-    check::Check,
-    turn_id::{self, TurnId},
-    view,
-};
+use super::{ERROR_DOMAIN, check::Check, view};
 use crate::{
     acquire::{AcquireError, Replacement, Wanted},
     ledger::Used,
     outcomes::{Report, outcome_number},
     pool::{Pool, Standing},
     project::Answer,
+    rotation::TurnId,
 };
 
 const MAX_COUNT: u32 = 256;
@@ -121,7 +117,7 @@ impl TokenService for Tokens {
             turns: turns
                 .iter()
                 .map(|turn| v1::Turn {
-                    turn_id: turn_id::write(&self.pool.instance, turn.number, &turn.grant.project),
+                    turn_id: TurnId::write(&self.pool.instance, turn.number, &turn.grant.project),
                     token: Some(view::access_token(&turn.grant)),
                 })
                 .collect(),

@@ -2,25 +2,27 @@
 //! their project, so that whichever replica gets one back knows whose it is. Gateways do not
 //! look into it.
 
-use crate::rotation::ForeignTurn;
+use super::ForeignTurn;
 
 /// A turn as it is named on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TurnId<'t> {
+pub enum TurnId<'t> {
     /// This process dealt it.
     Ours(u64),
     /// Another did.
     Foreign(ForeignTurn<'t>),
 }
 
-/// The name of a turn that `instance` dealt. An instance has no hyphen, a project may have.
-pub(crate) fn write(instance: &str, number: u64, project: &str) -> String {
-    format!("{instance}-{number}-{project}")
-}
-
 impl<'t> TurnId<'t> {
+    /// The name of a turn that `instance` dealt. An instance has no hyphen, a project may have.
+    #[must_use]
+    pub fn write(instance: &str, number: u64, project: &str) -> String {
+        format!("{instance}-{number}-{project}")
+    }
+
     /// Reads a name; `None` when it is none. Of our own, the project may be missing.
-    pub(crate) fn read(text: &'t str, ours: &str) -> Option<Self> {
+    #[must_use]
+    pub fn read(text: &'t str, ours: &str) -> Option<Self> {
         let mut parts = text.splitn(3, '-');
         let (instance, number) = (parts.next()?, parts.next()?.parse().ok()?);
         if instance == ours {
@@ -41,7 +43,7 @@ mod tests {
 
     #[test]
     fn names_are_read_as_they_are_written() {
-        let id = write("0a1b2c", 17, "my-project-3");
+        let id = TurnId::write("0a1b2c", 17, "my-project-3");
         assert_eq!(TurnId::read(&id, "0a1b2c"), Some(TurnId::Ours(17)));
         let foreign = TurnId::Foreign(ForeignTurn {
             instance: "0a1b2c",
