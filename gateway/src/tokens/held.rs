@@ -20,8 +20,8 @@ use super::{
 /// A token is not used in its last seconds: it has to live until Google looks at it. A
 /// quarter of what was left when it came, for those that live short.
 const EXPIRY_MARGIN: SignedDuration = SignedDuration::from_secs(30);
-/// While the token-service answers, a project that it has not dealt for so long is not
-/// used without a turn: it may have been taken out of the rotation.
+/// While the token-service answers, a project that it has not dealt for a queue for so long is
+/// not used there without a turn: it may have been taken out of the rotation, or rest.
 pub const KNOWN: Duration = Duration::from_secs(30);
 /// Turns that go back with one call.
 const RETURNED: usize = 2048;
@@ -132,7 +132,6 @@ pub enum Trust {
 #[derive(Debug, Default)]
 pub struct Held {
     tokens: HashMap<Arc<str>, Arc<Token>>,
-    dealt: HashMap<Arc<str>, Instant>,
     /// When each project was last used, as a count.
     used: HashMap<Arc<str>, u64>,
     uses: u64,
@@ -212,7 +211,9 @@ impl Held {
         self.tokens
             .retain(|_, token| token.expires_at > now.wall || token.is_api_key());
         let tokens = &self.tokens;
-        self.dealt.retain(|project, _| tokens.contains_key(project));
+        for queue in self.queues.values_mut() {
+            queue.forget_dealt(|project| !tokens.contains_key(project));
+        }
         self.used.retain(|project, _| tokens.contains_key(project));
         self.tokens
             .values()
@@ -239,7 +240,9 @@ impl Held {
             .unwrap_or_else(|| Queue::new(now.instant));
         queue.ask(now.instant);
         let lease = self.take_turn(&mut queue, model, exclude, now).or_else(|| {
-            let token = self.without_turn(key, model, exclude, trust, now)?;
+            let any = trust == Trust::Any || self.away;
+            let known = |project: &Arc<str>| any || queue.was_dealt(project, KNOWN, now.instant);
+            let token = self.without_turn(key, model, exclude, now, known)?;
             queue.owe(&token.project);
             Some(Lease {
                 token,
@@ -300,11 +303,11 @@ impl Held {
         key: &Key,
         model: &str,
         exclude: &HashSet<Arc<str>>,
-        trust: Trust,
         now: Now,
+        is_known: impl Fn(&Arc<str>) -> bool,
     ) -> Option<Arc<Token>> {
         self.candidates(key, model, exclude, now)
-            .filter(|token| trust == Trust::Any || self.is_known(&token.project, now))
+            .filter(|token| is_known(&token.project))
             .min_by_key(|token| {
                 let last = self.rests.is_denied(&token.project, now.instant);
                 (last, self.used.get(&token.project), &token.project)
@@ -336,10 +339,10 @@ impl Held {
             .filter(move |token| self.usable(&token.project, model, now.wall).is_some())
     }
 
-    /// Whether a project was dealt lately, or nobody can be asked.
-    pub(super) fn is_known(&self, project: &str, now: Now) -> bool {
-        let dealt = self.dealt.get(project);
-        self.away || dealt.is_some_and(|at| now.instant.duration_since(*at) < KNOWN)
+    /// Whether a project was dealt for `key` lately, or nobody can be asked.
+    pub(super) fn is_known(&self, key: &Key, project: &str, now: Now) -> bool {
+        let queue = self.queues.get(key);
+        self.away || queue.is_some_and(|queue| queue.was_dealt(project, KNOWN, now.instant))
     }
 
     /// Forgets a project that the service does not deal any more.
@@ -350,7 +353,7 @@ impl Held {
     /// Whether a token is in hand that could serve, dealt lately or not.
     #[must_use]
     pub fn has_any(&self, key: &Key, model: &str, exclude: &HashSet<Arc<str>>, now: Now) -> bool {
-        self.without_turn(key, model, exclude, Trust::Any, now)
+        self.without_turn(key, model, exclude, now, |_| true)
             .is_some()
     }
 
@@ -424,7 +427,6 @@ impl Held {
             let Some(token) = turn.token.and_then(|token| self.learn(token, now)) else {
                 continue;
             };
-            self.dealt.insert(Arc::clone(&token.project), now.instant);
             dealt.push(Arc::clone(&token.project));
             self.queue(key, now).push(HeldTurn {
                 id: turn.turn_id,
@@ -557,3 +559,6 @@ impl Held {
         returned
     }
 }
+
+#[cfg(test)]
+mod tests;
