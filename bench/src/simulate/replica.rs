@@ -1,7 +1,10 @@
 //! A replica of the token-service: its own rotation, what it knows of cooldowns, and what it
 //! asks the database for.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use antigravity_proto::{model_group, v1};
 use token_service::{
@@ -33,6 +36,8 @@ pub(super) struct Replica {
     pub(super) acquires: u64,
     pub(super) reports: u64,
     starts: u32,
+    /// The order of the rotation, as it was saved last.
+    saved: HashMap<ProjectId, u64>,
     number: usize,
 }
 
@@ -60,20 +65,31 @@ impl Replica {
             acquires: 0,
             reports: 0,
             starts: 0,
+            saved: HashMap::new(),
             number,
         }
     }
 
-    /// Starts, with what the database has and a place of its own in the ring.
-    pub(super) fn start(&mut self, projects: &[ProjectId], cooling: &HashSet<Quota>, share: f64) {
+    /// Starts, with what the database has: a single replica goes on where it was (`share` is
+    /// `None`), others begin at a place of their own in the ring.
+    pub(super) fn start(
+        &mut self,
+        projects: &[ProjectId],
+        cooling: &HashSet<Quota>,
+        share: Option<f64>,
+    ) {
         self.starts += 1;
         self.instance = format!("replica{}start{}", self.number, self.starts);
         self.rotation = Rotation::default();
         for (position, project) in (1..).zip(projects) {
-            self.rotation.insert(project, position, 0);
+            let saved = self.saved.get(project).copied();
+            let dealt = saved.filter(|_| share.is_none()).unwrap_or(0);
+            self.rotation.insert(project, position, dealt);
             self.rotation.set(project, Some(Upstream::Antigravity));
         }
-        self.rotation.stagger(share);
+        if let Some(share) = share {
+            self.rotation.stagger(share);
+        }
         self.cooling.clone_from(cooling);
         self.unheard.clear();
         self.is_alive = true;
@@ -146,7 +162,9 @@ impl Replica {
 
     /// Saves the order of the rotation.
     pub(super) fn save(&mut self) {
-        self.transactions += u64::from(!self.rotation.take_moved().is_empty());
+        let moved = self.rotation.take_moved();
+        self.transactions += u64::from(!moved.is_empty());
+        self.saved.extend(moved);
     }
 
     fn rest(&mut self, quota: Quota) -> bool {

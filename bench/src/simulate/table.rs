@@ -72,7 +72,7 @@ pub(super) fn calls(outcomes: &[Outcome]) -> String {
 
 /// How even shares are.
 pub(super) fn shares(outcomes: &[Outcome]) -> String {
-    let title = "Requests of projects, while a replica and a gateway are killed";
+    let title = "Requests of projects, while a gateway and one of several replicas are killed";
     table(title, &["max − min", "bound"], outcomes, |outcome| {
         let figures = &outcome.traffic;
         vec![figures.spread.to_string(), figures.bound.to_string()]

@@ -119,7 +119,7 @@ struct World<'a> {
     requests: u64,
     failed: u64,
     spread: u64,
-    /// Shares are even only as long as nobody rests.
+    /// Projects run into limits, and clients ask for both models.
     limits: bool,
 }
 
@@ -127,7 +127,10 @@ struct World<'a> {
 pub(super) fn simulate(arguments: &Arguments, size: Size) -> Figures {
     let mut world = World::new(arguments, size);
     let half = arguments.seconds * SECOND;
-    world.events.at(half / 3, Event::KillReplica);
+    // The only one's end is no failover: it would be measured how gateways do without.
+    if size.replicas > 1 {
+        world.events.at(half / 3, Event::KillReplica);
+    }
     let kills = u64::from(size.gateways > 1);
     if kills > 0 {
         world.events.at(half / 2, Event::KillGateway);
@@ -200,7 +203,7 @@ impl<'a> World<'a> {
 
     fn start(&mut self, replica: usize) {
         #[expect(clippy::cast_precision_loss, reason = "a handful")]
-        let share = replica as f64 / self.replicas.len() as f64;
+        let share = (self.replicas.len() > 1).then(|| replica as f64 / self.replicas.len() as f64);
         self.replicas[replica].start(&self.projects, &self.cooling, share);
     }
 
@@ -322,7 +325,8 @@ impl<'a> World<'a> {
             self.requests += 1;
             let request = Request {
                 number: self.requests,
-                model: usize::from(self.random.u64(..4) == 0),
+                // The contract's bound is for one quota group; a gateway holds turns for each.
+                model: usize::from(self.limits && self.random.u64(..4) == 0),
                 exclude: Arc::default(),
             };
             let deeds = self.gateways[gateway].ask(request, now);

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use futures_util::TryStreamExt as _;
 use jiff::Timestamp;
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 
@@ -48,18 +49,18 @@ impl Store {
                 .or_default()
                 .insert(row.try_get("model_group")?, Cooldown { until, strikes: 0 });
         }
-        for row in sqlx::query("SELECT * FROM projects ORDER BY position")
-            .fetch_all(&mut *connection)
-            .await?
-        {
+        // Row by row: all rows of a large pool at once would be most of what this process ever
+        // takes.
+        let mut rows =
+            sqlx::query("SELECT * FROM projects ORDER BY position").fetch(&mut *connection);
+        while let Some(row) = rows.try_next().await? {
             let id: String = row.try_get("id")?;
             let resting = cooldowns.remove(&id).unwrap_or_default();
             everything.projects.push(self.project(&row, id, resting)?);
         }
-        for row in sqlx::query("SELECT * FROM imports")
-            .fetch_all(&mut *connection)
-            .await?
-        {
+        drop(rows);
+        let mut rows = sqlx::query("SELECT * FROM imports").fetch(&mut *connection);
+        while let Some(row) = rows.try_next().await? {
             everything.imports.push(ImportRecord {
                 project_id: project_id(&row)?,
                 source: source(&row, "imports", "project_id")?,
@@ -68,6 +69,7 @@ impl Store {
                 fields_fingerprint: row.try_get("fields_fingerprint")?,
             });
         }
+        drop(rows);
         for row in sqlx::query("SELECT * FROM client_imports")
             .fetch_all(&mut *connection)
             .await?
