@@ -73,10 +73,16 @@ pub(super) fn calls(outcomes: &[Outcome]) -> String {
 /// How even shares are.
 pub(super) fn shares(outcomes: &[Outcome]) -> String {
     let title = "Requests of projects, while a gateway and one of several replicas are killed";
-    table(title, &["max − min", "bound"], outcomes, |outcome| {
-        let figures = &outcome.traffic;
-        vec![figures.spread.to_string(), figures.bound.to_string()]
-    })
+    table(
+        title,
+        &["max − min", "bound", "at the worst moment"],
+        outcomes,
+        |outcome| {
+            let figures = &outcome.traffic;
+            let spreads = [figures.spread, figures.bound, figures.worst_spread];
+            spreads.map(|spread| spread.to_string()).into()
+        },
+    )
 }
 
 /// How soon cooldowns are obeyed.
