@@ -75,9 +75,9 @@ pub struct Rotation {
     outstanding: BTreeMap<u64, ProjectId>,
     returned: BTreeMap<u64, ProjectId>,
     adopted: Adopted,
-    /// Projects that rested for a quota group when it was their turn: others were dealt in
+    /// By quota group, projects that rested for it when it was their turn: others were dealt in
     /// their stead.
-    passed_over: HashSet<(ProjectId, String)>,
+    passed_over: HashMap<String, HashSet<ProjectId>>,
     /// The first turn since one of those came back. Turns of before were dealt in rounds
     /// without it: when they are returned, they are not dealt again.
     newest_round: u64,
@@ -125,7 +125,10 @@ impl Rotation {
         self.set(project, None);
         self.members.remove(project);
         self.moved.remove(project);
-        self.passed_over.retain(|(passed, _)| passed != project);
+        self.passed_over.retain(|_, projects| {
+            projects.remove(project);
+            !projects.is_empty()
+        });
     }
 
     /// Deals up to `count` turns among the projects of `upstreams` that fit: the preferred
@@ -169,6 +172,11 @@ impl Rotation {
         while dealt.len() < count {
             let mut resting = Vec::new();
             let round = self.longest_waiting(count - dealt.len(), upstreams, |project| {
+                // It was asked above whether it is back. A pool of which much rests is not to be
+                // asked twice with each call.
+                if self.was_passed_over(project, groups) {
+                    return false;
+                }
                 let fit = fit(project);
                 if fit == Fit::Rests {
                     resting.push(Arc::clone(project));
@@ -205,37 +213,58 @@ impl Rotation {
         groups: [&str; 3],
         mut eligible: impl FnMut(&ProjectId) -> bool,
     ) -> Vec<ProjectId> {
-        let mut back: Vec<_> = self
-            .passed_over
-            .iter()
-            .filter(|(project, group)| {
-                self.is_admitted(project, upstreams)
-                    && self.group(project, groups) == Some(group)
+        let mut back: Vec<(Place, &ProjectId)> = Vec::new();
+        for (at, group) in groups.iter().enumerate() {
+            let passed = match groups[..at].contains(group) {
+                false => self.passed_over.get(*group),
+                true => None,
+            };
+            for project in passed.into_iter().flatten() {
+                if self.is_admitted(project, upstreams)
+                    && self.group(project, groups) == Some(*group)
                     && eligible(project)
-            })
-            .filter_map(|(project, _)| Some((self.members.get(project)?.place, project)))
-            .collect();
+                    && let Some(member) = self.members.get(project)
+                {
+                    back.push((member.place, project));
+                }
+            }
+        }
         back.sort_unstable_by_key(|(place, _)| *place);
         let back = back.into_iter().map(|(_, project)| Arc::clone(project));
         back.collect()
     }
 
     fn pass_over(&mut self, resting: Vec<ProjectId>, groups: [&str; 3]) {
-        if self.passed_over.len() > PASSED_OVER {
+        if self.passed_over.values().map(HashSet::len).sum::<usize>() > PASSED_OVER {
             self.passed_over.clear();
         }
         for project in resting {
             if let Some(group) = self.group(&project, groups) {
-                let group = group.to_owned();
-                self.passed_over.insert((project, group));
+                let projects = match self.passed_over.get_mut(group) {
+                    Some(projects) => projects,
+                    None => self.passed_over.entry(group.to_owned()).or_default(),
+                };
+                projects.insert(project);
             }
         }
     }
 
+    fn was_passed_over(&self, project: &ProjectId, groups: [&str; 3]) -> bool {
+        !self.passed_over.is_empty()
+            && self
+                .group(project, groups)
+                .and_then(|group| self.passed_over.get(group))
+                .is_some_and(|projects| projects.contains(project))
+    }
+
     fn forgive(&mut self, project: &ProjectId, groups: [&str; 3]) {
-        if let Some(group) = self.group(project, groups) {
-            let passed = (Arc::clone(project), group.to_owned());
-            self.passed_over.remove(&passed);
+        if let Some(group) = self.group(project, groups)
+            && let Some(projects) = self.passed_over.get_mut(group)
+        {
+            projects.remove(project);
+            if projects.is_empty() {
+                self.passed_over.remove(group);
+            }
         }
     }
 

@@ -247,6 +247,32 @@ fn replicas_start_at_places_of_their_own() {
     }
 }
 
+#[test]
+fn of_a_pool_that_rests_nobody_is_asked_about_twice_with_one_call() {
+    let mut rotation = rotation(1_000);
+    let rests = |id: &ProjectId| {
+        if **id == *"1000" {
+            Fit::Fits
+        } else {
+            Fit::Rests
+        }
+    };
+    rotation.deal(1, ANY, GROUPS, None, rests);
+    let mut asked = 0;
+    let dealt = rotation.deal(1, ANY, GROUPS, None, |id| {
+        asked += 1;
+        rests(id)
+    });
+    assert_eq!(names(&dealt), "1000");
+    assert_eq!(asked, 1_000);
+    // Who is back comes first.
+    let dealt = rotation.deal(2, ANY, GROUPS, None, |id| match &**id {
+        "500" => Fit::Fits,
+        _ => rests(id),
+    });
+    assert_eq!(names(&dealt), "500 1000");
+}
+
 /// The rules in their plainest form: lists, searched from the front.
 #[derive(Debug, Default)]
 struct Model {
