@@ -220,10 +220,11 @@ impl Rotation {
                 true => None,
             };
             for project in passed.into_iter().flatten() {
-                if self.is_admitted(project, upstreams)
-                    && self.group(project, groups) == Some(*group)
+                if let Some(member) = self.members.get(project)
+                    && let Some(upstream) = member.upstream
+                    && upstreams.contains(&upstream)
+                    && groups[upstream.index()] == *group
                     && eligible(project)
-                    && let Some(member) = self.members.get(project)
                 {
                     back.push((member.place, project));
                 }

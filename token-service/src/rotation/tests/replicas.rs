@@ -138,6 +138,11 @@ impl World {
     fn restart(&mut self, replica: usize, share: f64) {
         let replica = replica % self.replicas.len();
         self.restarts += 1;
+        // What was returned before it ended is not known after it: a call that is repeated over
+        // a restart brings its turns back twice.
+        if self.last_call.0 == replica {
+            self.last_call.1.clear();
+        }
         let Replica { instance, rotation } = &mut self.replicas[replica];
         for project in rotation.returned.values() {
             *self.lost.entry(Arc::clone(project)).or_default() += 1;
