@@ -11,10 +11,12 @@ mod figures;
 mod hostile;
 mod load;
 mod pass_through;
+mod pool;
 mod process;
 mod programs;
 mod rig;
 mod run;
+mod simulate;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -36,6 +38,8 @@ Examples:
   cargo run --release -p bench -- --quick             everything, shorter and less exact
   cargo run --release -p bench -- --only stream-small-32,slow-500 --repetitions 9
   cargo run --release -p bench -- --only bad          what misbehaving clients do
+  cargo run --release -p bench -- simulate            gateways and replicas, in virtual time
+  cargo run --release -p bench -- pool --check        a token-service with 10,000 projects
   cargo run --release -p bench -- --beside 'LISTEN=127.0.0.1:$PORT TO=$UPSTREAM some-proxy'
 
 Exit status: 0 measured, whatever the figures; 1 something failed; 2 wrong usage.";
@@ -59,6 +63,13 @@ struct Options {
 enum Command {
     /// Be the reference: a reverse proxy that looks at no body.
     PassThrough(pass_through::Arguments),
+    /// Simulate gateways and replicas of the token-service, and print what came of it.
+    Simulate(simulate::Arguments),
+    /// Measure a token-service with ten thousand projects.
+    Pool(pool::Arguments),
+    /// Be the token-service that `pool` measures.
+    #[command(hide = true)]
+    PoolService,
 }
 
 #[derive(Debug, Args)]
@@ -93,7 +104,10 @@ fn main() -> ExitCode {
     if let Err(wrong) = options.measure.check() {
         wrong.exit();
     }
-    let passes = matches!(options.command, Some(Command::PassThrough(_)));
+    let passes = matches!(
+        options.command,
+        Some(Command::PassThrough(_) | Command::PoolService)
+    );
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     // The load comes from one core, so that what is measured has the others.
     runtime.worker_threads(if passes { 2 } else { 1 });
@@ -120,6 +134,9 @@ impl Options {
         let files = process::raise_open_files()?;
         match self.command {
             Some(Command::PassThrough(arguments)) => pass_through::run(arguments).await,
+            Some(Command::Pool(arguments)) => arguments.run().await,
+            Some(Command::PoolService) => pool::be_service().await,
+            Some(Command::Simulate(arguments)) => arguments.run(),
             None if self.measure.list => {
                 self.measure.list_names();
                 Ok(())

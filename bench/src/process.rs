@@ -94,6 +94,20 @@ impl Process {
         }
     }
 
+    /// Asks it to end, and waits until it has.
+    pub(crate) fn end(mut self) -> anyhow::Result<()> {
+        use rustix::process::{Pid, Signal, kill_process};
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        let end = Instant::now() + PATIENCE;
+        while self.child.try_wait()?.is_none() {
+            if Instant::now() > end {
+                bail!("{} does not end: {}", self.name, self.last_words());
+            }
+            std::thread::sleep(LOOK);
+        }
+        Ok(())
+    }
+
     fn last_words(&self) -> String {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         let from = log.len().saturating_sub(2000);

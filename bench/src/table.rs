@@ -316,7 +316,7 @@ pub(crate) fn hostile(effects: &[Effect]) -> String {
     )
 }
 
-fn new(headings: &[&str]) -> Table {
+pub(crate) fn new(headings: &[&str]) -> Table {
     let mut table = Table::new();
     table
         .load_preset(presets::ASCII_MARKDOWN)
@@ -328,7 +328,7 @@ fn new(headings: &[&str]) -> Table {
     table
 }
 
-fn titled(title: &str, table: &Table) -> String {
+pub(crate) fn titled(title: &str, table: &Table) -> String {
     format!("{title}\n\n{table}\n")
 }
 

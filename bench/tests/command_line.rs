@@ -25,3 +25,44 @@ fn a_name_that_nothing_has_is_wrong_usage() {
     let names = "slow-500\nslow-2000\nbad-idle-connections\n";
     assert_eq!(String::from_utf8(listed.stdout).unwrap(), names);
 }
+
+#[test]
+fn a_small_pool_is_measured_whole() {
+    let output = bench(&["pool", "--projects", "40", "--calls", "10"]);
+    let failed = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{failed}");
+    let table = String::from_utf8(output.stdout).unwrap();
+    for figure in [
+        "start until the first turn",
+        "acquire 16 turns, some rest or are disabled",
+        "memory at most",
+        "list of all projects",
+        "scrape of metrics",
+    ] {
+        assert!(table.contains(figure), "{figure}: {table}");
+    }
+}
+
+#[test]
+fn a_database_that_is_none_is_named() {
+    let output = bench(&["pool", "--projects", "20", "--database", "nothing://here"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("DATABASE_URL"), "{said}");
+}
+
+#[test]
+fn a_simulation_prints_the_same_twice() {
+    let arguments = [
+        "simulate",
+        "--gateways",
+        "3",
+        "--replicas",
+        "2",
+        "--seconds",
+        "10",
+    ];
+    let tables = bench(&arguments).stdout;
+    assert!(String::from_utf8_lossy(&tables).contains("AcquireTokens/s"));
+    assert_eq!(tables, bench(&arguments).stdout);
+}

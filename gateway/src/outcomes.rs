@@ -13,11 +13,12 @@ use crate::{metrics::Metrics, tokens::Client};
 /// Reports that wait at most; what comes beyond is dropped and counted.
 const QUEUE: usize = 16_384;
 /// Reports in one call, as the contract limits it.
-const BATCH: usize = 500;
-const INTERVAL: Duration = Duration::from_secs(1);
+pub const BATCH: usize = 500;
+/// Between two calls, when nothing is urgent.
+pub const INTERVAL: Duration = Duration::from_secs(1);
 /// What takes a project out of the rotation is told after this: nobody else is to run
 /// into it.
-const AT_ONCE: Duration = Duration::from_millis(20);
+pub const AT_ONCE: Duration = Duration::from_millis(20);
 /// After being asked to end, for so long.
 const LAST_CALL: Duration = Duration::from_secs(5);
 

@@ -1,6 +1,6 @@
 //! Keeps projects and hands out fresh access tokens round-robin.
 //!
-//! Read in this order: [`project`] (what a project is), `rotation` (who is next),
+//! Read in this order: [`project`] (what a project is), [`rotation`] (who is next),
 //! [`credential`] and [`service_account`] (what it logs in with), `refresh` and `oauth` (how
 //! tokens stay fresh), `acquire` (turns with tokens), `outcomes`, `ledger` (who used what),
 //! `admin`, `login`, `keys`, [`tokens_file`] and `import`, `store` and [`seal`] (what is
@@ -10,6 +10,7 @@
 pub mod config;
 pub mod credential;
 pub mod project;
+pub mod rotation;
 pub mod seal;
 pub mod secrets;
 pub mod service_account;
@@ -34,7 +35,6 @@ mod probes;
 mod quota;
 mod refresh;
 mod replicas;
-mod rotation;
 mod rpc;
 mod serve;
 mod store;
@@ -46,6 +46,7 @@ pub use self::{
     error::Error,
     healthcheck::{HealthcheckError, healthcheck},
     keys::{Forgotten, forget_secrets},
+    refresh::{BACKGROUND_REFRESHES, ahead, stagger},
     secrets::Secrets,
     serve::serve,
     store::{MoveError, Moved, Step, StoreError, migrate},

@@ -7,7 +7,7 @@ use antigravity_proto::{UNSTATED_REST, v1};
 use jiff::Timestamp;
 
 /// `Project.id`, shared by everything that names a project.
-pub(crate) type ProjectId = Arc<str>;
+pub type ProjectId = Arc<str>;
 
 /// The longest cooldown that is believed: no quota window of Google's is longer.
 const MAX_COOLDOWN: Duration = Duration::from_secs(31 * 86_400);
@@ -30,9 +30,11 @@ pub enum Upstream {
 
 impl Upstream {
     /// All of them, in the order of [`Upstream::index`].
-    pub(crate) const ALL: [Self; 3] = [Self::Antigravity, Self::Gemini, Self::Vertex];
+    pub const ALL: [Self; 3] = [Self::Antigravity, Self::Gemini, Self::Vertex];
 
-    pub(crate) fn index(self) -> usize {
+    /// Its place in [`Upstream::ALL`].
+    #[must_use]
+    pub fn index(self) -> usize {
         match self {
             Self::Antigravity => 0,
             Self::Gemini => 1,

@@ -38,12 +38,17 @@ const STORE_REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from
 /// How long callers wait for a refresh while another project could serve them, or the
 /// old token still can.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
-/// Refreshes ahead of need begin so many margins before the end, at the most.
-const AHEAD: f64 = 1.6;
+/// Refreshes ahead of need begin so many margins before the end, at the latest.
+const AHEAD: f64 = 1.1;
+/// By how many margins their beginnings are spread, at the least.
+const SPREAD: f64 = 0.5;
+/// Those of a large pool are spread further, so that there are no more in a second, as far as a
+/// third of the lifetime suffices.
+const REFRESHES_A_SECOND: f64 = 4.0;
 /// Replicas that share a database begin a refresh ahead of need within this.
 const STAGGER: Duration = Duration::from_secs(5);
 /// Refreshes ahead of need that run at once.
-const BACKGROUND_REFRESHES: usize = 16;
+pub const BACKGROUND_REFRESHES: usize = 16;
 /// The longest that the background task sleeps, in case the clock is set.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
@@ -567,7 +572,13 @@ impl Pool {
         let is_due = member.record.project.is_dealt()
             && !member.refused
             && !member.is_in_flight()
-            && member.is_due(now, self.refresh_margin, AHEAD)
+            && member.record.credential.kind() != Kind::ApiKey
+            && !member.refreshed_lately(now)
+            && member
+                .record
+                .token
+                .as_ref()
+                .is_none_or(|token| self.due_ahead_at(id, token, state.projects.len()) <= now)
             && state.may_refresh(member, now);
         if is_due {
             self.refresh(&mut state, id)
@@ -576,14 +587,23 @@ impl Pool {
         }
     }
 
-    /// Replicas do not begin a refresh at the same moment: what the first one brings, the others
-    /// have heard of by then.
-    fn stagger(&self, id: &ProjectId) -> Duration {
-        if self.store.shared().is_some() {
-            STAGGER.mul_f64(spread(&self.instance, spread_number(id)))
-        } else {
-            Duration::ZERO
+    /// When a token is refreshed ahead of need.
+    fn due_ahead_at(&self, id: &ProjectId, token: &StoredToken, projects: usize) -> Timestamp {
+        let lifetime = token.lifetime.unwrap_or(USUAL_LIFETIME);
+        let ahead = ahead(
+            id,
+            token.expires_at,
+            lifetime,
+            self.refresh_margin,
+            projects,
+        );
+        let due_at = token.expires_at.saturating_sub(ahead);
+        let due_at = due_at.unwrap_or(Timestamp::MIN);
+        if self.store.shared().is_none() {
+            return due_at;
         }
+        let staggered = due_at.saturating_add(stagger(&self.instance, id));
+        staggered.unwrap_or(Timestamp::MAX)
     }
 
     /// Whose tokens are due for a refresh ahead of need, and how long until the next.
@@ -606,26 +626,21 @@ impl Pool {
                 }
                 continue;
             };
-            let margins = AHEAD - 0.5 * spread(id, token.expires_at.as_millisecond());
-            let staggered = now.saturating_sub(self.stagger(id)).unwrap_or(now);
-            if member.is_due(staggered, self.refresh_margin, margins) {
+            let due_at = self.due_ahead_at(id, token, state.projects.len());
+            if due_at <= now && !member.refreshed_lately(now) {
                 if state.may_refresh(member, now) {
                     due.push(Arc::clone(id));
                 } else if let Some(failure) = &member.failure {
                     sleep = sleep.min(failure.retry_in(now));
                 }
             } else {
-                let due_at = member.due_at(token, self.refresh_margin, margins);
-                let due_at = due_at
-                    .saturating_add(self.stagger(id))
-                    .unwrap_or(Timestamp::MAX);
                 let left = Duration::try_from(due_at.duration_since(now)).unwrap_or_default();
                 sleep = sleep.min(left);
             }
         }
         if self.store.shared().is_some() {
             // Replicas that begin at the same time do not all wait for the same few.
-            due.sort_by_cached_key(|id| spread_number(&format!("{}{id}", self.instance)));
+            due.sort_by_cached_key(|id| hash(&self.instance, i64::from(hash(id, 0))));
         }
         (due, sleep.max(Duration::from_millis(200)))
     }
@@ -639,13 +654,38 @@ pub(crate) async fn landed(mut flight: Flight) -> Result<Grant, RefreshFailed> {
     }
 }
 
-fn spread_number(id: &str) -> i64 {
-    (f64::from(u32::MAX) * spread(id, 0)) as i64
+/// How long before its end an access token is refreshed ahead of need, in a pool of so many
+/// `projects`: other times for each, the same in each replica, and no more at once than the pool's
+/// size asks for. Never less than 1.1 margins, nor more than two thirds of the lifetime.
+#[must_use]
+pub fn ahead(
+    project: &str,
+    expires_at: Timestamp,
+    lifetime: Duration,
+    margin: Duration,
+    projects: usize,
+) -> Duration {
+    let margin = margin.min(lifetime / 4);
+    let calm = Duration::from_secs_f64(projects as f64 / REFRESHES_A_SECOND);
+    let width = margin.mul_f64(SPREAD).max(calm.min(lifetime / 3));
+    let place = 1.0 - spread(project, expires_at.as_millisecond());
+    margin.mul_f64(AHEAD) + width.mul_f64(place)
+}
+
+/// How much later a replica begins a refresh ahead of need than the first may: what another has
+/// begun by then, it hears of.
+#[must_use]
+pub fn stagger(instance: &str, project: &str) -> Duration {
+    STAGGER.mul_f64(spread(instance, i64::from(hash(project, 0))))
 }
 
 /// Between 0 and 1, the same for the same input: spreads what would come at once.
 fn spread(salt: &str, number: i64) -> f64 {
+    f64::from(hash(salt, number)) / f64::from(u32::MAX)
+}
+
+fn hash(salt: &str, number: i64) -> u32 {
     let mut hasher = DefaultHasher::new();
     (salt, number).hash(&mut hasher);
-    f64::from(u32::try_from(hasher.finish() >> 32).unwrap_or(0)) / f64::from(u32::MAX)
+    u32::try_from(hasher.finish() >> 32).unwrap_or(0)
 }

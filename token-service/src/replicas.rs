@@ -146,6 +146,12 @@ impl Pool {
         }
         self.beat().await;
         self.follow_once().await;
+        let mut state = self.state();
+        if state.replicas > 1 {
+            // Between 0 and 1, another for each.
+            let share = getrandom::u32().map_or(0.5, |it| f64::from(it) / f64::from(u32::MAX));
+            state.rotation.stagger(share);
+        }
     }
 
     /// Takes over what others store, as soon as it is heard of, until `stop`; and looks for the

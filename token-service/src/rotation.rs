@@ -1,11 +1,21 @@
 //! Who is next: least recently dealt first. In memory only; knows no tokens, no SQL
 //! and no wire types.
+//!
+//! Several replicas over one pool have a rotation each, over all of its projects, and do
+//! not talk about it: what as many round-robins deal differs by one for each of them. A
+//! turn that comes back to another replica than it is of is adopted there, so that in sum
+//! over the replicas every round still has one turn for everyone.
+
+mod foreign;
+mod turn_id;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
+use self::foreign::Adopted;
+pub use self::{foreign::ForeignTurn, turn_id::TurnId};
 use crate::project::{ProjectId, Upstream};
 
 /// Turns that may still be returned. Older ones count as used: gateways return
@@ -33,9 +43,11 @@ struct Member {
 
 /// A turn that was dealt.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Dealt {
-    pub(crate) turn: u64,
-    pub(crate) project: ProjectId,
+pub struct Dealt {
+    /// Its number, which no other turn of this rotation has.
+    pub turn: u64,
+    /// Whose it is.
+    pub project: ProjectId,
     /// The project's last turn before this one; `None` when a returned turn was dealt
     /// again, which moves no project.
     before: Option<u64>,
@@ -43,7 +55,8 @@ pub(crate) struct Dealt {
 
 /// Whether a project can be dealt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fit {
+pub enum Fit {
+    /// It can be dealt now.
     Fits,
     /// This call does not want it.
     Unwanted,
@@ -53,7 +66,7 @@ pub(crate) enum Fit {
 
 /// The order of all projects.
 #[derive(Debug, Default)]
-pub(crate) struct Rotation {
+pub struct Rotation {
     members: HashMap<ProjectId, Member>,
     /// Those in the rotation, by [`Upstream::index`], so that a call for one upstream
     /// does not walk over the projects of the others.
@@ -61,9 +74,10 @@ pub(crate) struct Rotation {
     last_turn: u64,
     outstanding: BTreeMap<u64, ProjectId>,
     returned: BTreeMap<u64, ProjectId>,
-    /// Projects that rested for a quota group when it was their turn: others were dealt in
+    adopted: Adopted,
+    /// By quota group, projects that rested for it when it was their turn: others were dealt in
     /// their stead.
-    passed_over: HashSet<(ProjectId, String)>,
+    passed_over: HashMap<String, HashSet<ProjectId>>,
     /// The first turn since one of those came back. Turns of before were dealt in rounds
     /// without it: when they are returned, they are not dealt again.
     newest_round: u64,
@@ -73,7 +87,7 @@ pub(crate) struct Rotation {
 impl Rotation {
     /// Makes a project known, out of the rotation. `dealt` is the number of its last
     /// turn, 0 when it never had one.
-    pub(crate) fn insert(&mut self, project: &ProjectId, position: i64, dealt: u64) {
+    pub fn insert(&mut self, project: &ProjectId, position: i64, dealt: u64) {
         self.remove(project);
         self.last_turn = self.last_turn.max(dealt);
         self.members.insert(
@@ -87,7 +101,7 @@ impl Rotation {
 
     /// Puts a known project into the rotation (or, with `None`, takes it out) at the
     /// place that it last had.
-    pub(crate) fn set(&mut self, project: &ProjectId, upstream: Option<Upstream>) {
+    pub fn set(&mut self, project: &ProjectId, upstream: Option<Upstream>) {
         let Some(member) = self.members.get_mut(project) else {
             return;
         };
@@ -107,11 +121,14 @@ impl Rotation {
     }
 
     /// Forgets a project.
-    pub(crate) fn remove(&mut self, project: &ProjectId) {
+    pub fn remove(&mut self, project: &ProjectId) {
         self.set(project, None);
         self.members.remove(project);
         self.moved.remove(project);
-        self.passed_over.retain(|(passed, _)| passed != project);
+        self.passed_over.retain(|_, projects| {
+            projects.remove(project);
+            !projects.is_empty()
+        });
     }
 
     /// Deals up to `count` turns among the projects of `upstreams` that fit: the preferred
@@ -120,7 +137,7 @@ impl Rotation {
     ///
     /// `groups` are the quota groups of the model that the turns are for, by
     /// [`Upstream::index`].
-    pub(crate) fn deal(
+    pub fn deal(
         &mut self,
         count: usize,
         upstreams: &[Upstream],
@@ -155,6 +172,11 @@ impl Rotation {
         while dealt.len() < count {
             let mut resting = Vec::new();
             let round = self.longest_waiting(count - dealt.len(), upstreams, |project| {
+                // It was asked above whether it is back. A pool of which much rests is not to be
+                // asked twice with each call.
+                if self.was_passed_over(project, groups) {
+                    return false;
+                }
                 let fit = fit(project);
                 if fit == Fit::Rests {
                     resting.push(Arc::clone(project));
@@ -174,7 +196,8 @@ impl Rotation {
 
     /// Up to `limit` projects of `upstreams` that are `eligible`, those that have waited
     /// longest first. Nobody moves.
-    pub(crate) fn waiting(
+    #[must_use]
+    pub fn waiting(
         &self,
         limit: usize,
         upstreams: &[Upstream],
@@ -190,37 +213,59 @@ impl Rotation {
         groups: [&str; 3],
         mut eligible: impl FnMut(&ProjectId) -> bool,
     ) -> Vec<ProjectId> {
-        let mut back: Vec<_> = self
-            .passed_over
-            .iter()
-            .filter(|(project, group)| {
-                self.is_admitted(project, upstreams)
-                    && self.group(project, groups) == Some(group)
+        let mut back: Vec<(Place, &ProjectId)> = Vec::new();
+        for (at, group) in groups.iter().enumerate() {
+            let passed = match groups[..at].contains(group) {
+                false => self.passed_over.get(*group),
+                true => None,
+            };
+            for project in passed.into_iter().flatten() {
+                if let Some(member) = self.members.get(project)
+                    && let Some(upstream) = member.upstream
+                    && upstreams.contains(&upstream)
+                    && groups[upstream.index()] == *group
                     && eligible(project)
-            })
-            .filter_map(|(project, _)| Some((self.members.get(project)?.place, project)))
-            .collect();
+                {
+                    back.push((member.place, project));
+                }
+            }
+        }
         back.sort_unstable_by_key(|(place, _)| *place);
         let back = back.into_iter().map(|(_, project)| Arc::clone(project));
         back.collect()
     }
 
     fn pass_over(&mut self, resting: Vec<ProjectId>, groups: [&str; 3]) {
-        if self.passed_over.len() > PASSED_OVER {
+        if self.passed_over.values().map(HashSet::len).sum::<usize>() > PASSED_OVER {
             self.passed_over.clear();
         }
         for project in resting {
             if let Some(group) = self.group(&project, groups) {
-                let group = group.to_owned();
-                self.passed_over.insert((project, group));
+                let projects = match self.passed_over.get_mut(group) {
+                    Some(projects) => projects,
+                    None => self.passed_over.entry(group.to_owned()).or_default(),
+                };
+                projects.insert(project);
             }
         }
     }
 
+    fn was_passed_over(&self, project: &ProjectId, groups: [&str; 3]) -> bool {
+        !self.passed_over.is_empty()
+            && self
+                .group(project, groups)
+                .and_then(|group| self.passed_over.get(group))
+                .is_some_and(|projects| projects.contains(project))
+    }
+
     fn forgive(&mut self, project: &ProjectId, groups: [&str; 3]) {
-        if let Some(group) = self.group(project, groups) {
-            let passed = (Arc::clone(project), group.to_owned());
-            self.passed_over.remove(&passed);
+        if let Some(group) = self.group(project, groups)
+            && let Some(projects) = self.passed_over.get_mut(group)
+        {
+            projects.remove(project);
+            if projects.is_empty() {
+                self.passed_over.remove(group);
+            }
         }
     }
 
@@ -231,7 +276,7 @@ impl Rotation {
 
     /// A turn that was not used: it is dealt again first. The project keeps its place,
     /// so that in sum every round still has one turn for everyone.
-    pub(crate) fn give_back(&mut self, turn: u64) {
+    pub fn give_back(&mut self, turn: u64) {
         let Some(project) = self.outstanding.remove(&turn) else {
             return;
         };
@@ -240,15 +285,57 @@ impl Rotation {
             .get(&project)
             .is_some_and(|member| member.upstream.is_some());
         if admitted && turn >= self.newest_round {
-            self.returned.insert(turn, project);
-            if self.returned.len() > RETURNED_TURNS {
-                self.returned.pop_first();
-            }
+            self.deal_again(turn, project);
+        }
+    }
+
+    /// A turn of another replica's rotation, or of this one's before a restart, that was not
+    /// used: it is dealt again first, as our own are. Once, however often it comes; never
+    /// when its project is not in the rotation.
+    pub fn adopt(&mut self, turn: &ForeignTurn<'_>) {
+        if let Some((project, member)) = self.members.get_key_value(turn.project)
+            && member.upstream.is_some()
+            && self.adopted.remember(turn)
+        {
+            let project = Arc::clone(project);
+            self.last_turn += 1;
+            self.deal_again(self.last_turn, project);
+        }
+    }
+
+    fn deal_again(&mut self, turn: u64, project: ProjectId) {
+        self.returned.insert(turn, project);
+        if self.returned.len() > RETURNED_TURNS {
+            self.returned.pop_first();
+        }
+    }
+
+    /// Goes on as if the first `share` of each upstream's projects, from 0 to 1, had had their
+    /// turns just now. Replicas that start at the same time and with shares of their own
+    /// do not all deal the same projects at the same time. Nothing of it is to be
+    /// saved: it is no turn that anybody had.
+    pub fn stagger(&mut self, share: f64) {
+        let mut first: Vec<(Place, ProjectId)> = Vec::new();
+        for lane in &self.lanes {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_precision_loss,
+                clippy::cast_sign_loss,
+                reason = "a share of their number"
+            )]
+            let count = (lane.len() as f64 * share.clamp(0.0, 1.0)) as usize;
+            let ahead = lane.iter().take(count);
+            first.extend(ahead.map(|(place, project)| (*place, Arc::clone(project))));
+        }
+        first.sort_unstable_by_key(|(place, _)| *place);
+        for (_, project) in first {
+            self.last_turn += 1;
+            self.place(&project, self.last_turn);
         }
     }
 
     /// A turn that could not be served: the project waits where it waited before.
-    pub(crate) fn undo(&mut self, dealt: &Dealt) {
+    pub fn undo(&mut self, dealt: &Dealt) {
         self.outstanding.remove(&dealt.turn);
         let Some(before) = dealt.before else { return };
         let is_last = self
@@ -256,23 +343,24 @@ impl Rotation {
             .get(&dealt.project)
             .is_some_and(|member| member.place.dealt == dealt.turn);
         if is_last {
-            self.place(&dealt.project, before);
+            self.move_to(&dealt.project, before);
         }
     }
 
     /// A turn that was used and cannot be returned any more.
-    pub(crate) fn settle(&mut self, turn: u64) {
+    pub fn settle(&mut self, turn: u64) {
         self.outstanding.remove(&turn);
     }
 
     /// Forgets the returned turns of a project that rests: it comes back with one
     /// turn, not a burst.
-    pub(crate) fn drop_returned(&mut self, project: &ProjectId) {
+    pub fn drop_returned(&mut self, project: &ProjectId) {
         self.returned.retain(|_, owner| owner != project);
     }
 
     /// The places that have changed since the last call.
-    pub(crate) fn take_moved(&mut self) -> Vec<(ProjectId, u64)> {
+    #[must_use]
+    pub fn take_moved(&mut self) -> Vec<(ProjectId, u64)> {
         let members = &self.members;
         self.moved
             .drain()
@@ -284,7 +372,7 @@ impl Rotation {
     }
 
     /// Has the places told again by the next [`Rotation::take_moved`].
-    pub(crate) fn mark_moved(&mut self, projects: impl IntoIterator<Item = ProjectId>) {
+    pub fn mark_moved(&mut self, projects: impl IntoIterator<Item = ProjectId>) {
         self.moved.extend(projects);
     }
 
@@ -321,7 +409,7 @@ impl Rotation {
             before,
             ..self.issue(project)
         };
-        self.place(&dealt.project, dealt.turn);
+        self.move_to(&dealt.project, dealt.turn);
         dealt
     }
 
@@ -339,9 +427,17 @@ impl Rotation {
         }
     }
 
-    fn place(&mut self, project: &ProjectId, dealt: u64) {
+    /// Gives a project another place, which is to be saved.
+    fn move_to(&mut self, project: &ProjectId, dealt: u64) {
+        if self.place(project, dealt) {
+            self.moved.insert(Arc::clone(project));
+        }
+    }
+
+    /// Gives a project another place; `false` when it is not known.
+    fn place(&mut self, project: &ProjectId, dealt: u64) -> bool {
         let Some(member) = self.members.get_mut(project) else {
-            return;
+            return false;
         };
         let lane = member
             .upstream
@@ -352,7 +448,7 @@ impl Rotation {
             lane.remove(&old);
             lane.insert(member.place, Arc::clone(project));
         }
-        self.moved.insert(Arc::clone(project));
+        true
     }
 
     /// Up to `limit` eligible projects, each once, in the order of their places.

@@ -61,7 +61,7 @@ impl Held {
             .max_by_key(|token| (conversation.weight(&token.project), &token.project))?;
         Some(Preferred {
             token: Arc::clone(token),
-            is_known: self.is_known(&token.project, now),
+            is_known: self.is_known(key, &token.project, now),
         })
     }
 

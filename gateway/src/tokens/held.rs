@@ -2,7 +2,7 @@
 //! refused. No I/O; the time is passed in.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt,
     sync::Arc,
     time::{Duration, Instant},
@@ -20,9 +20,9 @@ use super::{
 /// A token is not used in its last seconds: it has to live until Google looks at it. A
 /// quarter of what was left when it came, for those that live short.
 const EXPIRY_MARGIN: SignedDuration = SignedDuration::from_secs(30);
-/// While the token-service answers, a project that it has not dealt for so long is not
-/// used without a turn: it may have been taken out of the rotation.
-const KNOWN: Duration = Duration::from_secs(30);
+/// While the token-service answers, a project that it has not dealt for a queue for so long is
+/// not used there without a turn: it may have been taken out of the rotation, or rest.
+pub const KNOWN: Duration = Duration::from_secs(30);
 /// Turns that go back with one call.
 const RETURNED: usize = 2048;
 /// Queues that nobody asked for so long are given up.
@@ -36,9 +36,11 @@ const KEY_KEPT: SignedDuration = SignedDuration::from_secs(3600);
 
 /// The time, both ways.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Now {
-    pub(super) wall: Timestamp,
-    pub(super) instant: Instant,
+pub struct Now {
+    /// By the wall clock, as ends of tokens and rests are told.
+    pub wall: Timestamp,
+    /// By a clock that nobody sets, for intervals.
+    pub instant: Instant,
 }
 
 /// An access token and where it may be used.
@@ -119,7 +121,7 @@ pub struct Lease {
 
 /// Which tokens may be used without a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trust {
+pub enum Trust {
     /// Those of projects that were dealt lately, or all when the service is away.
     Known,
     /// All.
@@ -128,13 +130,13 @@ pub(super) enum Trust {
 
 /// Everything in hand.
 #[derive(Debug, Default)]
-pub(super) struct Held {
+pub struct Held {
     tokens: HashMap<Arc<str>, Arc<Token>>,
-    dealt: HashMap<Arc<str>, Instant>,
     /// When each project was last used, as a count.
     used: HashMap<Arc<str>, u64>,
     uses: u64,
-    queues: HashMap<Key, Queue>,
+    /// In an order, so that the same calls come to the same.
+    queues: BTreeMap<Key, Queue>,
     pub(super) rests: Rests,
     returns: Vec<String>,
     away: bool,
@@ -143,7 +145,8 @@ pub(super) struct Held {
 
 impl Held {
     /// How many tokens in hand have not ended.
-    pub(super) fn count(&self, now: Timestamp) -> usize {
+    #[must_use]
+    pub fn count(&self, now: Timestamp) -> usize {
         let lives = |token: &&Arc<Token>| self.lives(token, now);
         self.tokens.values().filter(lives).count()
     }
@@ -202,13 +205,15 @@ impl Held {
     }
 
     /// Projects that the service would deal and that cannot be used here.
-    pub(super) fn unusable(&mut self, key: &Key, model: &str, now: Now) -> HashSet<Arc<str>> {
+    pub fn unusable(&mut self, key: &Key, model: &str, now: Now) -> HashSet<Arc<str>> {
         self.rests.expire(now, self.away);
         // A key is good for as long as nobody says otherwise.
         self.tokens
             .retain(|_, token| token.expires_at > now.wall || token.is_api_key());
         let tokens = &self.tokens;
-        self.dealt.retain(|project, _| tokens.contains_key(project));
+        for queue in self.queues.values_mut() {
+            queue.forget_dealt(|project| !tokens.contains_key(project));
+        }
         self.used.retain(|project, _| tokens.contains_key(project));
         self.tokens
             .values()
@@ -221,7 +226,7 @@ impl Held {
     }
 
     /// The next turn that a request can use, else a token without one.
-    pub(super) fn take(
+    pub fn take(
         &mut self,
         key: &Key,
         model: &str,
@@ -235,7 +240,9 @@ impl Held {
             .unwrap_or_else(|| Queue::new(now.instant));
         queue.ask(now.instant);
         let lease = self.take_turn(&mut queue, model, exclude, now).or_else(|| {
-            let token = self.without_turn(key, model, exclude, trust, now)?;
+            let any = trust == Trust::Any || self.away;
+            let known = |project: &Arc<str>| any || queue.was_dealt(project, KNOWN, now.instant);
+            let token = self.without_turn(key, model, exclude, now, known)?;
             queue.owe(&token.project);
             Some(Lease {
                 token,
@@ -296,11 +303,11 @@ impl Held {
         key: &Key,
         model: &str,
         exclude: &HashSet<Arc<str>>,
-        trust: Trust,
         now: Now,
+        is_known: impl Fn(&Arc<str>) -> bool,
     ) -> Option<Arc<Token>> {
         self.candidates(key, model, exclude, now)
-            .filter(|token| trust == Trust::Any || self.is_known(&token.project, now))
+            .filter(|token| is_known(&token.project))
             .min_by_key(|token| {
                 let last = self.rests.is_denied(&token.project, now.instant);
                 (last, self.used.get(&token.project), &token.project)
@@ -332,10 +339,10 @@ impl Held {
             .filter(move |token| self.usable(&token.project, model, now.wall).is_some())
     }
 
-    /// Whether a project was dealt lately, or nobody can be asked.
-    pub(super) fn is_known(&self, project: &str, now: Now) -> bool {
-        let dealt = self.dealt.get(project);
-        self.away || dealt.is_some_and(|at| now.instant.duration_since(*at) < KNOWN)
+    /// Whether a project was dealt for `key` lately, or nobody can be asked.
+    pub(super) fn is_known(&self, key: &Key, project: &str, now: Now) -> bool {
+        let queue = self.queues.get(key);
+        self.away || queue.is_some_and(|queue| queue.was_dealt(project, KNOWN, now.instant))
     }
 
     /// Forgets a project that the service does not deal any more.
@@ -344,19 +351,14 @@ impl Held {
     }
 
     /// Whether a token is in hand that could serve, dealt lately or not.
-    pub(super) fn has_any(
-        &self,
-        key: &Key,
-        model: &str,
-        exclude: &HashSet<Arc<str>>,
-        now: Now,
-    ) -> bool {
-        self.without_turn(key, model, exclude, Trust::Any, now)
+    #[must_use]
+    pub fn has_any(&self, key: &Key, model: &str, exclude: &HashSet<Arc<str>>, now: Now) -> bool {
+        self.without_turn(key, model, exclude, now, |_| true)
             .is_some()
     }
 
     /// Whether the caller shall draw turns for this queue now.
-    pub(super) fn begin_refill(&mut self, key: &Key) -> bool {
+    pub fn begin_refill(&mut self, key: &Key) -> bool {
         let Some(queue) = self.queues.get_mut(key) else {
             return false;
         };
@@ -365,14 +367,15 @@ impl Held {
         begins
     }
 
-    pub(super) fn end_refill(&mut self, key: &Key) {
+    /// Notes that the draw which [`Held::begin_refill`] asked for has ended.
+    pub fn end_refill(&mut self, key: &Key) {
         if let Some(queue) = self.queues.get_mut(key) {
             queue.refilling = false;
         }
     }
 
     /// How many turns to draw, and which go back.
-    pub(super) fn order(&mut self, key: &Key, waiting: usize, now: Now) -> (u32, Vec<String>) {
+    pub fn order(&mut self, key: &Key, waiting: usize, now: Now) -> (u32, Vec<String>) {
         let mut returned = std::mem::take(&mut self.returns);
         self.queues.retain(|other, queue| {
             let forgotten = now.instant.duration_since(queue.asked) > FORGOTTEN;
@@ -407,7 +410,7 @@ impl Held {
     }
 
     /// Takes in what was dealt; the projects, for which turns came.
-    pub(super) fn add(
+    pub fn add(
         &mut self,
         key: &Key,
         response: v1::AcquireTokensResponse,
@@ -424,7 +427,6 @@ impl Held {
             let Some(token) = turn.token.and_then(|token| self.learn(token, now)) else {
                 continue;
             };
-            self.dealt.insert(Arc::clone(&token.project), now.instant);
             dealt.push(Arc::clone(&token.project));
             self.queue(key, now).push(HeldTurn {
                 id: turn.turn_id,
@@ -475,7 +477,7 @@ impl Held {
 
     /// Notes that the token-service does not answer: what it has dealt is used on, and
     /// the turns that were to go back wait.
-    pub(super) fn disconnected(&mut self, returned: Vec<String>) {
+    pub fn disconnected(&mut self, returned: Vec<String>) {
         self.away = true;
         self.returns.extend(returned);
         // They are stale by the time that it is back.
@@ -490,6 +492,11 @@ impl Held {
                 queue.even_out();
             }
         }
+    }
+
+    /// Lets a project rest for a model's group until `until`, on the turns in hand too.
+    pub fn cool(&mut self, token: &Token, model: &str, until: Timestamp, now: Now) {
+        self.rests.cool(token, model, until, now.instant);
     }
 
     /// Notes that Google refused a token. A newer one of its project that is in hand
@@ -552,3 +559,6 @@ impl Held {
         returned
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,14 +29,12 @@ use antigravity_traces::Context;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
+use self::client::Refusal;
 pub use self::{
     affinity::Conversation,
     client::{Client, ClientError},
-    held::{Lease, Token},
-};
-use self::{
-    client::Refusal,
-    held::{Held, Trust},
+    endpoints::BACKOFF,
+    held::{Held, KNOWN, Lease, Now, Token, Trust},
     queue::Key,
 };
 use crate::error::Error;
@@ -81,7 +79,7 @@ impl AcquireError {
 }
 
 /// How long the token-service is waited for when there is a token in hand.
-const ASKING: Duration = Duration::from_millis(100);
+pub const ASKING: Duration = Duration::from_millis(100);
 
 /// How long a request waits for a token-service that is away when there is no token in
 /// hand: as long as a restart takes.
@@ -249,8 +247,8 @@ impl Tokens {
         Arc::clone(drawing.entry(key.clone()).or_default())
     }
 
-    fn now(&self) -> held::Now {
-        held::Now {
+    fn now(&self) -> Now {
+        Now {
             wall: self.clock.now(),
             instant: self.clock.instant(),
         }
@@ -356,8 +354,8 @@ impl Tokens {
     /// Lets a project rest for a model's group until `until`, from now on and on this
     /// gateway's own turns too.
     pub fn cool(&self, token: &Token, model: &str, until: Timestamp) {
-        let since = self.clock.instant();
-        self.held.lock().rests.cool(token, model, until, since);
+        let now = self.now();
+        self.held.lock().cool(token, model, until, now);
     }
 
     /// Lets every project of an upstream rest on this gateway.

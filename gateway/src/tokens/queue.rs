@@ -24,15 +24,18 @@ const MAX_SLICE: u32 = 256;
 const MAX_DEBT: u32 = 16;
 
 /// For whom turns are held: a set of upstreams and a quota group.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key {
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
     /// Empty: any.
     pub(super) upstreams: Vec<Upstream>,
     group: String,
 }
 
 impl Key {
-    pub(super) fn of(upstreams: &[Upstream], model: &str, pool: &[Upstream]) -> Self {
+    /// That of a request for `model` to some of `upstreams` (empty: any), in a pool with
+    /// projects of the upstreams `pool`.
+    #[must_use]
+    pub fn of(upstreams: &[Upstream], model: &str, pool: &[Upstream]) -> Self {
         let mut upstreams = upstreams.to_vec();
         upstreams.sort_unstable();
         let effective = if upstreams.is_empty() {
@@ -75,6 +78,9 @@ pub(super) struct Queue {
     pub(super) turns: VecDeque<HeldTurn>,
     /// Requests that went without a turn, by project: the next turns settle them.
     owed: HashMap<Arc<str>, u32>,
+    /// When each project was dealt last. Of another queue's turns nothing follows: a project may
+    /// rest for one group and be dealt for another.
+    dealt: HashMap<Arc<str>, Instant>,
     pub(super) refilling: bool,
     slice: u32,
     pub(super) asked: Instant,
@@ -87,6 +93,7 @@ impl Queue {
         Self {
             turns: VecDeque::new(),
             owed: HashMap::new(),
+            dealt: HashMap::new(),
             refilling: false,
             slice: MIN_SLICE,
             asked: now,
@@ -103,6 +110,17 @@ impl Queue {
     /// Notes a request that went without a turn.
     pub(super) fn owe(&mut self, project: &Arc<str>) {
         *self.owed.entry(Arc::clone(project)).or_default() += 1;
+    }
+
+    /// Whether a project was dealt less than `span` ago.
+    pub(super) fn was_dealt(&self, project: &str, span: Duration, now: Instant) -> bool {
+        let dealt = self.dealt.get(project);
+        dealt.is_some_and(|at| now.duration_since(*at) < span)
+    }
+
+    /// Forgets when projects were dealt that are gone.
+    pub(super) fn forget_dealt(&mut self, is_gone: impl Fn(&Arc<str>) -> bool) {
+        self.dealt.retain(|project, _| !is_gone(project));
     }
 
     /// Forgets what is owed to projects that are gone.
@@ -132,6 +150,7 @@ impl Queue {
 
     /// Takes a turn in, unless it settles what is owed.
     pub(super) fn push(&mut self, turn: HeldTurn) {
+        self.dealt.insert(Arc::clone(&turn.project), turn.drawn);
         match self.owed.get_mut(&turn.project) {
             Some(owed) if *owed > 1 => *owed -= 1,
             Some(_) => {

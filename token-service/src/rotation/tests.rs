@@ -1,5 +1,7 @@
 //! The order of turns, by examples and against a plainer model.
 
+mod replicas;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -165,6 +167,110 @@ fn ten_thousand_projects_of_another_upstream_are_not_walked_over() {
         });
     }
     assert_eq!(asked, 100);
+}
+
+fn foreign(number: u64, project: &str) -> ForeignTurn<'_> {
+    ForeignTurn {
+        instance: "elsewhere",
+        number,
+        project,
+    }
+}
+
+#[test]
+fn a_foreign_turn_is_dealt_again_once() {
+    let mut rotation = rotation(4);
+    rotation.deal(1, ANY, GROUPS, None, |_| Fit::Fits);
+    rotation.adopt(&foreign(7, "3"));
+    rotation.adopt(&foreign(7, "3"));
+    rotation.adopt(&foreign(8, "3"));
+    rotation.adopt(&foreign(9, "nobody"));
+    let again = rotation.deal(6, ANY, GROUPS, None, |_| Fit::Fits);
+    assert_eq!(names(&again), "3 3 2 3 4 1");
+    rotation.adopt(&foreign(7, "3"));
+    assert_eq!(
+        names(&rotation.deal(1, ANY, GROUPS, None, |_| Fit::Fits)),
+        "2"
+    );
+    // What was dealt again here is ours by now.
+    rotation.give_back(again[0].turn);
+    assert_eq!(
+        names(&rotation.deal(2, ANY, GROUPS, None, |_| Fit::Fits)),
+        "3 3"
+    );
+}
+
+#[test]
+fn a_foreign_turn_of_a_project_that_is_not_dealt_is_ignored() {
+    let mut rotation = rotation(3);
+    let two = ProjectId::from("2");
+    rotation.set(&two, None);
+    rotation.adopt(&foreign(1, "2"));
+    rotation.set(&two, Some(Upstream::Antigravity));
+    assert_eq!(
+        names(&rotation.deal(3, ANY, GROUPS, None, |_| Fit::Fits)),
+        "1 2 3"
+    );
+    rotation.adopt(&foreign(2, "2"));
+    rotation.drop_returned(&two);
+    assert_eq!(
+        names(&rotation.deal(3, ANY, GROUPS, None, |_| Fit::Fits)),
+        "1 2 3"
+    );
+}
+
+#[test]
+fn adopted_turns_are_bounded() {
+    let mut rotation = rotation(2);
+    for number in 0..3 * RETURNED_TURNS as u64 {
+        rotation.adopt(&foreign(number, "1"));
+    }
+    assert_eq!(rotation.returned.len(), RETURNED_TURNS);
+}
+
+#[test]
+fn replicas_start_at_places_of_their_own() {
+    let mut rotation = rotation(8);
+    let vertex = ProjectId::from("vertex");
+    rotation.insert(&vertex, 9, 0);
+    rotation.set(&vertex, Some(Upstream::Vertex));
+    rotation.stagger(0.5);
+    assert!(rotation.take_moved().is_empty(), "nobody had a turn");
+    let code_assist = &[Upstream::Antigravity];
+    let dealt = rotation.deal(9, code_assist, GROUPS, None, |_| Fit::Fits);
+    assert_eq!(names(&dealt), "5 6 7 8 1 2 3 4 5");
+    assert_eq!(rotation.take_moved().len(), 8);
+    for share in [-1.0, 0.0, 1.0, 7.0] {
+        rotation.stagger(share);
+        let dealt = rotation.deal(8, code_assist, GROUPS, None, |_| Fit::Fits);
+        assert_eq!(names(&dealt), "6 7 8 1 2 3 4 5", "{share}");
+    }
+}
+
+#[test]
+fn of_a_pool_that_rests_nobody_is_asked_about_twice_with_one_call() {
+    let mut rotation = rotation(1_000);
+    let rests = |id: &ProjectId| {
+        if **id == *"1000" {
+            Fit::Fits
+        } else {
+            Fit::Rests
+        }
+    };
+    rotation.deal(1, ANY, GROUPS, None, rests);
+    let mut asked = 0;
+    let dealt = rotation.deal(1, ANY, GROUPS, None, |id| {
+        asked += 1;
+        rests(id)
+    });
+    assert_eq!(names(&dealt), "1000");
+    assert_eq!(asked, 1_000);
+    // Who is back comes first.
+    let dealt = rotation.deal(2, ANY, GROUPS, None, |id| match &**id {
+        "500" => Fit::Fits,
+        _ => rests(id),
+    });
+    assert_eq!(names(&dealt), "500 1000");
 }
 
 /// The rules in their plainest form: lists, searched from the front.

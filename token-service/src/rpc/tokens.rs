@@ -11,8 +11,9 @@ use crate::{
     acquire::{AcquireError, Replacement, Wanted},
     ledger::Used,
     outcomes::{Report, outcome_number},
-    pool::Pool,
+    pool::{Pool, Standing},
     project::Answer,
+    rotation::TurnId,
 };
 
 const MAX_COUNT: u32 = 256;
@@ -74,14 +75,7 @@ impl TokenService for Tokens {
         text(&mut check, "gateway_id", &request.gateway_id);
         check.done()?;
 
-        {
-            let mut state = self.pool.state();
-            for turn in &request.returned_turns {
-                if let Some(turn) = self.turn_number(turn) {
-                    state.rotation.give_back(turn);
-                }
-            }
-        }
+        self.take_back(&request.returned_turns);
         let prefer = request.prefer_project_id;
         let wanted = Wanted {
             count: usize::try_from(count).unwrap_or(usize::MAX),
@@ -123,7 +117,7 @@ impl TokenService for Tokens {
             turns: turns
                 .iter()
                 .map(|turn| v1::Turn {
-                    turn_id: format!("{}-{}", self.pool.instance, turn.number),
+                    turn_id: TurnId::write(&self.pool.instance, turn.number, &turn.grant.project),
                     token: Some(view::access_token(&turn.grant)),
                 })
                 .collect(),
@@ -174,11 +168,23 @@ impl Tokens {
             .collect()
     }
 
-    fn turn_number(&self, turn: &str) -> Option<u64> {
-        let (instance, number) = turn.rsplit_once('-')?;
-        (instance == self.pool.instance)
-            .then(|| number.parse().ok())
-            .flatten()
+    /// Takes back turns that were not used, whichever replica dealt them.
+    fn take_back(&self, turns: &[String]) {
+        let now = self.pool.now();
+        let mut state = self.pool.state();
+        for turn in turns {
+            match TurnId::read(turn, &self.pool.instance) {
+                Some(TurnId::Ours(number)) => state.rotation.give_back(number),
+                Some(TurnId::Foreign(turn)) => {
+                    let member = state.projects.get(turn.project);
+                    // One that rests comes back with one turn, not with those of before.
+                    if member.is_some_and(|member| member.state(now) == Standing::Active) {
+                        state.rotation.adopt(&turn);
+                    }
+                }
+                None => {}
+            }
+        }
     }
 
     fn report(&self, check: &mut Check, index: usize, report: v1::OutcomeReport) -> Report {
@@ -234,7 +240,11 @@ impl Tokens {
             ),
             api_key_name: report.api_key_name,
             project: report.project_id,
-            turn: self.turn_number(&report.turn_id),
+            // That another replica's was used says nothing here: it is not ours to deal again.
+            turn: match TurnId::read(&report.turn_id, &self.pool.instance) {
+                Some(TurnId::Ours(number)) => Some(number),
+                Some(TurnId::Foreign(_)) | None => None,
+            },
             answer,
             model: report.model,
             started_at,

@@ -6,7 +6,7 @@ use tonic::Code;
 use tonic_types::StatusExt as _;
 
 use crate::support::{
-    Home, dealt, entry, google, numbers, set_disabled, tokens_json, tokens_json_of, wanted,
+    Home, dealt, entry, google, numbers, report, set_disabled, tokens_json, tokens_json_of, wanted,
 };
 
 #[tokio::test]
@@ -41,10 +41,8 @@ async fn five_hundred_callers_at_once_keep_the_order() {
     home.write_tokens(&tokens_json(1..=7));
     let service = home.start().await;
     let gateway = service.tokens().await;
-    let turn_number = |turn: &v1::Turn| -> u64 {
-        let (_, number) = turn.turn_id.rsplit_once('-').unwrap();
-        number.parse().unwrap()
-    };
+    let turn_number =
+        |turn: &v1::Turn| -> u64 { turn.turn_id.split('-').nth(1).unwrap().parse().unwrap() };
     let callers = (0..500).map(|n| {
         let mut gateway = gateway.clone();
         tokio::spawn(async move {
@@ -118,6 +116,56 @@ async fn goes_on_after_a_restart() {
     let service = home.start().await;
     assert_eq!(dealt(&mut service.tokens().await, wanted(3)).await, "2 3 1");
     service.stop().await;
+}
+
+#[tokio::test]
+async fn turns_of_another_replica_and_of_before_a_restart_are_dealt_again() {
+    let google = google(4).await;
+    let homes = [Home::new(&google), Home::new(&google)];
+    for home in &homes {
+        home.write_tokens(&tokens_json(1..=4));
+    }
+    let there = homes[0].start().await;
+    let here = homes[1].start().await;
+    let dealt_there = there.tokens().await.acquire_tokens(wanted(3)).await;
+    let turns = dealt_there.unwrap().into_inner().turns;
+    assert_eq!(numbers(&turns), "1 2 3");
+    let mut gateway = here.tokens().await;
+    let returning = |turns: &[v1::Turn]| v1::AcquireTokensRequest {
+        returned_turns: turns.iter().map(|turn| turn.turn_id.clone()).collect(),
+        ..wanted(1)
+    };
+    assert_eq!(dealt(&mut gateway, returning(&turns[1..])).await, "2");
+    // The same again, as a gateway does whose call broke.
+    assert_eq!(dealt(&mut gateway, returning(&turns[1..])).await, "3");
+    assert_eq!(dealt(&mut gateway, returning(&turns[1..])).await, "1");
+
+    // One that rests gets none of those back, nor one that left the rotation.
+    let limited = v1::OutcomeReport {
+        model: String::new(),
+        project_id: "fake-project-1".into(),
+        ..report("limited", v1::Outcome::QuotaExhausted)
+    };
+    let reports = v1::ReportOutcomesRequest {
+        reports: vec![limited],
+        ..Default::default()
+    };
+    gateway.report_outcomes(reports).await.unwrap();
+    set_disabled(&mut here.projects().await, "fake-project-2", true).await;
+    let more = there.tokens().await.acquire_tokens(wanted(3)).await;
+    let more = more.unwrap().into_inner().turns;
+    assert_eq!(numbers(&more), "4 1 2");
+    assert_eq!(dealt(&mut gateway, returning(&more[1..])).await, "3");
+    here.stop().await;
+
+    there.stop().await;
+    let there = homes[0].start().await;
+    assert_eq!(
+        dealt(&mut there.tokens().await, returning(&turns[..1])).await,
+        "1"
+    );
+    assert_eq!(dealt(&mut there.tokens().await, wanted(2)).await, "3 4");
+    there.stop().await;
 }
 
 #[tokio::test]

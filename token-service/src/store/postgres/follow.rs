@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::TryStreamExt as _;
 use jiff::Timestamp;
 use sqlx::{
     PgConnection,
@@ -143,18 +144,20 @@ impl Postgres {
                     .fetch_all(&mut *lent)
                     .await?;
                 let mut resting = cooldowns(resting);
-                let rows: Vec<ChangedRow> = sqlx::query_as(
+                let mut changes = HashMap::new();
+                // Row by row: all rows of a large pool at once would be most of what this process
+                // ever takes.
+                let mut rows = sqlx::query_as::<_, ChangedRow>(
                     "SELECT *, changed_in::text::bigint AS change FROM projects ORDER BY position",
                 )
-                .fetch_all(&mut *lent)
-                .await?;
-                let mut changes = HashMap::with_capacity(rows.len());
-                for ChangedRow { row, change } in rows {
+                .fetch(&mut *lent);
+                while let Some(ChangedRow { row, change }) = rows.try_next().await? {
                     let resting = resting.remove(&row.id).unwrap_or_default();
                     let record = self.seals.project(row, resting)?;
                     changes.insert(record.project.id.clone(), change);
                     everything.projects.push(record);
                 }
+                drop(rows);
                 (everything.imports, everything.client_imports) = read_imports(&mut lent).await?;
                 let places: Vec<(String, i64)> =
                     sqlx::query_as("SELECT project_id, place FROM rotation")

@@ -1,5 +1,6 @@
 //! All that is kept, read at the start, and rows written.
 
+use futures_util::TryStreamExt as _;
 use sqlx::SqliteConnection;
 
 use super::Sqlite;
@@ -120,19 +121,19 @@ pub(super) async fn load(
         .fetch_all(&mut *connection)
         .await?;
     let mut resting = cooldowns(resting);
-    let projects: Vec<ProjectRow> = sqlx::query_as("SELECT * FROM projects ORDER BY position")
-        .fetch_all(&mut *connection)
-        .await?;
-    for row in projects {
+    // Row by row: all rows of a large pool at once would be most of what this process ever takes.
+    let mut rows = sqlx::query_as::<_, ProjectRow>("SELECT * FROM projects ORDER BY position")
+        .fetch(&mut *connection);
+    while let Some(row) = rows.try_next().await? {
         let resting = resting.remove(&row.id).unwrap_or_default();
         everything.projects.push(seals.project(row, resting)?);
     }
-    let imports: Vec<ImportRow> = sqlx::query_as("SELECT * FROM imports")
-        .fetch_all(&mut *connection)
-        .await?;
-    for row in imports {
+    drop(rows);
+    let mut rows = sqlx::query_as::<_, ImportRow>("SELECT * FROM imports").fetch(&mut *connection);
+    while let Some(row) = rows.try_next().await? {
         everything.imports.push(row.record()?);
     }
+    drop(rows);
     let client_imports: Vec<ClientImportRow> = sqlx::query_as("SELECT * FROM client_imports")
         .fetch_all(&mut *connection)
         .await?;
