@@ -28,6 +28,7 @@ mod metrics;
 mod postgres;
 mod refreshes;
 mod refusals;
+mod replicas;
 mod roles;
 mod rotation;
 mod secrecy;

@@ -8,11 +8,6 @@ pub(crate) fn server() -> Option<String> {
     std::env::var("TEST_DATABASE_URL").ok()
 }
 
-/// Whether a test that is about SQLite's files has nothing to do.
-pub(crate) fn is_tested() -> bool {
-    server().is_some()
-}
-
 /// A database of a test's own. It goes with the server: to drop it, the server would wait for
 /// connections of a test whose runtime has ended.
 pub(crate) struct Database {

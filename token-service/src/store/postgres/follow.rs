@@ -16,7 +16,7 @@ use sqlx::{
 
 use super::{
     Postgres,
-    rows::{ChangedRow, read_imports},
+    rows::{ChangedRow, columns, read_imports},
 };
 use crate::{
     project::ProjectId,
@@ -135,21 +135,28 @@ impl Postgres {
                 let mut lent = self.servers.lend().await?;
                 let (mark, _) = snapshot(&mut lent).await?;
                 let mut everything = Everything::default();
-                let clients = sqlx::query_as("SELECT * FROM oauth_clients ORDER BY client_id");
+                let clients = sqlx::query_as(concat!(
+                    "SELECT ",
+                    columns!(oauth_clients),
+                    " FROM oauth_clients ORDER BY client_id"
+                ));
                 let clients: Vec<ClientRow> = clients.fetch_all(&mut *lent).await?;
                 for row in clients {
                     everything.clients.push(self.seals.client(row)?);
                 }
-                let resting: Vec<CooldownRow> = sqlx::query_as("SELECT * FROM cooldowns")
-                    .fetch_all(&mut *lent)
-                    .await?;
+                let resting: Vec<CooldownRow> =
+                    sqlx::query_as(concat!("SELECT ", columns!(cooldowns), " FROM cooldowns"))
+                        .fetch_all(&mut *lent)
+                        .await?;
                 let mut resting = cooldowns(resting);
                 let mut changes = HashMap::new();
                 // Row by row: all rows of a large pool at once would be most of what this process
                 // ever takes.
-                let mut rows = sqlx::query_as::<_, ChangedRow>(
-                    "SELECT *, changed_in::text::bigint AS change FROM projects ORDER BY position",
-                )
+                let mut rows = sqlx::query_as::<_, ChangedRow>(concat!(
+                    "SELECT ",
+                    columns!(projects),
+                    ", changed_in::text::bigint AS change FROM projects ORDER BY position"
+                ))
                 .fetch(&mut *lent);
                 while let Some(ChangedRow { row, change }) = rows.try_next().await? {
                     let resting = resting.remove(&row.id).unwrap_or_default();
@@ -192,16 +199,20 @@ impl Postgres {
                     now: Some(now),
                     ..Delta::default()
                 };
-                let clients: Vec<ClientRow> = sqlx::query_as(
-                    "SELECT * FROM oauth_clients WHERE changed_in >= $1::text::xid8",
-                )
+                let clients: Vec<ClientRow> = sqlx::query_as(concat!(
+                    "SELECT ",
+                    columns!(oauth_clients),
+                    " FROM oauth_clients WHERE changed_in >= $1::text::xid8"
+                ))
                 .bind(before.transaction.to_string())
                 .fetch_all(&mut *lent)
                 .await?;
-                let rows: Vec<ChangedRow> = sqlx::query_as(
-                    "SELECT *, changed_in::text::bigint AS change FROM projects
-                     WHERE changed_in >= $1::text::xid8 ORDER BY position",
-                )
+                let rows: Vec<ChangedRow> = sqlx::query_as(concat!(
+                    "SELECT ",
+                    columns!(projects),
+                    ", changed_in::text::bigint AS change FROM projects
+                     WHERE changed_in >= $1::text::xid8 ORDER BY position"
+                ))
                 .bind(before.transaction.to_string())
                 .fetch_all(&mut *lent)
                 .await?;
@@ -210,8 +221,11 @@ impl Postgres {
                 let mut resting = match ids.is_empty() {
                     true => Default::default(),
                     false => {
-                        let resting =
-                            sqlx::query_as("SELECT * FROM cooldowns WHERE project_id = ANY($1)");
+                        let resting = sqlx::query_as(concat!(
+                            "SELECT ",
+                            columns!(cooldowns),
+                            " FROM cooldowns WHERE project_id = ANY($1)"
+                        ));
                         cooldowns(resting.bind(&ids).fetch_all(&mut *lent).await?)
                     }
                 };

@@ -18,6 +18,8 @@ pub(in crate::store) static MIGRATIONS: Migrator = Migrator {
     ignore_missing: true,
     ..sqlx::migrate!("../migrations/postgres")
 };
+/// The advisory lock of those who open the database.
+const OPENING: i64 = super::CHANGES + 1;
 /// The row of `meta` that names the first schema that can still be worked with.
 const COMPATIBLE_WITH: &str = "compatible_with";
 
@@ -86,11 +88,19 @@ async fn prepare(
     origin: &str,
 ) -> Result<(), StoreError> {
     let mut connection = pool.acquire().await?;
+    // One replica at a time, so that none sees a database that another is making. Held until the
+    // pool's only connection closes.
+    sqlx::query("SET lock_timeout = '20s'")
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query("SELECT pg_advisory_lock($1)")
+        .bind(OPENING)
+        .execute(&mut *connection)
+        .await?;
     check_ours(&mut connection, name).await?;
     check_version(&mut connection, name).await?;
     check_keys(&mut connection, keys, origin, name).await?;
     drop(connection);
-    // One replica at a time, under a lock of the migrator's.
     MIGRATIONS.run(pool).await.map_err(StoreError::Migration)?;
     let mut connection = pool.acquire().await?;
     check_moving(&mut connection, name).await?;

@@ -14,6 +14,30 @@ use crate::{
     },
 };
 
+/// The columns of a table, as its row has them. Named one by one: a statement that was prepared
+/// with all that there are fails once a newer version has added another.
+macro_rules! columns {
+    (projects) => {
+        "id, position, google_project_id, upstream, location, oauth_client_id, display_name,
+         disabled, status, status_reason, action_url, credential_kind, refresh_token_sealed,
+         credential, access_token_sealed, access_token_expires_at, access_token_lifetime,
+         refreshed_at, created_at, updated_at"
+    };
+    (oauth_clients) => {
+        "client_id, client_secret_sealed, token_url, created_at, updated_at"
+    };
+    (cooldowns) => {
+        "project_id, model_group, until"
+    };
+    (imports) => {
+        "project_id, source, google_project_id, refresh_token_fingerprint, fields_fingerprint"
+    };
+    (client_imports) => {
+        "client_id, source, fingerprint"
+    };
+}
+pub(super) use columns;
+
 /// A row of `projects`, and the transaction that changed it last.
 #[derive(Debug, FromRow)]
 pub(super) struct ChangedRow {
@@ -28,16 +52,23 @@ impl Postgres {
         connection: &mut PgConnection,
         project: &ProjectId,
     ) -> Result<Option<ProjectRecord>, StoreError> {
-        let row: Option<ProjectRow> = sqlx::query_as("SELECT * FROM projects WHERE id = $1")
-            .bind(&**project)
-            .fetch_optional(&mut *connection)
-            .await?;
+        let row: Option<ProjectRow> = sqlx::query_as(concat!(
+            "SELECT ",
+            columns!(projects),
+            " FROM projects WHERE id = $1"
+        ))
+        .bind(&**project)
+        .fetch_optional(&mut *connection)
+        .await?;
         let Some(row) = row else { return Ok(None) };
-        let resting: Vec<CooldownRow> =
-            sqlx::query_as("SELECT * FROM cooldowns WHERE project_id = $1")
-                .bind(&**project)
-                .fetch_all(connection)
-                .await?;
+        let resting: Vec<CooldownRow> = sqlx::query_as(concat!(
+            "SELECT ",
+            columns!(cooldowns),
+            " FROM cooldowns WHERE project_id = $1"
+        ))
+        .bind(&**project)
+        .fetch_all(connection)
+        .await?;
         let resting = cooldowns(resting).remove(&**project).unwrap_or_default();
         self.seals.project(row, resting).map(Some)
     }
@@ -171,12 +202,17 @@ impl Postgres {
 pub(super) async fn read_imports(
     connection: &mut PgConnection,
 ) -> Result<(Vec<ImportRecord>, Vec<ClientImportRecord>), StoreError> {
-    let imports: Vec<ImportRow> = sqlx::query_as("SELECT * FROM imports")
-        .fetch_all(&mut *connection)
-        .await?;
-    let client_imports: Vec<ClientImportRow> = sqlx::query_as("SELECT * FROM client_imports")
-        .fetch_all(connection)
-        .await?;
+    let imports: Vec<ImportRow> =
+        sqlx::query_as(concat!("SELECT ", columns!(imports), " FROM imports"))
+            .fetch_all(&mut *connection)
+            .await?;
+    let client_imports: Vec<ClientImportRow> = sqlx::query_as(concat!(
+        "SELECT ",
+        columns!(client_imports),
+        " FROM client_imports"
+    ))
+    .fetch_all(connection)
+    .await?;
     Ok((
         imports
             .into_iter()
