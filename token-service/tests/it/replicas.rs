@@ -312,6 +312,7 @@ async fn a_key_seals_only_once_every_replica_has_it() {
         config
     };
     let old = home.start().await;
+    one_token(&mut old.tokens().await).await;
     let new = Service::start(with_keys(&format!("{NEW_KEY},{ENCRYPTION_KEY}"))).await;
     one_token(&mut new.tokens().await).await;
     let mut database = new.database().await;
