@@ -56,6 +56,12 @@ def references(manifests, context):
         yield f'Secret {document["metadata"]["name"]} is in the repository'
 
 
+def _files(manifests, volume):
+    if 'configMap' in volume:
+        return (manifests.find('ConfigMap', volume['configMap']['name']) or {'data': {}})['data']
+    return [item['path'] for item in volume.get('secret', {}).get('items', ())]
+
+
 def variables(manifests, context):
     for workload in manifests.workloads():
         known = context.variables.get(workload.binary)
@@ -68,8 +74,7 @@ def variables(manifests, context):
             told[name] = value
             if name.endswith('_FILE') and value:
                 mounted = [(volume, path) for volume, path, _ in workload.volumes() if os.path.dirname(value) == path]
-                items = [item['path'] for volume, _ in mounted for item in (volume or {}).get('secret', {}).get('items', ())]
-                if os.path.basename(value) not in items:
+                if not any(os.path.basename(value) in _files(manifests, volume) for volume, _ in mounted if volume):
                     yield f'{workload}: {name}: nothing puts a file at {value}'
         for name in told:
             if f'{name}_FILE' in told:
@@ -291,7 +296,7 @@ def network(manifests, context):
             reached = {port for port in PORTS
                        if (source not in ours or _allows(manifests, 'Egress', from_peer[1], to_peer, port)) and (target not in ours or _allows(manifests, 'Ingress', to_peer[1], from_peer, port))}
             expected = EXPECTED.get((source, target), set())
-            if target == 'database' and not manifests.find('NetworkPolicy', 'token-service-database'):
+            if target == 'database' and source == 'token-service' and not any(name == 'database' for _, name, _ in manifests.workload(source).references()):
                 expected = set()
             if reached != expected:
                 yield f'network: {source} reaches {target} at {sorted(reached)}, and is to at {sorted(expected)}'

@@ -39,7 +39,7 @@ def valid(document):
     problems = []
     if document['apiVersion'].startswith('monitoring.coreos.com/'):
         found = jsonschema.Draft202012Validator(published(document['kind'])).iter_errors(document)
-        problems += [f'{name}: {"/".join(map(str, error.path))}: {error.message}'[:300] for error in found]
+        problems += [f'{name}: {"/".join(map(str, error.path))}: {error.message[-300:]}' for error in found]
         return problems
     for version in VERSIONS:
         try:

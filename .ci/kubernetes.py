@@ -1,0 +1,126 @@
+#!/usr/bin/env python3
+"""Holds deploy/kubernetes against the published schemas and against the binaries: the manifests are rendered and looked
+through, broken on purpose, started as they say in a cluster of processes, and rolled out under load.
+
+  kubernetes.py            all of that
+  kubernetes.py --update   writes the PrometheusRule anew from deploy/observability/alerts.yml
+  kubernetes.py --no-load  leaves the rollouts out
+"""
+import argparse, json, os, re, shutil, subprocess, tempfile, textwrap, time
+
+import yaml
+
+import breaks
+from cluster import Cluster, decoded, enter, get
+from manifest_laws import Context, broken
+from manifests import FOLDER, RENDERED, TOP, Manifests, kubectl, render, valid
+from readme import blocks
+from stack import BIN, check, clean_env, failed, post
+
+RULE = os.path.join(FOLDER, 'components', 'observability', 'prometheus-rule.yaml')
+# What `kubectl create` would have sent to a cluster.
+DRY = '''#!/bin/bash
+exec {kubectl} "$@" --dry-run=client -o yaml > {folder}/$$-$RANDOM.yaml
+'''
+
+
+def update():
+    """The one file that kustomize cannot make: it puts no file's content into a field."""
+    with open(os.path.join(TOP, 'deploy', 'observability', 'alerts.yml'), encoding='utf8') as file:
+        text = file.read()
+    with open(RULE, encoding='utf8') as file:
+        head = file.read().split('spec:\n')[0]
+    with open(RULE, 'w', encoding='utf8') as file:
+        file.write(f'{head}spec:\n' + textwrap.indent(text[text.index('groups:'):], '  '))
+
+
+def secrets():
+    """What the commands of docs/kubernetes.md make: {Secret: {key: bytes}}."""
+    made = {}
+    with tempfile.TemporaryDirectory(prefix='agw-secrets-') as folder:
+        shim, out = os.path.join(folder, 'kubectl'), os.path.join(folder, 'made')
+        os.mkdir(out)
+        with open(shim, 'w', encoding='utf8') as file:
+            file.write(DRY.format(kubectl=kubectl(), folder=out))
+        os.chmod(shim, 0o755)
+        # What the commands read.
+        subprocess.run(['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-subj', '/CN=gateway.example.com', '-days', '1', '-keyout', 'tls.key', '-out', 'tls.crt'],
+                       cwd=folder, check=True, capture_output=True)
+        shutil.copy(os.path.join(folder, 'tls.crt'), os.path.join(folder, 'ca.crt'))
+        shutil.copy(os.path.join(FOLDER, 'overlays', 'demo', 'tokens.json'), folder)
+        for block in blocks('docs/kubernetes.md'):
+            if block.runner in ('kubernetes-secrets', 'kubernetes-secret'):
+                done = subprocess.run(['bash', '-euo', 'pipefail', '-c', block.text], cwd=folder, env={**clean_env(), 'PATH': f'{folder}:{os.environ["PATH"]}'}, capture_output=True, text=True)
+                if done.returncode:
+                    raise SystemExit(f'{block}: exit status {done.returncode}\n{done.stderr}')
+        for name in os.listdir(out):
+            with open(os.path.join(out, name), encoding='utf8') as file:
+                document = yaml.safe_load(file)
+            if document['kind'] == 'Secret':
+                if document['metadata']['name'] in made:
+                    raise SystemExit(f'docs/kubernetes.md makes the Secret {document["metadata"]["name"]} twice')
+                made[document['metadata']['name']] = decoded(document)
+    return made
+
+
+def known_variables(binary, *arguments):
+    """({name}, {name: default}) of what a binary's help tells."""
+    text = subprocess.run([os.path.join(BIN, binary), *arguments, '--help'], env=clean_env(), capture_output=True, text=True, check=True).stdout
+    names, defaults = set(), {}
+    for name, notes in re.findall(r'^  ([A-Z][A-Z0-9_]+)(?: \[([^]]*)\])?$', text[text.index('Environment variables'):], re.M):
+        names.add(name)
+        for note in notes.split('; '):
+            if note == f'or {name}_FILE':
+                names.add(f'{name}_FILE')
+            elif note.startswith('default '):
+                defaults[name] = note.removeprefix('default ')
+    if len(names) < 10:
+        raise SystemExit(f'{binary} --help tells no variables')
+    return names, defaults
+
+
+def looked_through(renderings, context):
+    for name, manifests in renderings.items():
+        problems = [problem for document in manifests.documents for problem in valid(document)] + broken(manifests, context)
+        check(not problems, f'{name}: {len(manifests.documents)} objects are valid, and as they have to be')
+        for problem in problems[:20]:
+            print(f'     {problem}')
+
+
+def broken_on_purpose(renderings, context):
+    """Each break has to be noticed, in the words that are expected of it."""
+    unnoticed = []
+    for number, (name, change, expected) in enumerate(breaks.BREAKS):
+        manifests = renderings[name].copy()
+        change(manifests)
+        problems = [problem for document in manifests.documents for problem in valid(document)] + broken(manifests, context)
+        if not any(expected in problem for problem in problems):
+            unnoticed.append((number, name, expected, problems[:3]))
+    check(not unnoticed, f'{len(breaks.BREAKS)} ways to break the manifests, and each is noticed')
+    for which in unnoticed:
+        print(f'     {which}')
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--update', action='store_true')
+    parser.add_argument('--no-load', action='store_true')
+    arguments = parser.parse_args()
+    if arguments.update:
+        return update()
+    enter()
+    made = secrets()
+    variables, defaults = {}, {}
+    for binary in ('gateway', 'token-service', 'antigravity-gateway'):
+        variables[binary], told = known_variables(binary)
+        defaults.update(told)
+    renderings = {name: render(folder) for name, folder in RENDERED.items()}
+    context = Context(variables, defaults, made, renderings['import'])
+    looked_through(renderings, context)
+    broken_on_purpose(renderings, context)
+    if failed:
+        raise SystemExit(f'\n{len(failed)} failed: {failed}')
+
+
+if __name__ == '__main__':
+    main()
