@@ -226,6 +226,7 @@ class Cluster:
     """Pods, Services and names of one rendering."""
 
     def __init__(self, manifests, secrets, folder, propagation=PROPAGATION):
+        os.makedirs(folder, exist_ok=True)
         self.manifests, self.secrets, self.folder, self.propagation = manifests, secrets, folder, propagation
         self.pods, self.killed, self.balancers, self.lock = [], [], [], threading.RLock()
         services = manifests.all('Service')
@@ -235,7 +236,9 @@ class Cluster:
         self.endpoints = {name: [] for name in self.services}
         self.names = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.names.bind((BRIDGE, 53))
-        threading.Thread(target=self._answer_names, daemon=True).start()
+        self.names.settimeout(0.2)
+        self.over, self.answering = False, threading.Thread(target=self._answer_names, daemon=True)
+        self.answering.start()
         self._balance()
 
     def secret(self, name, key):
@@ -280,6 +283,8 @@ class Cluster:
 
     def _heard(self, endpoints):
         with self.lock:
+            if self.over:
+                return
             self.endpoints = endpoints
             self._balance()
             for balancer in self.balancers:
@@ -300,13 +305,16 @@ class Cluster:
         body = '\n'.join(rules)
         text = 'add table ip services\ndelete table ip services\ntable ip services {\n'
         for hook in ('output', 'prerouting'):
-            text += f'chain {hook} {{ type nat hook {hook} priority dstnat; policy accept;\n{body}\n}}\n'
+            text += f'chain {hook} {{ type nat hook {hook} priority -100; policy accept;\n{body}\n}}\n'
         subprocess.run(['nft', '-f', '-'], input=text + '}\n', text=True, check=True)
 
     def _answer_names(self):
         """A name server: A records of Services, and no others."""
-        while True:
-            asked, who = self.names.recvfrom(512)
+        while not self.over:
+            try:
+                asked, who = self.names.recvfrom(512)
+            except TimeoutError:
+                continue
             at, labels = 12, []
             while asked[at]:
                 labels.append(asked[at + 1:at + 1 + asked[at]].decode())
@@ -328,6 +336,9 @@ class Cluster:
     def stop(self):
         for pod in self.pods:
             pod.stop()
+        with self.lock:
+            self.over = True
+        self.answering.join()
         self.names.close()
 
     def roll_out(self, name, say):

@@ -6,16 +6,17 @@ through, broken on purpose, started as they say in a cluster of processes, and r
   kubernetes.py --update   writes the PrometheusRule anew from deploy/observability/alerts.yml
   kubernetes.py --no-load  leaves the rollouts out
 """
-import argparse, json, os, re, shutil, subprocess, tempfile, textwrap, time
+import argparse, os, re, shutil, subprocess, tempfile, textwrap
 
 import yaml
 
 import breaks
-from cluster import Cluster, decoded, enter, get
+import kubernetes_pods as pods
+from cluster import decoded, enter
 from manifest_laws import Context, broken
-from manifests import FOLDER, RENDERED, TOP, Manifests, kubectl, render, valid
+from manifests import FOLDER, RENDERED, TOP, kubectl, render, valid
 from readme import blocks
-from stack import BIN, check, clean_env, failed, post
+from stack import BIN, check, clean_env, failed
 
 RULE = os.path.join(FOLDER, 'components', 'observability', 'prometheus-rule.yaml')
 # What `kubectl create` would have sent to a cluster.
@@ -101,6 +102,22 @@ def broken_on_purpose(renderings, context):
         print(f'     {which}')
 
 
+def under_load(manifests, made, folder):
+    """Rollouts lose nothing; with one value less than it has to be, they do."""
+    loads, said, took = pods.rolled_out(manifests, made, os.path.join(folder, 'rollout'), ['gateway', 'token-service'])
+    for holds, text in said:
+        check(holds, text)
+    for way, load in loads.items():
+        print(f'   by the {way}:')
+        load.told(took)
+    for name, change in (('SHUTDOWN_DELAY of nothing', breaks.setting('gateway', 'SHUTDOWN_DELAY', '0s')), ('a grace of 3 seconds', breaks.pod('gateway', terminationGracePeriodSeconds=3))):
+        wrong = manifests.copy()
+        change(wrong)
+        loads, said, _ = pods.rolled_out(wrong, made, os.path.join(folder, name.replace(' ', '-')), ['gateway'], streams=30, ways=['Service'])
+        lost = loads['Service'].failures
+        check(lost, f'{name} loses requests, and is noticed: {dict(lost)}')
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--update', action='store_true')
@@ -118,6 +135,11 @@ def main():
     context = Context(variables, defaults, made, renderings['import'])
     looked_through(renderings, context)
     broken_on_purpose(renderings, context)
+    with tempfile.TemporaryDirectory(prefix='agw-cluster-') as folder:
+        pods.base(renderings['base'], renderings['import'], made, os.path.join(folder, 'base'))
+        pods.demo(renderings['demo'], made, os.path.join(folder, 'demo'))
+        if not arguments.no_load:
+            under_load(renderings['demo'], made, folder)
     if failed:
         raise SystemExit(f'\n{len(failed)} failed: {failed}')
 
