@@ -84,7 +84,7 @@ BREAKS = [
     ('base', lambda m: workload(m, 'gateway').pod['volumes'][0]['secret']['items'][0].update(key='keys'), 'keys of the Secret api-keys'),
     ('base', lambda m: workload(m, 'gateway').container['envFrom'][0]['configMapRef'].update(name='gateways'), 'there is no ConfigMap gateways'),
     ('base', without('PersistentVolumeClaim', 'token-service'), 'there is no PersistentVolumeClaim'),
-    ('base', lambda m: workload(m, 'token-service').container['volumeMounts'][1].update(readOnly=False), 'is writable'),
+    ('base', lambda m: workload(m, 'token-service').container['volumeMounts'][-1].update(readOnly=False), 'is writable'),
     ('base', lambda m: m.documents.append({'apiVersion': 'v1', 'kind': 'Secret', 'metadata': {'name': 'gateway-token', 'namespace': 'antigravity-gateway'}}), 'is in the repository'),
     ('base', lambda m: m.find('Ingress', 'gateway')['spec']['tls'][0].update(secretName='certificate'), 'no command makes the Secret certificate'),
     # Ports, Services, selectors.

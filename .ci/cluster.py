@@ -67,20 +67,20 @@ def get(address, port, path, timeout):
 
 
 class Pod:
-    """One process, as its manifest says; `args` and `env` are more of them."""
+    """One process, as its manifest says."""
 
     numbers = itertools.count(2)
 
-    def __init__(self, cluster, workload, env=None, arguments=None):
+    def __init__(self, cluster, workload):
         self.cluster, self.workload, self.number = cluster, workload, next(Pod.numbers)
         self.name, self.address = f'{workload.name}-{self.number}', POD_ADDRESS.format(self.number)
         self.folder = os.path.join(cluster.folder, self.name)
         os.makedirs(os.path.join(self.folder, 'root'))
         self.root = os.path.join(self.folder, 'root')
         self.ready, self.deleted, self.ended, self.probed = False, None, None, {}
-        self.env = {'PATH': '/bin', **self._env(), **(env or {})}
+        self.env = {'PATH': '/bin', **self._env()}
         self.log = os.path.join(self.folder, 'log')
-        self._start(arguments if arguments is not None else workload.arguments)
+        self._start()
 
     def _env(self):
         env = {}
@@ -100,6 +100,11 @@ class Pod:
                 os.makedirs(source, exist_ok=True)
                 os.chown(source, 0, group)
                 os.chmod(source, 0o2775)
+            elif 'emptyDir' in volume:
+                source = os.path.join(self.folder, f'volume-{number}')
+                os.makedirs(source)
+                os.chown(source, 0, group)
+                os.chmod(source, 0o2777)
             else:
                 source = os.path.join(self.folder, f'volume-{number}')
                 os.makedirs(source)
@@ -119,7 +124,7 @@ class Pod:
         keys = source.get('items') or [{'key': key, 'path': key} for key in self.cluster.secrets[source['secretName']]]
         return [(item['path'], self.cluster.secret(source['secretName'], item['key']), source.get('defaultMode', 0o644)) for item in keys]
 
-    def _start(self, arguments):
+    def _start(self):
         pod = self.workload.pod['securityContext']
         read_only = self.workload.container['securityContext']['readOnlyRootFilesystem']
         resolv = os.path.join(self.folder, 'resolv.conf')
@@ -131,7 +136,7 @@ class Pod:
             root=self.root, system=' '.join(SYSTEM), resolv=resolv, mounts='\n'.join(self._volumes()), bin=os.path.realpath(BIN), ready=writing,
             binaries=' '.join({'token-service': ['token-service', 'antigravity-gateway']}.get(self.workload.image[0].rsplit('/', 1)[-1], [self.workload.binary])),
             read_only=f'mount -o remount,ro {self.root}' if read_only else '', user=f'{pod["runAsUser"]}:{pod["runAsGroup"]}', groups=pod.get('fsGroup', pod['runAsGroup']),
-            command=shlex.join([f'/bin/{self.workload.binary}', *arguments]))
+            command=shlex.join([f'/bin/{self.workload.binary}', *self.workload.arguments]))
         with open(self.log, 'wb') as log:
             self.process = subprocess.Popen(['unshare', '--net', '--mount', '--pid', '--ipc', '--uts', '--fork', '--kill-child', 'bash', '-c', script], env={**self.env, 'PATH': f'/bin:{os.environ["PATH"]}'},
                                             stdin=subprocess.PIPE, stdout=log, stderr=log, pass_fds=[writing])
@@ -244,8 +249,8 @@ class Cluster:
     def secret(self, name, key):
         return self.secrets[name][key]
 
-    def start(self, workload, **more):
-        pod = Pod(self, workload, **more)
+    def start(self, workload):
+        pod = Pod(self, workload)
         with self.lock:
             self.pods.append(pod)
         if 'readinessProbe' in workload.container:
@@ -263,9 +268,9 @@ class Cluster:
                 raise SystemExit(f'{what}: not within {within} s\n' + '\n'.join(f'--- {pod.name}\n{pod.text()[-1500:]}' for pod in self.pods))
             time.sleep(0.05)
 
-    def start_all(self, name, replicas, **more):
+    def start_all(self, name, replicas):
         workload = self.manifests.workload(name)
-        pods = [self.start(workload, **more) for _ in range(replicas)]
+        pods = [self.start(workload) for _ in range(replicas)]
         self.wait_until(f'{name} is ready', 60, lambda: all(pod.ready for pod in pods))
         return pods
 

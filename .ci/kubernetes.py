@@ -14,7 +14,7 @@ import breaks
 import kubernetes_pods as pods
 from cluster import decoded, enter
 from manifest_laws import Context, broken
-from manifests import FOLDER, RENDERED, TOP, kubectl, render, valid
+from manifests import FOLDER, RENDERED, TOP, kubectl, render, render_text, valid
 from readme import blocks
 from stack import BIN, check, clean_env, failed
 
@@ -110,10 +110,15 @@ def under_load(manifests, made, folder):
     for way, load in loads.items():
         print(f'   by the {way}:')
         load.told(took)
+    replicas = pods.in_memory(render_text(pods.REPLICAS, os.path.join(folder, 'replicas-of-the-demo')))
+    loads, said, took = pods.rolled_out(replicas, made, os.path.join(folder, 'replicas'), ['token-service'], gateways=2, ways=['Service'], longest=8)
+    for holds, text in said:
+        check(holds, text)
+    loads['Service'].told(took)
     for name, change in (('SHUTDOWN_DELAY of nothing', breaks.setting('gateway', 'SHUTDOWN_DELAY', '0s')), ('a grace of 3 seconds', breaks.pod('gateway', terminationGracePeriodSeconds=3))):
         wrong = manifests.copy()
         change(wrong)
-        loads, said, _ = pods.rolled_out(wrong, made, os.path.join(folder, name.replace(' ', '-')), ['gateway'], streams=30, ways=['Service'])
+        loads, said, _ = pods.rolled_out(wrong, made, os.path.join(folder, name.replace(' ', '-')), ['gateway'], gateways=1, streams=30, ways=['Service'], longest=8)
         lost = loads['Service'].failures
         check(lost, f'{name} loses requests, and is noticed: {dict(lost)}')
 
@@ -132,6 +137,10 @@ def main():
         variables[binary], told = known_variables(binary)
         defaults.update(told)
     renderings = {name: render(folder) for name, folder in RENDERED.items()}
+    with tempfile.TemporaryDirectory(prefix='agw-kustomize-') as folder:
+        # What the documentation shows as a kustomization of one's own.
+        for number, block in enumerate(block for block in blocks('docs/kubernetes.md') if 'kind: Kustomization' in block.text):
+            renderings[f'docs/kubernetes.md:{block.line}'] = render_text(block.text, os.path.join(folder, str(number)))
     context = Context(variables, defaults, made, renderings['import'])
     looked_through(renderings, context)
     broken_on_purpose(renderings, context)

@@ -10,8 +10,8 @@ from stack import Process, check, post
 
 # Streams at all times, and unary requests a second, by each of the two ways to the gateways.
 STREAMS, UNARY = 150, 50
-# Seconds that the longest stream takes, a word a second.
-LONGEST = 12
+# Seconds that the longest stream takes, a word a second: more than SHUTDOWN_DELAY.
+LONGEST = 20
 # More than the autoscaler's least, so that some stay while one goes.
 GATEWAYS = 3
 
@@ -157,21 +157,18 @@ class Ingress:
             assert not answer or 'changed' in answer or 'no need' in answer, (command, answer)
 
 
-def rolled_out(manifests, secrets, folder, what, streams=STREAMS, unary=UNARY, ways=('Service', 'Ingress')):
+def rolled_out(manifests, secrets, folder, what, gateways=GATEWAYS, streams=STREAMS, ways=('Service', 'Ingress'), longest=LONGEST):
     """Replaces all gateways, and then (`what`) the token-service, under load by each of the ways; the loads, and what the rollouts said."""
     os.makedirs(folder)
+    manifests = manifests.copy()
+    # Streams of a word a second.
+    manifests.workload('fake-google').container['args'] = ['--listen', '0.0.0.0:8080', '--text-chunks', str(longest), '--event-delay', '1000']
     cluster, said = Cluster(manifests, secrets, folder), []
     ingress = Ingress(cluster, folder) if 'Ingress' in ways else None
     try:
-        # Streams of a word a second.
-        cluster.start_all('fake-google', 1, arguments=['--listen', '0.0.0.0:8080', '--text-chunks', str(LONGEST), '--event-delay', '1000'])
-        cluster.settle()
-        cluster.start_all('token-service', manifests.workload('token-service').spec['replicas'])
-        cluster.settle()
-        cluster.start_all('gateway', GATEWAYS)
-        cluster.settle()
+        started(cluster, {'gateway': gateways, 'token-service': manifests.workload('token-service').spec['replicas']})
         addresses = {'Service': (cluster.addresses['gateway'], 8000), 'Ingress': ('127.0.0.1', 8080)}
-        loads = {way: Load(addresses[way], LONGEST, api_key(secrets), streams, unary) for way in ways}
+        loads = {way: Load(addresses[way], longest, api_key(secrets), streams, UNARY) for way in ways}
 
         def say(holds, text):
             said.append((holds, text))
@@ -195,3 +192,23 @@ def rolled_out(manifests, secrets, folder, what, streams=STREAMS, unary=UNARY, w
         cluster.stop()
         if ingress:
             ingress.process.stop()
+
+
+# The demo, with token-services as with PostgreSQL.
+REPLICAS = '''
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+namespace: antigravity-gateway-demo
+labels: [{pairs: {app.kubernetes.io/part-of: antigravity-gateway}, includeTemplates: true}]
+resources: [antigravity-gateway/deploy/kubernetes/overlays/demo]
+components: [antigravity-gateway/deploy/kubernetes/components/postgres]
+'''
+
+
+def in_memory(manifests):
+    """Each token-service with a database of its own: enough for gateways, which are to find those that are there."""
+    changed = manifests.copy()
+    (variable,) = [variable for variable in changed.workload('token-service').container['env'] if variable['name'] == 'DATABASE_URL']
+    del variable['valueFrom']
+    variable['value'] = 'sqlite::memory:'
+    return changed

@@ -5,8 +5,6 @@ import yaml
 
 from manifests import TOP, seconds, selects
 
-# The token-service's own times (serve.rs): calls get so long to end, then refreshes.
-TOKEN_SERVICE_ENDS = 5 + 5
 # For the last reports, and for the process itself.
 MARGIN = 10
 # Who is to be reached by whom, at which ports; whoever is not named here is not to be.
@@ -148,7 +146,7 @@ def selectors(manifests, _):
                 yield f'ServiceMonitor: not each Service has a port {endpoint["port"]}'
 
 
-def endings(manifests, _):
+def endings(manifests, context):
     for workload in manifests.workloads():
         try:
             pre_stop = workload.pre_stop
@@ -161,7 +159,7 @@ def endings(manifests, _):
             if delay < 10:
                 yield f'{workload}: SHUTDOWN_DELAY of {delay} s: load balancers may still send to a pod that is gone'
         elif workload.binary == 'token-service':
-            needed = pre_stop + TOKEN_SERVICE_ENDS + MARGIN
+            needed = pre_stop + 2 * context.token_service_grace + MARGIN
         else:
             continue
         if workload.grace < needed:
@@ -221,7 +219,9 @@ def rights(manifests, context):
         }
         yield from (f'{workload}: {what} is not so' for what, holds in wanted.items() if not holds)
         name, tag = workload.image
-        if name.removeprefix('antigravity-gateway/') not in context.images or tag != context.version:
+        # Whatever registry it comes from.
+        found = re.fullmatch(r'(?:[\w.:-]+/)?antigravity-gateway/([\w-]+)', name)
+        if not found or found[1] not in context.images or tag != context.version:
             yield f'{workload}: no build of this version makes the image {name}:{tag}'
 
 
@@ -326,3 +326,6 @@ class Context:
             self.images = set(re.findall(r'^FROM base AS (\S+)$', file.read(), re.M))
         with open(os.path.join(TOP, 'Cargo.toml'), encoding='utf8') as file:
             self.version = re.search(r'^version = "([^"]+)"', file.read(), re.M)[1]
+        with open(os.path.join(TOP, 'token-service', 'src', 'serve.rs'), encoding='utf8') as file:
+            # Calls get so long to end, and then refreshes.
+            self.token_service_grace = int(re.search(r'^const GRACE: Duration = Duration::from_secs\((\d+)\);', file.read(), re.M)[1])

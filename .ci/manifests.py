@@ -21,10 +21,20 @@ def kubectl():
 
 
 def render(folder):
+    """What kustomize makes of a folder below deploy/kubernetes, or anywhere."""
     done = subprocess.run([kubectl(), 'kustomize', os.path.join(FOLDER, folder)], capture_output=True, text=True)
     if done.returncode or done.stderr:
         raise SystemExit(f'kubectl kustomize {folder}: {done.returncode}\n{done.stderr}')
     return Manifests(list(yaml.safe_load_all(done.stdout)))
+
+
+def render_text(text, folder):
+    """What kustomize makes of a kustomization that stands beside a checkout of the project."""
+    os.makedirs(folder)
+    os.symlink(TOP, os.path.join(folder, 'antigravity-gateway'))
+    with open(os.path.join(folder, 'kustomization.yaml'), 'w', encoding='utf8') as file:
+        file.write(text)
+    return render(folder)
 
 
 @functools.cache

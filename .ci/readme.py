@@ -16,8 +16,8 @@ TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..')
 RUNNERS = {'start', 'test', 'install', 'login', 'login-begin', 'login-finish', 'serve', 'served', 'demo', 'fastapi', 'apart'}
 # These are run by containers.py.
 CONTAINERS = {'containers', 'containers-demo', 'containers-scale', 'containers-fastapi', 'containers-admin', 'containers-login', 'containers-one'}
-# These by kubernetes.py, or, where they need a cluster, by nobody here.
-KUBERNETES = {'kubernetes-secrets', 'kubernetes-secret', 'kubernetes-exec', 'kubernetes-cluster'}
+# And these by kubernetes.py.
+KUBERNETES = {'kubernetes-secrets', 'kubernetes-secret', 'kubernetes-exec'}
 # For reading only: pictures, and settings of other programs.
 SHOWN = {'json', 'text', 'yaml'}
 REFRESH_TOKEN, CLIENT, SECRET = '1//a-refresh-token-of-mine', '123-abc.apps.googleusercontent.com', 'a-client-secret-of-mine'
