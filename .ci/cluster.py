@@ -40,7 +40,7 @@ exec setpriv --no-new-privs chroot --userspec={user} --groups={groups} {root} {c
 def enter():
     """Starts this program anew in namespaces of its own, where it may do as it likes."""
     if os.environ.get(INSIDE):
-        for command in ('ip link set lo up', f'ip link add pods type bridge', f'ip addr add {BRIDGE}/24 dev pods', 'ip link set pods up', f'ip route add 10.96.0.0/24 dev pods',
+        for command in ('ip link set lo up', 'ip link add pods type bridge', f'ip addr add {BRIDGE}/24 dev pods', 'ip link set pods up', 'ip route add 10.96.0.0/24 dev pods',
                         'sysctl -qw net.ipv4.ip_forward=1'):
             subprocess.run(command.split(), check=True)
         return

@@ -4,9 +4,9 @@ through, broken on purpose, started as they say in a cluster of processes, and r
 
   kubernetes.py            all of that
   kubernetes.py --update   writes the PrometheusRule anew from deploy/observability/alerts.yml
-  kubernetes.py --no-load  leaves the rollouts out
+  kubernetes.py --part P   only the part P of what is tried with processes
 """
-import argparse, os, re, shutil, subprocess, tempfile, textwrap
+import argparse, concurrent.futures, os, re, shutil, subprocess, sys, tempfile, textwrap
 
 import yaml
 
@@ -102,37 +102,82 @@ def broken_on_purpose(renderings, context):
         print(f'     {which}')
 
 
-def under_load(manifests, made, folder):
-    """Rollouts lose nothing; with one value less than it has to be, they do."""
-    loads, said, took = pods.rolled_out(manifests, made, os.path.join(folder, 'rollout'), ['gateway', 'token-service'])
-    for holds, text in said:
-        check(holds, text)
-    for way, load in loads.items():
-        print(f'   by the {way}:')
-        load.told(took)
-    replicas = pods.in_memory(render_text(pods.REPLICAS, os.path.join(folder, 'replicas-of-the-demo')))
-    loads, said, took = pods.rolled_out(replicas, made, os.path.join(folder, 'replicas'), ['token-service'], gateways=2, ways=['Service'], longest=8)
-    for holds, text in said:
-        check(holds, text)
-    loads['Service'].told(took)
-    for name, change in (('SHUTDOWN_DELAY of nothing', breaks.setting('gateway', 'SHUTDOWN_DELAY', '0s')), ('a grace of 3 seconds', breaks.pod('gateway', terminationGracePeriodSeconds=3))):
-        wrong = manifests.copy()
-        change(wrong)
-        loads, said, _ = pods.rolled_out(wrong, made, os.path.join(folder, name.replace(' ', '-')), ['gateway'], gateways=1, streams=30, ways=['Service'], longest=8)
-        lost = loads['Service'].failures
-        check(lost, f'{name} loses requests, and is noticed: {dict(lost)}')
+class Parts:
+    """What is tried with processes, each in namespaces of its own, so that they can run beside each other."""
+
+    def __init__(self, full):
+        self.secrets, self.full = secrets(), full
+        self.size = {'streams': 300, 'longest': 60, 'propagation': 10} if full else {}
+
+    def started(self, folder):
+        """The base, the import's Job and the demo, as they say."""
+        pods.base(render('base'), render('import'), self.secrets, os.path.join(folder, 'base'))
+        pods.demo(render(RENDERED['demo']), self.secrets, os.path.join(folder, 'demo'))
+
+    def rollout(self, folder):
+        """All gateways and then the token-service are replaced, and nothing is lost."""
+        loads, said, took = pods.rolled_out(render(RENDERED['demo']), self.secrets, folder, ['gateway', 'token-service'], **self.size)
+        self.told(loads, said, took)
+
+    def replicas(self, folder):
+        """Three token-services are replaced one by one."""
+        manifests = pods.in_memory(render_text(pods.REPLICAS, os.path.join(folder, 'kustomization')))
+        self.told(*pods.rolled_out(manifests, self.secrets, os.path.join(folder, 'cluster'), ['token-service'], gateways=2, ways=['Service'], longest=8))
+
+    def breaks(self, folder):
+        """With one value less than it has to be, a rollout loses something."""
+        for name, change in (('SHUTDOWN_DELAY of nothing', breaks.setting('gateway', 'SHUTDOWN_DELAY', '0s')), ('a grace of 3 seconds', breaks.pod('gateway', terminationGracePeriodSeconds=3))):
+            wrong = render(RENDERED['demo'])
+            change(wrong)
+            loads, _, _ = pods.rolled_out(wrong, self.secrets, os.path.join(folder, name.replace(' ', '-')), ['gateway'], gateways=1, streams=30, ways=['Service'], longest=8)
+            lost = loads['Service'].failures
+            check(lost, f'{name} loses requests, and is noticed: {dict(lost)}')
+
+    @staticmethod
+    def told(loads, said, took):
+        for holds, text in said:
+            check(holds, text)
+        for way, load in loads.items():
+            print(f'     by the {way}:')
+            load.told(took)
+
+
+# Those that follow each other run beside the others.
+BESIDE = (['rollout'], ['started', 'breaks'], ['replicas'])
+
+
+def run_parts(full):
+    def run(names):
+        return [subprocess.run([sys.executable, os.path.abspath(__file__), '--part', name, *(['--full'] if full else [])], capture_output=True, text=True) for name in names]
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        for names, done in zip(BESIDE, threads.map(run, BESIDE)):
+            for name, part in zip(names, done):
+                print(f'\n{name}: {getattr(Parts, name).__doc__}\n{part.stdout}{part.stderr}', end='', flush=True)
+                check(part.returncode == 0, f'{name}: exit status {part.returncode}')
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--update', action='store_true')
-    parser.add_argument('--no-load', action='store_true')
+    parser.add_argument('--full', action='store_true', help='twice as many streams, of up to a minute, and load balancers that hear of a change 10 s late')
+    parser.add_argument('--part', choices=[name for names in BESIDE for name in names])
     arguments = parser.parse_args()
     if arguments.update:
         return update()
-    enter()
-    made = secrets()
-    variables, defaults = {}, {}
+    if arguments.part:
+        enter()
+        with tempfile.TemporaryDirectory(prefix='agw-cluster-') as folder:
+            getattr(Parts(arguments.full), arguments.part)(folder)
+    else:
+        look_through()
+        run_parts(arguments.full)
+    if failed:
+        raise SystemExit(f'\n{len(failed)} failed: {failed}')
+
+
+def look_through():
+    """All that can be told without starting anything."""
+    made, variables, defaults = secrets(), {}, {}
     for binary in ('gateway', 'token-service', 'antigravity-gateway'):
         variables[binary], told = known_variables(binary)
         defaults.update(told)
@@ -144,13 +189,6 @@ def main():
     context = Context(variables, defaults, made, renderings['import'])
     looked_through(renderings, context)
     broken_on_purpose(renderings, context)
-    with tempfile.TemporaryDirectory(prefix='agw-cluster-') as folder:
-        pods.base(renderings['base'], renderings['import'], made, os.path.join(folder, 'base'))
-        pods.demo(renderings['demo'], made, os.path.join(folder, 'demo'))
-        if not arguments.no_load:
-            under_load(renderings['demo'], made, folder)
-    if failed:
-        raise SystemExit(f'\n{len(failed)} failed: {failed}')
 
 
 if __name__ == '__main__':

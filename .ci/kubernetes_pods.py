@@ -1,8 +1,8 @@
 """The binaries as the manifests start them: what they listen on, what they answer to probes, who they are, and what the
 commands of the documentation do in them; then rollouts under load."""
-import asyncio, json, os, re, socket, time
+import asyncio, os, re, socket, time
 
-from cluster import Cluster, get
+from cluster import PROPAGATION, Cluster
 from manifests import TOP
 from readme import blocks
 from rollout import Load, haproxy_text, tool, wait_for_port
@@ -157,13 +157,12 @@ class Ingress:
             assert not answer or 'changed' in answer or 'no need' in answer, (command, answer)
 
 
-def rolled_out(manifests, secrets, folder, what, gateways=GATEWAYS, streams=STREAMS, ways=('Service', 'Ingress'), longest=LONGEST):
+def rolled_out(manifests, secrets, folder, what, gateways=GATEWAYS, streams=STREAMS, ways=('Service', 'Ingress'), longest=LONGEST, propagation=PROPAGATION):
     """Replaces all gateways, and then (`what`) the token-service, under load by each of the ways; the loads, and what the rollouts said."""
-    os.makedirs(folder)
     manifests = manifests.copy()
     # Streams of a word a second.
     manifests.workload('fake-google').container['args'] = ['--listen', '0.0.0.0:8080', '--text-chunks', str(longest), '--event-delay', '1000']
-    cluster, said = Cluster(manifests, secrets, folder), []
+    cluster, said = Cluster(manifests, secrets, folder, propagation), []
     ingress = Ingress(cluster, folder) if 'Ingress' in ways else None
     try:
         started(cluster, {'gateway': gateways, 'token-service': manifests.workload('token-service').spec['replicas']})
