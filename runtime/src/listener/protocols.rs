@@ -6,7 +6,10 @@ use std::{
     io,
     mem::MaybeUninit,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
@@ -61,6 +64,8 @@ pub(super) struct Protocols {
     limits: Limits,
     tls: Option<Arc<tls::Acceptor>>,
     drain: CancellationToken,
+    /// The listener is closed, and who is idle goes; before, it is to make room for others.
+    everybody_leaves: AtomicBool,
 }
 
 impl Protocols {
@@ -89,7 +94,13 @@ impl Protocols {
             limits,
             tls,
             drain,
+            everybody_leaves: AtomicBool::new(false),
         }
+    }
+
+    /// From now on an order to leave is one to everybody.
+    pub(super) fn everybody_leaves(&self) {
+        self.everybody_leaves.store(true, Ordering::Release);
     }
 
     /// Serves a connection until it ends, or is ordered to.
@@ -204,7 +215,7 @@ impl Protocols {
         context: &mut Context<'_>,
     ) -> bool {
         let moment = LINGER.min(self.limits.drain_delay);
-        if !self.drain.is_cancelled() || moment.is_zero() {
+        if !self.everybody_leaves.load(Ordering::Acquire) || moment.is_zero() {
             return false;
         }
         // It wakes its connection when it is over.
