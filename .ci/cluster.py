@@ -230,10 +230,12 @@ class Pod:
 class Cluster:
     """Pods, Services and names of one rendering."""
 
-    def __init__(self, manifests, secrets, folder, propagation=PROPAGATION):
+    def __init__(self, manifests, secrets, folder, propagation=PROPAGATION, names=()):
         os.makedirs(folder, exist_ok=True)
         self.manifests, self.secrets, self.folder, self.propagation = manifests, secrets, folder, propagation
         self.pods, self.killed, self.balancers, self.lock = [], [], [], threading.RLock()
+        # Of hosts that are outside of the cluster.
+        self.outside = dict(names)
         services = manifests.all('Service')
         self.services = {service['metadata']['name']: service for service in services}
         self.addresses = {name: SERVICE_ADDRESS.format(number) for number, name in enumerate(self.services, 10) if self.services[name]['spec'].get('clusterIP') != 'None'}
@@ -336,7 +338,7 @@ class Cluster:
             namespace = self.services[service]['metadata']['namespace']
             if name == f'{service}.{namespace}.svc.cluster.local':
                 return [self.addresses[service]] if service in self.addresses else [pod.address for pod in self.endpoints[service]]
-        return []
+        return [self.outside[name]] if name in self.outside else []
 
     def stop(self):
         for pod in self.pods:

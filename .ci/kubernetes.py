@@ -6,7 +6,7 @@ through, broken on purpose, started as they say in a cluster of processes, and r
   kubernetes.py --update   writes the PrometheusRule anew from deploy/observability/alerts.yml
   kubernetes.py --part P   only the part P of what is tried with processes
 """
-import argparse, concurrent.futures, os, re, shutil, subprocess, sys, tempfile, textwrap
+import argparse, concurrent.futures, contextlib, os, re, shutil, subprocess, sys, tempfile, textwrap
 
 import yaml
 
@@ -35,8 +35,21 @@ def update():
         file.write(f'{head}spec:\n' + textwrap.indent(text[text.index('groups:'):], '  '))
 
 
+def certificates(folder):
+    """Of an authority (ca.crt), the database's (server.crt) and the gateway's host (tls.crt)."""
+    def openssl(*arguments):
+        subprocess.run(['openssl', *arguments], cwd=folder, check=True, capture_output=True)
+    openssl('req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-subj', '/CN=an authority', '-days', '1', '-keyout', 'ca.key', '-out', 'ca.crt')
+    for name, host in (('server', 'postgres.example.com'), ('tls', 'gateway.example.com')):
+        with open(os.path.join(folder, f'{name}.ext'), 'w', encoding='utf8') as file:
+            file.write(f'subjectAltName=DNS:{host}\nbasicConstraints=critical,CA:FALSE\n')
+        openssl('req', '-newkey', 'rsa:2048', '-nodes', '-subj', f'/CN={host}', '-keyout', f'{name}.key', '-out', f'{name}.csr')
+        openssl('x509', '-req', '-in', f'{name}.csr', '-CA', 'ca.crt', '-CAkey', 'ca.key', '-CAcreateserial', '-days', '1', '-extfile', f'{name}.ext', '-out', f'{name}.crt')
+
+
+@contextlib.contextmanager
 def secrets():
-    """What the commands of docs/kubernetes.md make: {Secret: {key: bytes}}."""
+    """What the commands of docs/kubernetes.md make, {Secret: {key: bytes}}, and the folder in which they were run."""
     made = {}
     with tempfile.TemporaryDirectory(prefix='agw-secrets-') as folder:
         shim, out = os.path.join(folder, 'kubectl'), os.path.join(folder, 'made')
@@ -44,10 +57,7 @@ def secrets():
         with open(shim, 'w', encoding='utf8') as file:
             file.write(DRY.format(kubectl=kubectl(), folder=out))
         os.chmod(shim, 0o755)
-        # What the commands read.
-        subprocess.run(['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-subj', '/CN=gateway.example.com', '-days', '1', '-keyout', 'tls.key', '-out', 'tls.crt'],
-                       cwd=folder, check=True, capture_output=True)
-        shutil.copy(os.path.join(folder, 'tls.crt'), os.path.join(folder, 'ca.crt'))
+        certificates(folder)
         shutil.copy(os.path.join(FOLDER, 'overlays', 'demo', 'tokens.json'), folder)
         for block in blocks('docs/kubernetes.md'):
             if block.runner in ('kubernetes-secrets', 'kubernetes-secret'):
@@ -61,7 +71,7 @@ def secrets():
                 if document['metadata']['name'] in made:
                     raise SystemExit(f'docs/kubernetes.md makes the Secret {document["metadata"]["name"]} twice')
                 made[document['metadata']['name']] = decoded(document)
-    return made
+        yield made, folder
 
 
 def known_variables(binary, *arguments):
@@ -105,8 +115,8 @@ def broken_on_purpose(renderings, context):
 class Parts:
     """What is tried with processes, each in namespaces of its own, so that they can run beside each other."""
 
-    def __init__(self, full):
-        self.secrets, self.full = secrets(), full
+    def __init__(self, made, certificates, full):
+        self.secrets, self.certificates = made, certificates
         self.size = {'streams': 300, 'longest': 60, 'propagation': 10} if full else {}
 
     def started(self, folder):
@@ -120,9 +130,12 @@ class Parts:
         self.told(loads, said, took)
 
     def replicas(self, folder):
-        """Three token-services are replaced one by one."""
-        manifests = pods.in_memory(render_text(pods.REPLICAS, os.path.join(folder, 'kustomization')))
-        self.told(*pods.rolled_out(manifests, self.secrets, os.path.join(folder, 'cluster'), ['token-service'], gateways=2, ways=['Service'], longest=8))
+        """Three token-services with PostgreSQL, as the overlay has them, are replaced one by one."""
+        manifests = render_text(pods.REPLICAS, os.path.join(folder, 'kustomization'))
+        with pods.database(self.secrets, self.certificates) as (server, names):
+            self.told(*pods.rolled_out(manifests, self.secrets, os.path.join(folder, 'cluster'), ['token-service'], gateways=2, ways=['Service'], longest=8, names=names))
+            stored = server.sql('SELECT count(*) FROM projects', 'antigravity')
+            check(stored == '3', f'all of them have had one pool: {stored} projects are in PostgreSQL')
 
     def breaks(self, folder):
         """With one value less than it has to be, a rollout loses something."""
@@ -166,18 +179,19 @@ def main():
         return update()
     if arguments.part:
         enter()
-        with tempfile.TemporaryDirectory(prefix='agw-cluster-') as folder:
-            getattr(Parts(arguments.full), arguments.part)(folder)
+        with tempfile.TemporaryDirectory(prefix='agw-cluster-') as folder, secrets() as (made, certificates):
+            getattr(Parts(made, certificates, arguments.full), arguments.part)(folder)
     else:
-        look_through()
+        with secrets() as (made, _):
+            look_through(made)
         run_parts(arguments.full)
     if failed:
         raise SystemExit(f'\n{len(failed)} failed: {failed}')
 
 
-def look_through():
+def look_through(made):
     """All that can be told without starting anything."""
-    made, variables, defaults = secrets(), {}, {}
+    variables, defaults = {}, {}
     for binary in ('gateway', 'token-service', 'antigravity-gateway'):
         variables[binary], told = known_variables(binary)
         defaults.update(told)

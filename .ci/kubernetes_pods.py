@@ -1,9 +1,10 @@
 """The binaries as the manifests start them: what they listen on, what they answer to probes, who they are, and what the
 commands of the documentation do in them; then rollouts under load."""
-import asyncio, os, re, socket, time
+import asyncio, contextlib, os, re, shutil, socket, time, urllib.parse
 
-from cluster import PROPAGATION, Cluster
+from cluster import BRIDGE, PROPAGATION, Cluster
 from manifests import TOP
+from postgres import Server
 from readme import blocks
 from rollout import Load, haproxy_text, tool, wait_for_port
 from stack import Process, check, post
@@ -157,15 +158,17 @@ class Ingress:
             assert not answer or 'changed' in answer or 'no need' in answer, (command, answer)
 
 
-def rolled_out(manifests, secrets, folder, what, gateways=GATEWAYS, streams=STREAMS, ways=('Service', 'Ingress'), longest=LONGEST, propagation=PROPAGATION):
+def rolled_out(manifests, secrets, folder, what, gateways=GATEWAYS, streams=STREAMS, ways=('Service', 'Ingress'), longest=LONGEST, propagation=PROPAGATION, names=()):
     """Replaces all gateways, and then (`what`) the token-service, under load by each of the ways; the loads, and what the rollouts said."""
     manifests = manifests.copy()
     # Streams of a word a second.
     manifests.workload('fake-google').container['args'] = ['--listen', '0.0.0.0:8080', '--text-chunks', str(longest), '--event-delay', '1000']
-    cluster, said = Cluster(manifests, secrets, folder, propagation), []
+    cluster, said = Cluster(manifests, secrets, folder, propagation, names), []
     ingress = Ingress(cluster, folder) if 'Ingress' in ways else None
     try:
-        started(cluster, {'gateway': gateways, 'token-service': manifests.workload('token-service').spec['replicas']})
+        running = started(cluster, {'gateway': gateways, 'token-service': manifests.workload('token-service').spec['replicas']})
+        wrong = [f'{pod.name}: {what}' for pod in running for what in as_it_says(pod)]
+        said.append((not wrong, f'{len(running)} pods run as they say {wrong or ""}'))
         addresses = {'Service': (cluster.addresses['gateway'], 8000), 'Ingress': ('127.0.0.1', 8080)}
         loads = {way: Load(addresses[way], longest, api_key(secrets), streams, UNARY) for way in ways}
 
@@ -193,7 +196,7 @@ def rolled_out(manifests, secrets, folder, what, gateways=GATEWAYS, streams=STRE
             ingress.process.stop()
 
 
-# The demo, with token-services as with PostgreSQL.
+# The demo, with PostgreSQL and its token-services.
 REPLICAS = '''
 apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
@@ -204,10 +207,23 @@ components: [antigravity-gateway/deploy/kubernetes/components/postgres]
 '''
 
 
-def in_memory(manifests):
-    """Each token-service with a database of its own: enough for gateways, which are to find those that are there."""
-    changed = manifests.copy()
-    (variable,) = [variable for variable in changed.workload('token-service').container['env'] if variable['name'] == 'DATABASE_URL']
-    del variable['valueFrom']
-    variable['value'] = 'sqlite::memory:'
-    return changed
+@contextlib.contextmanager
+def database(secrets, certificates):
+    """The database that the Secret of docs/kubernetes.md names, word for word, and the address of its server."""
+    url = urllib.parse.urlsplit(secrets['database']['url'].decode())
+    server = Server(port=url.port or 5432, settings={
+        'listen_addresses': f'127.0.0.1,{BRIDGE}', 'ssl': 'on', 'ssl_cert_file': 'server.crt', 'ssl_key_file': 'server.key', 'fsync': 'off'})
+    try:
+        for name in ('server.crt', 'server.key'):
+            shutil.copy(os.path.join(certificates, name), server.data)
+            shutil.chown(server.data / name, 'postgres')
+            os.chmod(server.data / name, 0o600)
+        with open(server.data / 'pg_hba.conf', 'a', encoding='utf8') as file:
+            # Over TLS alone.
+            file.write('hostssl all all 10.244.0.0/24 scram-sha-256\n')
+        server.start()
+        server.sql(f"CREATE ROLE {url.username} LOGIN PASSWORD '{url.password}'")
+        server.sql(f'CREATE DATABASE {url.path[1:]} OWNER {url.username}')
+        yield server, {url.hostname: BRIDGE}
+    finally:
+        server.remove()
