@@ -195,9 +195,13 @@ class Pod:
                     self.cluster.changed()
             time.sleep(told.get('periodSeconds', 10))
         self.ended = time.monotonic()
-        if self.deleted is None:
-            self.ready = False
+        if self.deleted is None and not self.cluster.over:
+            # It ended by itself, and is replaced, not at once.
+            time.sleep(1)
+            self.deleted, self.ready = self.ended, False
+            self.cluster.crashed.append(f'{self.name}: {self.text().strip().splitlines()[-1:]}')
             self.cluster.changed()
+            self.cluster.start(self.workload)
 
     def delete(self):
         """What happens when a pod is deleted: at the same moment it leaves its Services, which takes its time until it is known, and is told to end."""
@@ -233,7 +237,8 @@ class Cluster:
     def __init__(self, manifests, secrets, folder, propagation=PROPAGATION, names=()):
         os.makedirs(folder, exist_ok=True)
         self.manifests, self.secrets, self.folder, self.propagation = manifests, secrets, folder, propagation
-        self.pods, self.killed, self.balancers, self.lock = [], [], [], threading.RLock()
+        self.pods, self.killed, self.crashed, self.balancers, self.lock = [], [], [], [], threading.RLock()
+        self.over = False
         # Of hosts that are outside of the cluster.
         self.outside = dict(names)
         services = manifests.all('Service')
@@ -244,7 +249,7 @@ class Cluster:
         self.names = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.names.bind((BRIDGE, 53))
         self.names.settimeout(0.2)
-        self.over, self.answering = False, threading.Thread(target=self._answer_names, daemon=True)
+        self.answering = threading.Thread(target=self._answer_names, daemon=True)
         self.answering.start()
         self._balance()
 
@@ -341,10 +346,10 @@ class Cluster:
         return [self.outside[name]] if name in self.outside else []
 
     def stop(self):
-        for pod in self.pods:
-            pod.stop()
         with self.lock:
             self.over = True
+        for pod in self.pods:
+            pod.stop()
         self.answering.join()
         self.names.close()
 
