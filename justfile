@@ -49,6 +49,11 @@ full-rollout:
     cargo build --release -p gateway -p token-service -p fake-google
     .ci/rollout.py --full
 
+# The manifests for Kubernetes, and a rollout as large as the others, with streams of up to a minute; about five minutes.
+full-kubernetes:
+    cargo build --release --workspace
+    .ci/kubernetes.py --full
+
 # Attacks on the listeners while others are served, in their full length; about twenty minutes.
 full-attacks:
     cargo build --release --workspace

@@ -16,6 +16,8 @@ TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..')
 RUNNERS = {'start', 'test', 'install', 'login', 'login-begin', 'login-finish', 'serve', 'served', 'demo', 'fastapi', 'apart'}
 # These are run by containers.py.
 CONTAINERS = {'containers', 'containers-demo', 'containers-scale', 'containers-fastapi', 'containers-admin', 'containers-login', 'containers-one'}
+# And these by kubernetes.py.
+KUBERNETES = {'kubernetes-secrets', 'kubernetes-secret', 'kubernetes-exec'}
 # For reading only: pictures, and settings of other programs.
 SHOWN = {'json', 'text', 'yaml'}
 REFRESH_TOKEN, CLIENT, SECRET = '1//a-refresh-token-of-mine', '123-abc.apps.googleusercontent.com', 'a-client-secret-of-mine'
@@ -44,7 +46,7 @@ def blocks(file):
         named = re.fullmatch(r'<!-- run: ([\w-]+) -->', lines[at - 1])
         language = fence[1]
         runner = named[1] if named else 'shown' if language in SHOWN else 'demo'
-        assert runner in RUNNERS | CONTAINERS | {'shown'}, f'{file}:{at}: nobody runs {runner!r}'
+        assert runner in RUNNERS | CONTAINERS | KUBERNETES | {'shown'}, f'{file}:{at}: nobody runs {runner!r}'
         assert runner == 'shown' or language in ('sh', 'python', 'js'), f'{file}:{at + 1}: nobody runs {language!r}'
         found.append(Block(file, at + 1, language, runner, '\n'.join(lines[at + 1:end]) + '\n'))
         at = end + 1
@@ -267,7 +269,7 @@ def main():
         print(next(block.text for document in documents() for block in blocks(document) if block.runner == sys.argv[2]), end='')
         return
     all_blocks = [block for document in documents() for block in blocks(document)]
-    by_runner = {block.runner: block for block in all_blocks if block.runner not in ('demo', 'shown')}
+    by_runner = {block.runner: block for block in all_blocks if block.runner in RUNNERS - {'demo'}}
     once = [block.runner for block in all_blocks if block.runner in RUNNERS - {'demo'}]
     assert sorted(once) == sorted(RUNNERS - {'demo'}), f'each once: {once}'
     with open(os.path.join(TOP, '.ci', 'run'), encoding='utf8') as run:

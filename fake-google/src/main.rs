@@ -125,18 +125,42 @@ async fn main() -> anyhow::Result<()> {
         let token_uri = format!("{}/token", reached.trim_end_matches('/'));
         write(file, &service_account().key_file(&token_uri))?;
     }
+    let asked = asked_to_end().context("cannot listen for signals")?;
     println!("{url}");
     let shutdown = CancellationToken::new();
-    let interrupted = shutdown.clone();
+    let ending = shutdown.clone();
     tokio::spawn(async move {
-        // Without the signal it runs until it is killed, which is what is left to do then.
-        if tokio::signal::ctrl_c().await.is_ok() {
-            interrupted.cancel();
-        }
+        asked.await;
+        ending.cancel();
     });
     serve(FakeGoogle::new(config), listener, tls, shutdown)
         .await
         .context("the listener failed")
+}
+
+/// Listens for Ctrl-C and SIGTERM from now on: the first process of a container is deaf to what
+/// it does not listen for. What it returns waits for one of them.
+#[cfg(unix)]
+fn asked_to_end() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+#[cfg(not(unix))]
+fn asked_to_end() -> std::io::Result<impl Future<Output = ()>> {
+    Ok(async {
+        // Without the signal it runs until it is killed, which is what is left to do then.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    })
 }
 
 impl Options {

@@ -177,6 +177,7 @@ where
         () = sleep_until(closed + LINGER.min(limits.drain_delay)) => {}
         () = shutdown.abort.cancelled() => {}
     }
+    protocols.everybody_leaves();
     seats.order_all(Order::Leave);
     connections.close();
     tokio::select! {

@@ -15,6 +15,8 @@ mod framing;
 mod generation;
 mod oauth;
 mod prepared;
+#[cfg(unix)]
+mod process;
 mod requests;
 mod schemas;
 mod signatures;

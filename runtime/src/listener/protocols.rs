@@ -6,7 +6,10 @@ use std::{
     io,
     mem::MaybeUninit,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
@@ -21,13 +24,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     net::TcpStream,
-    time::{Duration, Instant, sleep, timeout},
+    time::{Duration, Instant, Sleep, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::{
-    LAST_WORDS, Limits, Serves,
+    LAST_WORDS, LINGER, Limits, Serves,
     answer::{Answer, RequestBody, Streams},
     seats::{Order, Parking, Phase, Seat},
     socket::{Readable, Reread, Socket},
@@ -61,6 +64,8 @@ pub(super) struct Protocols {
     limits: Limits,
     tls: Option<Arc<tls::Acceptor>>,
     drain: CancellationToken,
+    /// The listener is closed, and who is idle goes; before, it is to make room for others.
+    everybody_leaves: AtomicBool,
 }
 
 impl Protocols {
@@ -89,7 +94,13 @@ impl Protocols {
             limits,
             tls,
             drain,
+            everybody_leaves: AtomicBool::new(false),
         }
+    }
+
+    /// From now on an order to leave is one to everybody.
+    pub(super) fn everybody_leaves(&self) {
+        self.everybody_leaves.store(true, Ordering::Release);
     }
 
     /// Serves a connection until it ends, or is ordered to.
@@ -152,7 +163,7 @@ impl Protocols {
                 // GOAWAY: this request is served, and the next one goes elsewhere.
                 seated.order(Order::Leave);
             }
-            respond(&service, request, &seated, true)
+            respond(&service, request, &seated, None)
         });
         let connection = self.http2.serve_connection(TokioIo::new(io), service);
         let mut connection = std::pin::pin!(connection);
@@ -194,6 +205,32 @@ impl Protocols {
         }
     }
 
+    /// Whether a client may be asking again, when the process ends: it has just had an answer whose
+    /// head did not tell that this was the last. Then the connection is kept for a moment more;
+    /// closed at the answer's end it would be before the next request, which may be on its way.
+    fn may_be_asking(
+        &self,
+        seat: &Seat,
+        farewell: &mut Option<Pin<Box<Sleep>>>,
+        context: &mut Context<'_>,
+    ) -> bool {
+        let moment = LINGER.min(self.limits.drain_delay);
+        if !self.everybody_leaves.load(Ordering::Acquire) || moment.is_zero() {
+            return false;
+        }
+        // It wakes its connection when it is over.
+        if seat.is_running() {
+            return true;
+        }
+        let left = moment.saturating_sub(seat.in_phase_for());
+        if left.is_zero() {
+            return false;
+        }
+        let timer = farewell.get_or_insert_with(|| Box::pin(sleep(left)));
+        timer.as_mut().reset(Instant::now() + left);
+        timer.as_mut().poll(context).is_pending()
+    }
+
     /// Serves requests until the connection ends, or (then it is returned) has been idle for
     /// a while.
     async fn requests<I, S>(&self, io: Reread<I>, service: S, seat: &Arc<Seat>) -> Option<Reread<I>>
@@ -203,14 +240,16 @@ impl Protocols {
     {
         let seated = Arc::clone(seat);
         // Nothing in it is pinned, so that it can be taken apart when a head does not end.
-        let service =
-            service_fn(move |request| Box::pin(respond(&service, request, &seated, false)));
+        let drain = self.drain.clone();
+        let service = service_fn(move |request| {
+            Box::pin(respond(&service, request, &seated, Some(drain.clone())))
+        });
         let mut connection = self.http1.serve_connection(TokioIo::new(io), service);
         seat.set_parking(Parking::Possible);
-        let (mut asked, mut was_idle) = (false, false);
+        let (mut asked, mut was_idle, mut farewell) = (false, false, None);
         let ended = poll_fn(|context| {
             // Nobody holds a request's body then: what is polled next sees its end.
-            let park = !asked && seat.is_to_park();
+            let park = !asked && seat.ordered() == Order::Stay && seat.is_to_park();
             if let Poll::Ready(ended) = connection.poll_without_shutdown(context) {
                 return Poll::Ready(Ended::By(ended));
             }
@@ -221,6 +260,9 @@ impl Protocols {
             }
             // What has begun to arrive is served.
             if !asked && !head && order >= Order::Leave {
+                if order == Order::Leave && self.may_be_asking(seat, &mut farewell, context) {
+                    return Poll::Pending;
+                }
                 asked = true;
                 was_idle = !seat.is_running();
                 Pin::new(&mut connection).graceful_shutdown();
@@ -275,20 +317,22 @@ impl Protocols {
     }
 }
 
-/// Answers one request, which runs on its connection's seat until its answer is over.
+/// Answers one request, which runs on its connection's seat until its answer is over. Over
+/// HTTP/1.1, with `drain`, it is the connection's last one when the process ends or would leave
+/// much of a body unread, and the client is told so, to ask nothing more here.
 fn respond<S: Serves>(
     service: &S,
     request: Request<Incoming>,
     seat: &Arc<Seat>,
-    in_pieces: bool,
+    drain: Option<CancellationToken>,
 ) -> impl Future<Output = Result<Response<Answer<S::Body>>, Infallible>> + Send + use<S> {
-    let (running, service, http2) = (seat.run(), service.clone(), in_pieces);
+    let (running, service, in_pieces) = (seat.run(), service.clone(), drain.is_none());
     let request = request.map(|body| RequestBody::new(body, seat));
     let seat = Arc::clone(seat);
     async move {
         let mut answer = service.oneshot(request).await?;
-        if seat.take_unread() && !http2 {
-            // It would be closed all the same; so the client knows, and asks nothing more here.
+        let unread = seat.take_unread();
+        if drain.is_some_and(|drain| unread || drain.is_cancelled()) {
             let close = HeaderValue::from_static("close");
             answer.headers_mut().insert(CONNECTION, close);
         }

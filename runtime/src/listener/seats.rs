@@ -198,7 +198,8 @@ impl Seat {
         !self.is_running() && matches!(self.ordered(), Order::Leave | Order::GiveUp)
     }
 
-    fn in_phase_for(&self) -> Duration {
+    /// How long it has been in its phase.
+    pub(super) fn in_phase_for(&self) -> Duration {
         let since = Duration::from_millis(self.phase.load(Ordering::Relaxed) >> 2);
         self.opened.elapsed().saturating_sub(since)
     }
@@ -241,6 +242,10 @@ impl Drop for Running {
         // Before the count, so that nobody sees it idle since long ago.
         self.0.enter(Phase::Idle);
         self.0.running.fetch_sub(1, Ordering::AcqRel);
+        if self.0.ordered() > Order::Stay {
+            // It waits for this to go.
+            self.0.waker.wake();
+        }
     }
 }
 

@@ -65,6 +65,41 @@ async fn connections_that_were_kept_outlive_the_listener_for_a_moment() {
     server.task.await.unwrap().unwrap();
 }
 
+/// Reads a stream of the server that has begun, to the end of its last chunk.
+async fn end_of_stream(stream: &mut TcpStream) {
+    let mut said = String::new();
+    while !said.ends_with("0\r\n\r\n") {
+        let more = some(stream).await;
+        assert!(!more.is_empty(), "closed in the middle: {said:?}");
+        said.push_str(&more);
+    }
+}
+
+#[tokio::test]
+async fn who_has_read_a_stream_to_its_end_may_be_asking_again() {
+    let server = Server::start(open_for(Duration::from_millis(200))).await;
+    let (mut asks, mut leaves) = (server.connect().await, server.connect().await);
+    for client in [&mut asks, &mut leaves] {
+        // Nothing in its head tells that the connection is going to end.
+        let head = get(client, "/stream").await;
+        assert!(!head.contains("close"), "{head:?}");
+    }
+    server.shutdown.drain.cancel();
+    closed(&server).await;
+    end_of_stream(&mut asks).await;
+    end_of_stream(&mut leaves).await;
+    // As long as a request is on its way.
+    sleep(Duration::from_millis(50)).await;
+    let said = get(&mut asks, "/late").await;
+    assert!(said.starts_with("HTTP/1.1 200"), "{said:?}");
+    assert!(said.contains("connection: close"), "{said:?}");
+    assert_eq!(rest(&mut asks).await, "");
+    // Who says nothing more is not waited for.
+    assert_eq!(rest(&mut leaves).await, "");
+    let ended = timeout(Duration::from_millis(900), server.task).await;
+    ended.unwrap().unwrap().unwrap();
+}
+
 #[tokio::test]
 async fn without_a_delay_nobody_is_waited_for() {
     let server = Server::start(open_for(Duration::ZERO)).await;

@@ -71,7 +71,8 @@ impl Server {
     }
 }
 
-/// `/endless` never stops; `/slow` takes a while; `/unread` does not look at the body;
+/// `/endless` never stops; `/slow` takes a while; `/stream` begins, and takes a while to end;
+/// `/unread` does not look at the body;
 /// everything else answers the method, the
 /// path and the body.
 async fn answer(request: Request<RequestBody>, tell: mpsc::Sender<()>) -> Response<Words> {
@@ -81,10 +82,17 @@ async fn answer(request: Request<RequestBody>, tell: mpsc::Sender<()>) -> Respon
         "/endless" => Words {
             left: None,
             tell: Some(tell),
+            pause: None,
+        },
+        "/stream" => Words {
+            left: Some("begun\n".into()),
+            tell: None,
+            pause: Some(Box::pin(tokio::time::sleep(Duration::from_millis(600)))),
         },
         "/unread" => Words {
             left: Some("unread\n".into()),
             tell: None,
+            pause: None,
         },
         _ => {
             let body = body.collect().await.map(|body| body.to_bytes());
@@ -100,6 +108,7 @@ async fn answer(request: Request<RequestBody>, tell: mpsc::Sender<()>) -> Respon
             Words {
                 left: Some(text.into()),
                 tell: None,
+                pause: None,
             }
         }
     };
@@ -110,6 +119,8 @@ async fn answer(request: Request<RequestBody>, tell: mpsc::Sender<()>) -> Respon
 pub(crate) struct Words {
     left: Option<Bytes>,
     tell: Option<mpsc::Sender<()>>,
+    /// Before its end.
+    pause: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
 impl Drop for Words {
@@ -127,14 +138,20 @@ impl Body for Words {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _context: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         if self.tell.is_some() {
             return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(
                 &[b'x'; 32 * 1024],
             )))));
         }
-        Poll::Ready(self.left.take().map(|left| Ok(Frame::data(left))))
+        if let Some(left) = self.left.take() {
+            return Poll::Ready(Some(Ok(Frame::data(left))));
+        }
+        if let Some(pause) = &mut self.pause {
+            std::task::ready!(pause.as_mut().poll(context));
+        }
+        Poll::Ready(None)
     }
 }
 
