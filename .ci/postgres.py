@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """A PostgreSQL server of a check's own: made in a temporary folder, on a port of its own, on loopback alone."""
 
 import contextlib

@@ -110,6 +110,9 @@ pub(crate) struct Metrics {
     turns: [Counter; 3],
     reports: Family<Result, Counter>,
     ledger_behind: Gauge,
+    database_up: Gauge,
+    replicas: Gauge,
+    clock_skew: Seconds,
     ledger_attempts: Counter,
     ledger_answers: Counter,
     ledger_tokens: Family<Tokens, Counter>,
@@ -246,6 +249,24 @@ impl Default for Metrics {
                 "Reports of outcomes, counted or known already",
                 Family::default(),
             ),
+            database_up: register(
+                ours,
+                "database_up",
+                "Whether the database answers; while it does not, memory is served",
+                Gauge::default(),
+            ),
+            replicas: register(
+                ours,
+                "replicas",
+                "How many token-services share the database, this one included",
+                Gauge::default(),
+            ),
+            clock_skew: register(
+                ours,
+                "clock_skew_seconds",
+                "How far the database's clock is ahead of this machine's, which is made up for",
+                Gauge::default(),
+            ),
             ledger_behind: register(
                 ours,
                 "ledger_behind",
@@ -378,6 +399,8 @@ impl Metrics {
 
     fn look_at(&self, state: &State, now: Timestamp) {
         self.ledger_behind.set(state.ledger.is_behind.into());
+        self.replicas
+            .set(state.replicas.try_into().unwrap_or(i64::MAX));
         let refused = state
             .clients
             .values()
@@ -473,6 +496,10 @@ impl Pool {
             return text.clone();
         }
         metrics.look_at(&self.state(), self.now());
+        metrics
+            .database_up
+            .set(self.is_database_away().is_none().into());
+        metrics.clock_skew.set(self.skew() as f64 / 1000.0);
         let mut text = String::new();
         // Writing to a string does not fail.
         let _ = encode(&mut text, &metrics.registry);
