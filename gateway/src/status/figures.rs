@@ -15,8 +15,12 @@ use crate::metrics::{MINUTES, Minute, Spread};
 
 /// Minutes that "now" is about, the present one included.
 const NOW: usize = 5;
+/// What a gateway that has not run for longer shows, in minutes: of hours there would be nothing to see.
+const SHORT: [usize; 2] = [30, 60];
 /// Models that are named.
 const MODELS: usize = 12;
+/// Of the last minutes' requests, in hundredths: when more fail, something is wrong.
+pub(super) const MANY: u64 = 5;
 /// Minutes that stand in the table below the plots.
 const TABLE: usize = 30;
 
@@ -78,18 +82,22 @@ impl Live {
         let last = &minutes[minutes.len().saturating_sub(NOW)..];
         // The present minute has not passed yet.
         let passed = (NOW - 1) as f64 + (now.as_second().rem_euclid(60) as f64 / 60.0);
+        let ran = up_for.as_secs() / 60 + 1;
+        let shown = SHORT.into_iter().find(|shown| ran <= *shown as u64);
+        let shown = shown.unwrap_or(MINUTES).min(minutes.len());
+        let drawn = &minutes[minutes.len() - shown..];
         let column = |minute: &Minute, values: Vec<Option<f64>>| Column {
             when: clock(minute.begins * 60),
             values,
         };
         let counts = |of: fn(&Minute) -> Vec<f64>| {
-            let columns = minutes.iter();
+            let columns = drawn.iter();
             let columns =
                 columns.map(|minute| column(minute, of(minute).into_iter().map(Some).collect()));
             columns.collect::<Vec<_>>()
         };
         let times = |of: fn(&Minute) -> &Spread| {
-            let columns = minutes.iter();
+            let columns = drawn.iter();
             let columns = columns.map(|minute| {
                 let within = [50, 95].map(|percent| of(minute).percentile(percent));
                 let seconds = within.map(|time| time.map(|time| time.as_secs_f64()));
@@ -98,10 +106,12 @@ impl Live {
             columns.collect::<Vec<_>>()
         };
         let below = || {
-            let hours = MINUTES / 60;
             [
-                format!("{hours} h ago"),
-                format!("{} min ago", MINUTES / 2),
+                match shown {
+                    MINUTES => format!("{} h ago", MINUTES / 60),
+                    shown => format!("{shown} min ago"),
+                },
+                format!("{} min ago", shown / 2),
                 "now".to_owned(),
             ]
         };
@@ -177,7 +187,6 @@ impl Live {
 
     pub(super) fn tiles(&self) -> Vec<Tile> {
         let Self { now, all, .. } = self;
-        let failed = now.failed * 100 > now.requests();
         let per_minute = |count: u64| words::short(count as f64 / self.now_minutes);
         let times = |spread: &Spread| {
             let within = |percent| {
@@ -209,7 +218,11 @@ impl Live {
                     words::grouped(now.failed),
                     words::grouped(now.requests())
                 ),
-                tone: if failed { "bad" } else { "" },
+                tone: match now.failed {
+                    0 => "",
+                    few if few * 100 <= now.requests() * MANY => "warn",
+                    _ => "bad",
+                },
             },
             Tile {
                 id: "first-token-now",

@@ -11,7 +11,7 @@ use axum::{
 use jiff::Timestamp;
 
 use super::{
-    figures::{Hours, Live, Tile},
+    figures::{Hours, Live, MANY, Tile},
     plot::Kind,
     pool::Told,
     projects::{self, Counts, Filter, List},
@@ -27,8 +27,6 @@ use crate::{
 const REFRESH: u32 = 10;
 /// Failures that are listed.
 const FAILURES: usize = 50;
-/// Of the last minutes' requests, in hundredths: more that fail are told first of all.
-const MANY: u64 = 5;
 
 /// The form that asks for the operators' token.
 #[derive(Debug, Template)]

@@ -153,7 +153,8 @@ fn bars(columns: &[Column], nth: usize, step: f64, y: impl Fn(f64) -> f64) -> St
     path
 }
 
-/// From one value to the next; where there is none it breaks off. A value alone is a dot.
+/// From one value to the next; where there is none it breaks off. Where it begins it is as wide as
+/// half of what it stands for, so that a value alone can be seen.
 fn line(columns: &[Column], nth: usize, step: f64, y: impl Fn(f64) -> f64) -> String {
     let mut path = String::new();
     let mut drawing = false;
@@ -165,7 +166,7 @@ fn line(columns: &[Column], nth: usize, step: f64, y: impl Fn(f64) -> f64) -> St
             let _ = if drawing {
                 write!(path, "L{x:.1} {y:.1}")
             } else {
-                write!(path, "M{x:.1} {y:.1}h0")
+                write!(path, "M{:.1} {y:.1}H{x:.1}", x - step / 2.0)
             };
         }
         drawing = value.is_some();
@@ -223,8 +224,8 @@ mod tests {
             &[&[Some(1.0), None], &[Some(2.0), None], &[None, Some(1.0)]],
         );
         assert_eq!(plot.ceiling, "2");
-        assert_eq!(plot.series[0].path, "M100.0 51.0h0L300.0 2.0");
-        assert_eq!(plot.series[1].path, "M500.0 51.0h0");
+        assert_eq!(plot.series[0].path, "M0.0 51.0H100.0L300.0 2.0");
+        assert_eq!(plot.series[1].path, "M400.0 51.0H500.0");
     }
 
     #[test]

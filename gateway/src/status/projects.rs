@@ -227,7 +227,8 @@ pub(super) fn list(projects: &[v1::Project], in_all: u32, filter: &Filter, now: 
         rows: found[begins..ends].iter().map(|p| row(p, now)).collect(),
         extent: match found.len() {
             0 => String::new(),
-            of if of <= PAGE => count(of),
+            1 => "1 project".to_owned(),
+            of if of <= PAGE => format!("{} projects", count(of)),
             of => format!("{}–{} of {}", count(begins + 1), count(ends), count(of)),
         },
         before: (page > 0).then(|| at(page - 1).query()),
@@ -335,7 +336,7 @@ fn row(project: &v1::Project, now: Timestamp) -> Row {
         tone,
         next: next_step(project),
         link: link(&project.action_url),
-        reason: project.state_reason.clone(),
+        reason: reason(&project.state_reason),
         refresh_error: project.refresh_error.clone(),
         requests: words::grouped(project.requests_last_hour),
         errors: words::grouped(project.errors_last_hour),
@@ -359,6 +360,15 @@ fn row(project: &v1::Project, now: Timestamp) -> Row {
         quotas: project.quotas.iter().map(|q| quota(q, now)).collect(),
         disabled: project.disabled,
     }
+}
+
+/// What the token-service says, for who sees the page and not the contract's fields.
+fn reason(said: &str) -> String {
+    // The next step says that already.
+    if said.starts_with("nothing to do") {
+        return String::new();
+    }
+    said.replace("action_url", "the link")
 }
 
 fn quota(quota: &v1::Quota, now: Timestamp) -> Quota {
