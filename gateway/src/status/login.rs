@@ -40,7 +40,8 @@ pub(super) async fn login(
     if let Err(wait) = status.throttle.take() {
         // Rounded up: whoever comes a moment early is refused again.
         let seconds = wait.as_secs() + 1;
-        tracing::warn!("a login at the status page was refused: too many wrong tokens before it");
+        // Anybody can make as many as the network carries: those that were looked at have lines.
+        tracing::debug!("a login at the status page was refused: too many wrong tokens before it");
         let told = format!("There were too many wrong tokens. Try again in {seconds} s.");
         let mut response = super::form(StatusCode::TOO_MANY_REQUESTS, &told);
         let headers = response.headers_mut();
@@ -83,6 +84,11 @@ pub(super) async fn login(
             super::form(StatusCode::SERVICE_UNAVAILABLE, &told)
         }
     }
+}
+
+/// `GET /login`, where a browser is after a token that was refused: the form is at `/`.
+pub(super) async fn back() -> Response<Body> {
+    see_other("")
 }
 
 fn begin(status: &Status, headers: &HeaderMap, token: SecretString) -> Response<Body> {

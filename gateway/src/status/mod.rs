@@ -31,7 +31,6 @@ use axum::{
     routing::{get, post},
 };
 use futures_util::FutureExt as _;
-use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 
 use self::{
@@ -106,7 +105,7 @@ impl Status {
 pub fn router(status: Arc<Status>) -> Router {
     Router::new()
         .route("/", get(overview))
-        .route("/login", post(login::login))
+        .route("/login", get(login::back).post(login::login))
         .route("/logout", post(login::logout))
         .route("/project", post(actions::change))
         .route("/status.css", get(style))
@@ -132,7 +131,7 @@ async fn around(State(status): State<Arc<Status>>, request: Request, next: Next)
              http://localhost with its port; a proxy in front of it has to send that as Host.",
         )
     } else if changes && !guard::is_of_our_page(asked_by.as_deref(), request.headers()) {
-        tracing::warn!(
+        tracing::debug!(
             path = request.uri().path(),
             "another page asked the status page to do something, and was refused"
         );
@@ -221,7 +220,7 @@ async fn overview(
             tokens_in_hand: gateway.tokens.in_hand(),
             told,
             filter,
-            csrf: session.csrf.expose_secret().to_owned(),
+            csrf: session.csrf,
             notice,
             token_service: gateway.config.token_service_urls.join(", "),
         });
@@ -262,7 +261,8 @@ async fn method_not_allowed(uri: Uri) -> Response<Body> {
         "This address is for the buttons of the page.",
     );
     let allowed = match uri.path() {
-        "/login" | "/logout" | "/project" => "POST",
+        "/login" => "GET, HEAD, POST",
+        "/logout" | "/project" => "POST",
         _ => "GET, HEAD",
     };
     let allowed = HeaderValue::from_static(allowed);

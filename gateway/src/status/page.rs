@@ -9,6 +9,7 @@ use axum::{
     http::{HeaderValue, Response, StatusCode, header},
 };
 use jiff::Timestamp;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
     figures::{Hours, Live, MANY, Tile},
@@ -74,7 +75,7 @@ pub(super) struct Seen {
     pub(super) tokens_in_hand: usize,
     pub(super) told: Result<Arc<Told>, OperatorError>,
     pub(super) filter: Filter,
-    pub(super) csrf: String,
+    pub(super) csrf: SecretString,
     pub(super) notice: Option<Notice>,
     /// Where the token-service is sought.
     pub(super) token_service: String,
@@ -89,7 +90,7 @@ pub(super) struct Overview {
     up_for: String,
     at: Moment,
     refresh: u32,
-    csrf: String,
+    csrf: SecretString,
     notice: Option<Notice>,
     verdict: Verdict,
     tiles: Vec<Tile>,
@@ -247,7 +248,7 @@ fn verdict(counts: Counts, live: &Live) -> Verdict {
             "bad",
             "No project is in the rotation".to_owned(),
             if counts.need_you > 0 {
-                "Requests are refused. The projects below tell what to do."
+                "What to do stands beside each project below."
             } else if counts.resting > 0 {
                 "Requests are refused until the first comes back by itself."
             } else {
@@ -264,6 +265,21 @@ fn verdict(counts: Counts, live: &Live) -> Verdict {
             "warn",
             text,
             "The others go on serving. What to do stands beside each below.",
+        );
+    }
+    if counts.unrefreshed > 0 {
+        let text = match counts.unrefreshed {
+            1 => "1 project cannot be refreshed".to_owned(),
+            many => format!(
+                "{} projects cannot be refreshed",
+                words::grouped(many as u64)
+            ),
+        };
+        return told(
+            "warn",
+            text,
+            "It is tried again by itself; what has an access token serves until that ends. Why \
+             stands beside each below.",
         );
     }
     if now.failed * 100 > now.requests() * MANY {

@@ -165,6 +165,8 @@ pub(super) struct Counts {
     pub(super) resting: usize,
     pub(super) serving: usize,
     pub(super) disabled: usize,
+    /// Of those in the rotation, those whose last refresh failed.
+    pub(super) unrefreshed: usize,
 }
 
 impl Counts {
@@ -172,6 +174,9 @@ impl Counts {
         let mut counts = Self::default();
         for project in projects {
             counts.all += 1;
+            if project.state() == State::Active && !project.refresh_error.is_empty() {
+                counts.unrefreshed += 1;
+            }
             match Show::of(project.state()) {
                 Show::NeedYou => counts.need_you += 1,
                 Show::Resting => counts.resting += 1,

@@ -8,6 +8,8 @@ let busy = false;
 
 // Nobody types or presses anything meanwhile.
 document.addEventListener('submit', () => { busy = true; });
+// And who comes back by the browser's button finds it as it was left.
+addEventListener('pageshow', () => { busy = false; });
 
 function inUse() {
   const at = document.activeElement;

@@ -42,7 +42,9 @@ async fn without_a_session_there_is_the_form_and_nothing_else() {
             assert!(!answer.body.contains(told), "{told}: {}", answer.body);
         }
     }
-    for path in ["/project", "/logout", "/login"] {
+    let back = page.get("/login", none()).await;
+    assert_eq!((back.status, back.header("location")), (303, Some("./")));
+    for path in ["/project", "/logout"] {
         let answer = page.get(path, none()).await;
         assert_eq!((answer.status, answer.header("allow")), (405, Some("POST")));
     }
