@@ -154,7 +154,7 @@ impl Live {
             Figures {
                 id: "first-token",
                 title: "Time to first token",
-                summary: percentiles(&all.first_pieces, "streams"),
+                summary: percentiles(&all.first_pieces, "stream"),
                 kind: Kind::Lines,
                 series: PERCENTILES,
                 columns: times(|minute| &minute.first_pieces),
@@ -165,7 +165,7 @@ impl Live {
             Figures {
                 id: "duration",
                 title: "Time to the whole answer",
-                summary: percentiles(&all.durations, "answers"),
+                summary: percentiles(&all.durations, "answer"),
                 kind: Kind::Lines,
                 series: PERCENTILES,
                 columns: times(|minute| &minute.durations),
@@ -309,10 +309,10 @@ fn percentiles(spread: &Spread, what: &str) -> String {
     };
     match (within(50), within(95)) {
         (Some(half), Some(most)) => format!(
-            "half within {half} · 95 % within {most} · {} {what}",
-            words::grouped(spread.total())
+            "half within {half} · 95 % within {most} · {}",
+            words::counted(spread.total(), what)
         ),
-        _ => format!("no {what} in 3 h"),
+        _ => format!("no {what}s in 3 h"),
     }
 }
 

@@ -135,7 +135,7 @@ impl Overview {
             id: "in-flight",
             name: "Running",
             value: words::grouped(standing.requests_in_flight),
-            more: format!("{} streams", words::grouped(standing.streams_in_flight)),
+            more: words::counted(standing.streams_in_flight, "stream"),
             tone: "",
         });
         tiles.push(Tile {
@@ -159,9 +159,9 @@ impl Overview {
             name: "Access tokens in hand",
             value: words::grouped(tokens_in_hand as u64),
             more: match (standing.reports_queued, standing.reports_dropped) {
-                (0, 0) => "no report waits".to_owned(),
-                (queued, 0) => format!("{} reports wait", words::grouped(queued)),
-                (_, dropped) => format!("{} reports lost", words::grouped(dropped)),
+                (0, 0) => "no report queued".to_owned(),
+                (queued, 0) => format!("{} queued", words::counted(queued, "report")),
+                (_, dropped) => format!("{} lost", words::counted(dropped, "report")),
             },
             tone: if tokens_in_hand == 0 && told.is_err() {
                 "bad"
@@ -208,7 +208,7 @@ impl Overview {
                 .take(FAILURES)
                 .map(|failure| failed(failure, now))
                 .collect(),
-            without_key: words::grouped(standing.requests_without_key),
+            without_key: words::counted(standing.requests_without_key, "request"),
         }
     }
 }
@@ -303,7 +303,9 @@ fn away(
     in_hand: usize,
     away_for: Option<Duration>,
 ) -> Verdict {
-    let since = away_for.map_or_else(String::new, |since| format!(" for {}", words::span(since)));
+    let since = away_for.map_or_else(String::new, |since| {
+        format!("Away for {}. ", words::span(since))
+    });
     let in_hand = match in_hand {
         0 => "No access token is in hand, so that requests are refused.".to_owned(),
         1 => "This gateway goes on with the access token in hand, until it ends.".to_owned(),
@@ -318,9 +320,9 @@ fn away(
     };
     Verdict {
         tone: "bad",
-        text: format!("The token-service does not answer{since}"),
+        text: "The token-service does not answer".to_owned(),
         next: format!(
-            "{in_hand} Look whether it runs at {token_service} and what its log says; to us it \
+            "{since}{in_hand} Look whether it runs at {token_service} and what its log says; to us it \
              says: {why}. Projects and the ledger are shown again once it answers."
         ),
     }

@@ -76,6 +76,12 @@ pub(super) fn grouped(count: u64) -> String {
     text
 }
 
+/// So many of something: `1 report`, `2,000 reports`.
+pub(super) fn counted(count: u64, one: &str) -> String {
+    let many = if count == 1 { "" } else { "s" };
+    format!("{} {one}{many}", grouped(count))
+}
+
 /// A number that need not be exact: `0.4`, `12`, `3.5k`, `2M`.
 pub(super) fn short(value: f64) -> String {
     let scaled = |by: f64, unit: &str| {
@@ -146,6 +152,10 @@ mod tests {
             assert_eq!(took(seconds), expected);
         }
         assert_eq!(grouped(1_234_567), "1,234,567");
+        assert_eq!(
+            [0, 1, 2000].map(|count| counted(count, "error")),
+            ["0 errors", "1 error", "2,000 errors"]
+        );
         assert_eq!(
             [percent(0, 0), percent(1, 300), percent(1, 3)],
             ["0 %", "0.3 %", "33 %"]

@@ -62,7 +62,7 @@ async fn numbers_are_those_of_the_load() {
         format!("<th scope=\"row\">{MODEL}</th><td>13</td><td>6</td><td>7,000</td><td>210</td>");
     assert!(models.contains(&row), "{models}");
     assert!(told.contains(&format!("Version {}", env!("CARGO_PKG_VERSION"))));
-    assert!(told.contains("1 requests had no valid key"), "{told}");
+    assert!(told.contains("1 request had no valid key"), "{told}");
 
     // The failures, each with its id and none of the words.
     let errors = told.split_once("id=\"errors\"").unwrap().1;
@@ -217,4 +217,36 @@ async fn an_empty_pool_says_what_to_do() {
     assert!(told.contains("There is no project yet"), "{told}");
     assert!(told.contains("antigravity-gateway login"), "{told}");
     assert_eq!(told.matches("Nothing yet").count(), 7, "{told}");
+}
+
+#[tokio::test]
+async fn a_token_service_that_is_silent_keeps_nobody_waiting_for_long() {
+    let mut page = Page::start(Setup::default()).await;
+    let (cookie, csrf) = {
+        let visitor = page.sign_in().await;
+        (visitor.cookie, visitor.csrf)
+    };
+    page.world.stop_tokens().await;
+    let silent = loop {
+        match std::net::TcpListener::bind(page.world.token_address()) {
+            Ok(silent) => break silent,
+            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+        }
+    };
+    page.world.clock.advance(std::time::Duration::from_secs(2));
+    let visitor = super::Visitor {
+        page: &page,
+        cookie,
+        csrf,
+    };
+    let began = std::time::Instant::now();
+    // All who look wait for one answer.
+    let looks = (0..10).map(|_| visitor.look("/"));
+    for told in futures_util::future::join_all(looks).await {
+        assert!(told.contains("The token-service does not answer"), "{told}");
+        assert!(told.contains("it took too long"), "{told}");
+    }
+    let took = began.elapsed();
+    assert!(took.as_secs() < 10, "{took:?}");
+    drop(silent);
 }
