@@ -192,7 +192,7 @@ def empty(folder):
         cookie = driver.get_cookies()[0]
         check(cookie['httpOnly'] and cookie['sameSite'] == 'Strict', f'the cookie is for us alone: {cookie["name"]}')
         browser.shots('empty')
-        browser.find('header button').click()
+        browser.find('header button[type=submit]').click()
         browser.wait(lambda: browser.find('#token').is_displayed(), 'one can sign out')
 
 
@@ -239,6 +239,13 @@ def refreshing(browser, world):
     browser.wait(lambda: number(browser.text('#sum-requests')) == world.told['requests'], 'the page refreshes itself')
     after = driver.execute_script("return [scrollY, document.activeElement.id, document.getElementById('minutes').open, window.kept]")
     check(after == [before, 'disable-fake-project-1', True, 'kept'], f'in its place: {after}')
+    pause = browser.find('#pause')
+    pause.click()
+    shown = browser.text('#verdict time')
+    time.sleep(12)
+    check(browser.text('#verdict time') == shown and pause.get_attribute('aria-pressed') == 'true', 'it can be stopped')
+    pause.click()
+    browser.wait(lambda: browser.text('#verdict time') != shown, 'and goes on', 5)
 
 
 def buttons(browser, world):

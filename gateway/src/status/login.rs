@@ -96,7 +96,7 @@ fn begin(status: &Status, headers: &HeaderMap, token: SecretString) -> Response<
         status.sessions.end(before);
     }
     let cookie = status.sessions.begin(token).and_then(|id| {
-        let cookie = cookie(status, id.expose_secret(), LIFE.as_secs());
+        let cookie = cookie(status, headers, id.expose_secret(), LIFE.as_secs());
         cookie.map_err(std::io::Error::other)
     });
     match cookie {
@@ -134,7 +134,7 @@ pub(super) async fn logout(
         status.sessions.end(&shown);
     }
     let mut response = see_other("");
-    if let Ok(cookie) = cookie(&status, "", 0) {
+    if let Ok(cookie) = cookie(&status, &headers, "", 0) {
         response.headers_mut().insert(header::SET_COOKIE, cookie);
     }
     response
@@ -143,10 +143,14 @@ pub(super) async fn logout(
 /// For this host alone, never told to a script, and sent along by no page but ours.
 fn cookie(
     status: &Status,
+    headers: &HeaderMap,
     id: &str,
     seconds: u64,
 ) -> Result<HeaderValue, header::InvalidHeaderValue> {
-    let secure = if status.tls { "; Secure" } else { "" };
+    // A proxy may speak TLS for us; who makes that up loses no more than his own cookie.
+    let in_front = headers.get("x-forwarded-proto");
+    let tls = status.tls || in_front.is_some_and(|protocol| protocol == "https");
+    let secure = if tls { "; Secure" } else { "" };
     let text = format!(
         "{}={id}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}",
         status.cookie

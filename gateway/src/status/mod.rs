@@ -1,16 +1,17 @@
 //! The status page at `/` of the admin listener: how the gateway and the pool are, at a glance, and
 //! what an operator does about it most often.
 //!
-//! Whoever wants to see it shows the operators' token, which the token-service judges ([`login`]),
-//! and gets a session ([`session`]); nothing else is served without one. What is seen comes from
-//! the token-service ([`pool`]) and from this gateway's own last hours, and is drawn ([`figures`],
-//! [`plot`], [`projects`], [`words`]) into templates ([`page`]); [`actions`] changes something.
-//! [`guard`] keeps other pages out, [`throttle`] those who guess.
+//! Whoever wants to see it shows the operators' token, which the token-service judges (`login`), and
+//! gets a session (`session`); nothing else is served without one. What is seen comes from the
+//! token-service (`pool`) and from this gateway's own last hours, and is drawn (`figures`, `ledger`,
+//! `plot`, `projects`, `words`) into templates (`page`); `actions` changes something. `guard` keeps
+//! other pages out, `throttle` those who guess.
 
 mod actions;
 mod figures;
 mod form;
 mod guard;
+mod ledger;
 mod login;
 mod page;
 mod plot;

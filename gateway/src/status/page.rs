@@ -12,7 +12,8 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
-    figures::{Hours, Live, MANY, Tile},
+    figures::{Live, MANY, Tile},
+    ledger::Hours,
     plot::Kind,
     pool::Told,
     projects::{self, Counts, Filter, List},

@@ -4,7 +4,17 @@
 
 const seconds = Number(document.getElementById('status').dataset.refresh);
 const stale = document.getElementById('stale');
+const pause = document.getElementById('pause');
 let busy = false;
+let paused = false;
+
+// Who reads slowly, or has it read to him, may stop it.
+pause.hidden = false;
+pause.addEventListener('click', () => {
+  paused = !paused;
+  pause.setAttribute('aria-pressed', String(paused));
+  if (!paused) refresh();
+});
 
 // Nobody types or presses anything meanwhile.
 document.addEventListener('submit', () => { busy = true; });
@@ -17,7 +27,7 @@ function inUse() {
 }
 
 async function refresh() {
-  if (busy || document.hidden || inUse()) return;
+  if (busy || paused || document.hidden || inUse()) return;
   busy = true;
   try {
     const answer = await fetch(location.href, { headers: { 'X-Refresh': '1' }, signal: AbortSignal.timeout(20000) });

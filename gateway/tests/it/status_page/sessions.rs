@@ -101,6 +101,16 @@ async fn only_the_operators_token_opens_it() {
         attributes,
         "Path=/; Max-Age=43200; HttpOnly; SameSite=Strict"
     );
+    // Behind a proxy that speaks TLS.
+    let fields = [("token", ADMIN_TOKEN)];
+    let behind = headers(&[("x-forwarded-proto", "https")]);
+    let answer = page.post("/login", &fields, behind).await;
+    assert!(
+        answer
+            .header("set-cookie")
+            .unwrap()
+            .ends_with("; SameSite=Strict; Secure")
+    );
     let visitor = page.sign_in().await;
     let told = visitor.look("/").await;
     assert!(!told.contains("planted-"), "no secret of any kind");
