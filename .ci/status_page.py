@@ -6,7 +6,7 @@ others can neither frame it nor press its buttons.
 
   status_page.py [--screenshots FOLDER]     needs chromium and chromedriver
 """
-import argparse, base64, collections, contextlib, http.client, http.server, json, os, re, subprocess, tempfile, threading, time
+import argparse, base64, collections, contextlib, http.server, json, os, re, subprocess, tempfile, threading, time
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
@@ -366,7 +366,7 @@ def many(folder):
         browser.open()
         began = time.monotonic()
         browser.sign_in()
-        browser.wait(lambda: browser.text('#verdict h2') == '1 project needs you', f'of 10,003 projects one needs somebody')
+        browser.wait(lambda: browser.text('#verdict h2') == '1 project needs you', 'of 10,003 projects one needs somebody')
         took = time.monotonic() - began
         size = len(driver.page_source)
         rows = driver.find_elements(By.CSS_SELECTOR, '.projects tbody tr')

@@ -15,16 +15,12 @@ const SEC_FETCH_SITE: &str = "sec-fetch-site";
 /// Puts on what every answer has. `script` and `style` change with the version, and the pages
 /// each time: nothing is kept.
 pub(super) fn put_on(headers: &mut HeaderMap) {
-    let all: [(HeaderName, &'static str); 8] = [
+    let all: [(HeaderName, &'static str); 7] = [
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_FRAME_OPTIONS, "DENY"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::CACHE_CONTROL, "no-store"),
         (header::REFERRER_POLICY, "no-referrer"),
-        (
-            HeaderName::from_static("cross-origin-opener-policy"),
-            "same-origin",
-        ),
         (
             HeaderName::from_static("cross-origin-resource-policy"),
             "same-origin",
