@@ -10,7 +10,7 @@ import argparse, base64, collections, contextlib, http.server, json, os, re, sub
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
-from stack import API_KEY, BIN, TOKENS, Stack, check, clean_env, control, failed, free_port, post
+from stack import BIN, TOKENS, Stack, check, clean_env, control, failed, free_port, post
 
 FLAGS = ('--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
          '--disable-component-update', '--disable-sync', '--disable-dev-shm-usage', '--no-proxy-server', '--hide-scrollbars')

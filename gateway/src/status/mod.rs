@@ -27,7 +27,7 @@ use axum::{
     Router,
     body::Body,
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header},
+    http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version, header},
     middleware::{self, Next},
     routing::{get, post},
 };
@@ -121,6 +121,7 @@ pub fn router(status: Arc<Status>) -> Router {
 /// are turned away, every answer has the headers that hold browsers back, and a defect of ours
 /// harms no other request.
 async fn around(State(status): State<Arc<Status>>, request: Request, next: Next) -> Response<Body> {
+    let http1 = request.version() < Version::HTTP_2;
     let asked_by = guard::asked_by(request.uri(), request.headers()).map(str::to_owned);
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
     let named = asked_by.as_deref().unwrap_or_default();
@@ -157,7 +158,7 @@ async fn around(State(status): State<Arc<Status>>, request: Request, next: Next)
     };
     let headers = response.headers_mut();
     guard::put_on(headers);
-    if status.gateway.shutdown.drain.is_cancelled() {
+    if http1 && status.gateway.shutdown.drain.is_cancelled() {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response

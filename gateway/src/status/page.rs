@@ -345,3 +345,84 @@ pub(super) fn html(status: StatusCode, page: &impl Template) -> Response<Body> {
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use antigravity_proto::v1::{Project, project::State};
+
+    use super::*;
+    use crate::metrics::MINUTES;
+
+    #[test]
+    fn what_matters_most_is_said_first() {
+        let now: Timestamp = "2026-11-26T12:30:30Z".parse().unwrap();
+        let said = |states: &[State], answered, failed, refresh_error: &str| {
+            let projects: Vec<_> = states
+                .iter()
+                .map(|state| Project {
+                    state: (*state).into(),
+                    refresh_error: refresh_error.to_owned(),
+                    ..Default::default()
+                })
+                .collect();
+            let mut minutes = vec![Minute::default(); MINUTES];
+            let last = &mut minutes[MINUTES - 1];
+            (last.answered, last.failed) = (answered, failed);
+            let live = Live::of(&minutes, now, Duration::from_secs(3600));
+            let verdict = verdict(Counts::of(&projects), &live);
+            (verdict.tone, verdict.text)
+        };
+        let well = [State::Active, State::Disabled, State::CoolingDown];
+        for (states, answered, failed, refresh_error, tone, text) in [
+            (&[][..], 0, 0, "", "warn", "There is no project yet"),
+            (&well[..], 0, 0, "", "good", "All is well"),
+            (&well, 95, 5, "", "good", "All is well"),
+            (
+                &well,
+                90,
+                10,
+                "",
+                "bad",
+                "10 % of the requests failed in the last 5 minutes",
+            ),
+            (
+                &well,
+                90,
+                10,
+                "Google does not answer",
+                "warn",
+                "1 project cannot be refreshed",
+            ),
+            (
+                &[State::Active, State::NeedsLogin, State::Denied],
+                0,
+                100,
+                "",
+                "warn",
+                "2 projects need you",
+            ),
+            (&well[1..], 0, 0, "", "bad", "No project is in the rotation"),
+        ] {
+            let told = said(states, answered, failed, refresh_error);
+            assert_eq!(told, (tone, text.to_owned()));
+        }
+    }
+
+    #[test]
+    fn who_is_away_is_told_with_what_is_left_and_where_to_look() {
+        let error = OperatorError::Away("Connection refused".to_owned());
+        let since = Some(Duration::from_secs(125));
+        let told = away(&error, "http://tokens:50051", 1, since);
+        assert_eq!(told.text, "The token-service does not answer");
+        for part in [
+            "Away for 2 min 5 s.",
+            "goes on with the access token in hand",
+            "http://tokens:50051",
+            "Connection refused",
+        ] {
+            assert!(told.next.contains(part), "{}", told.next);
+        }
+        let told = away(&error, "http://tokens:50051", 0, None);
+        assert!(told.next.starts_with("No access token is in hand"));
+    }
+}
