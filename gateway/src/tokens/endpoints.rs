@@ -150,7 +150,12 @@ impl Endpoints {
     where
         F: Future<Output = Result<tonic::Response<T>, Status>>,
     {
-        let places = self.in_order().await;
+        let mut places = self.in_order().await;
+        if places.is_empty() {
+            // People do not ask so often that an address had to be left in peace, and want to know
+            // what is wrong with it.
+            places = self.state.lock().places.clone();
+        }
         let mut last = Status::unavailable(NO_ADDRESS);
         // Twice, as in `call`.
         let attempts = if places.is_empty() {

@@ -247,6 +247,6 @@ async fn a_token_service_that_is_silent_keeps_nobody_waiting_for_long() {
         assert!(told.contains("it took too long"), "{told}");
     }
     let took = began.elapsed();
-    assert!(took.as_secs() < 10, "{took:?}");
+    assert!(took.as_secs() < 12, "{took:?}");
     drop(silent);
 }
