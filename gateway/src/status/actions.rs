@@ -16,7 +16,7 @@ use super::{
     see_other,
     session::Notice,
 };
-use crate::tokens::OperatorError;
+use crate::tokens::operator::OperatorError;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {

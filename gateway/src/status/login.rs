@@ -15,7 +15,7 @@ use super::{
     message, see_other,
     session::LIFE,
 };
-use crate::tokens::OperatorError;
+use crate::tokens::operator::OperatorError;
 
 /// Told to whoever has a cookie of a session that is over.
 pub(super) const ENDED: &str = "Your session has ended. Sign in again.";

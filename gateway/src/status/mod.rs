@@ -40,7 +40,7 @@ use self::{
     session::{Session, Sessions},
     throttle::Throttle,
 };
-use crate::{http::Gateway, tokens::OperatorError};
+use crate::{http::Gateway, tokens::operator::OperatorError};
 
 /// Sent by the page's script: nobody has come to it anew.
 const REFRESHES: &str = "x-refresh";

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     metrics::{Failure, Fault, Minute, Standing},
-    tokens::OperatorError,
+    tokens::operator::OperatorError,
 };
 
 /// How often a page asks for itself anew, in seconds.

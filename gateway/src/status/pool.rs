@@ -8,7 +8,10 @@ use antigravity_runtime::{clock::Clock, secret::Digest};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::tokens::{Operator, OperatorError, Tokens};
+use crate::tokens::{
+    Tokens,
+    operator::{Operator, OperatorError},
+};
 
 /// For so long what was told is told again.
 const FRESH: Duration = Duration::from_secs(2);

@@ -11,7 +11,7 @@ mod ahead;
 mod client;
 mod endpoints;
 mod held;
-mod operator;
+pub mod operator;
 mod queue;
 mod rest;
 
@@ -35,7 +35,6 @@ pub use self::{
     affinity::Conversation,
     client::{Client, ClientError},
     held::{Lease, Token},
-    operator::{Operator, OperatorError},
 };
 use self::{
     client::Refusal,
@@ -133,7 +132,7 @@ impl Tokens {
 
     /// The token-service for whoever shows an operator's token; `None`: no header can carry it.
     #[must_use]
-    pub fn operator(&self, token: &SecretString) -> Option<Operator> {
+    pub fn operator(&self, token: &SecretString) -> Option<operator::Operator> {
         self.client.operator(token)
     }
 
