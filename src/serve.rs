@@ -82,6 +82,13 @@ async fn announce(stack: &Stack) {
                 terminal::line(format!("API key          in {}", key.path.display()));
             }
         }
+        if let Some(address) = stack.status_page {
+            let address = stack::reachable(address);
+            terminal::line(format!(
+                "Status page      {scheme}://{address}/ (`antigravity-gateway secret admin_token` \
+                 opens it)"
+            ));
+        }
         terminal::line("Ctrl-C ends it.\n");
     }
 }

@@ -222,6 +222,8 @@ pub(crate) struct Stack {
     pub(crate) gateway_address: SocketAddr,
     /// Whether they speak TLS there.
     pub(crate) gateway_tls: bool,
+    /// Where operators reach its status page, when that is known beforehand.
+    pub(crate) status_page: Option<SocketAddr>,
     /// What the gateway stands on.
     pub(crate) token_service: TokenService,
     /// The API key that is used because none is configured.
@@ -292,6 +294,7 @@ impl Stack {
         };
         gateway.token_service_urls = vec![format!("{scheme}://{}", token_service.address)];
         let gateway_tls = gateway.tls.is_some();
+        let status_page = gateway.admin_listen.filter(|address| address.port() != 0);
         let gateway_shutdown = Shutdown {
             drain: shutdown.drain.child_token(),
             abort: shutdown.abort.child_token(),
@@ -300,6 +303,7 @@ impl Stack {
         Ok(Some(Self {
             gateway_address,
             gateway_tls,
+            status_page,
             token_service,
             api_key,
             admin_token,

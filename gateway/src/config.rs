@@ -41,7 +41,7 @@ pub struct Config {
     pub api_keys: ApiKeys,
     /// Where clients reach it.
     pub listen: SocketAddr,
-    /// Where `/livez` and `/readyz` are besides.
+    /// Where the status page and `/metrics` are, and the probes besides; `None`: nowhere.
     pub admin_listen: Option<SocketAddr>,
     /// The certificate that listeners show; `None`: they speak no TLS.
     pub tls: Option<ServerFiles>,

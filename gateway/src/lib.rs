@@ -3,8 +3,8 @@
 //! In reading order: [`config`] and [`api_keys`], [`http`] the edge, [`tokens`] the
 //! rotation's near side, [`media`] the rest of the Web, [`upstream`] Google, [`models`] who knows what, [`outcomes`]
 //! what the token-service is told, [`metrics`] what is counted, [`request_line`] and [`request_log`] what is
-//! logged, [`strangers`] whose lines are left out, [`error`] how failures
-//! become HTTP.
+//! logged, [`strangers`] whose lines are left out, [`status`] the operators' page, [`error`] how
+//! failures become HTTP.
 
 pub mod api_keys;
 pub mod config;
@@ -18,6 +18,7 @@ pub mod models;
 pub mod outcomes;
 pub mod request_line;
 pub mod request_log;
+pub mod status;
 pub mod strangers;
 pub mod tokens;
 pub mod upstream;
@@ -44,6 +45,7 @@ use crate::{
     models::Models,
     outcomes::Outcomes,
     request_log::RequestLog,
+    status::Status,
     strangers::Strangers,
     tokens::{Client, Tokens},
     upstream::{Upstream, client::HttpClient, drain::Drain},
@@ -215,8 +217,11 @@ pub async fn serve(
         background.spawn(Arc::clone(acceptor).watch(ended.clone()));
     }
     if let Some(admin) = admin {
-        tracing::info!(address = %admin.local_addr()?, "the admin listener is open");
-        let router = http::admin_router(Arc::clone(&gateway));
+        let address = admin.local_addr()?;
+        tracing::info!(%address, "the admin listener is open");
+        let status = Status::new(Arc::clone(&gateway), address, acceptor.is_some());
+        background.spawn(Arc::clone(&status).forget(ended.clone()));
+        let router = http::admin_router(Arc::clone(&gateway), status);
         background.spawn(listener::serve(
             admin,
             acceptor.clone(),

@@ -3,6 +3,7 @@
 mod gaps;
 mod genai;
 mod names;
+mod recent;
 
 use std::{
     fmt,
@@ -26,6 +27,7 @@ pub(crate) use self::genai::Provider;
 pub use self::{
     gaps::Gaps,
     genai::{Series, Served},
+    recent::{Chat, Failure, Fault, MINUTES, Minute, Recent, Spread},
 };
 
 /// The content type of [`Metrics::text`].
@@ -117,6 +119,8 @@ struct Values {
     refused: Counter,
     lost_spans: Counter,
     lost_entries: Counter,
+    recent: Recent,
+    began: Instant,
     told: Mutex<Option<(Instant, Bytes)>>,
 }
 
@@ -296,6 +300,8 @@ impl Default for Metrics {
             refused,
             lost_spans,
             lost_entries,
+            recent: Recent::default(),
+            began: Instant::now(),
             told: Mutex::default(),
         }))
     }
@@ -432,6 +438,28 @@ impl Metrics {
         self.0.refused.inc();
     }
 
+    /// The last hours of this process.
+    #[must_use]
+    pub fn recent(&self) -> &Recent {
+        &self.0.recent
+    }
+
+    /// How things stand now.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let values = &self.0;
+        let count = |gauge: &Gauge| u64::try_from(gauge.get()).unwrap_or_default();
+        Standing {
+            up_for: values.began.elapsed(),
+            requests_in_flight: count(&values.requests_in_flight),
+            streams_in_flight: count(&values.streams_in_flight),
+            away_for: values.away.lock().map(|since| since.elapsed()),
+            reports_queued: count(&values.queued),
+            reports_dropped: values.dropped.get(),
+            requests_without_key: values.refused.get(),
+        }
+    }
+
     /// All of them in the text format of OpenMetrics.
     #[must_use]
     pub fn text(&self, elsewhere: impl FnOnce() -> Elsewhere) -> Bytes {
@@ -464,6 +492,25 @@ impl Metrics {
         *told = Some((Instant::now(), text.clone()));
         text
     }
+}
+
+/// How things stand at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing {
+    /// For how long this process has run.
+    pub up_for: Duration,
+    /// Requests of clients that are not over.
+    pub requests_in_flight: u64,
+    /// Streams that clients read.
+    pub streams_in_flight: u64,
+    /// For how long the token-service has not answered; `None`: it does, or was not asked yet.
+    pub away_for: Option<Duration>,
+    /// Reports of outcomes that wait for the token-service.
+    pub reports_queued: u64,
+    /// Reports that were dropped since the start.
+    pub reports_dropped: u64,
+    /// Requests that showed none of the keys since the start.
+    pub requests_without_key: u64,
 }
 
 /// What others count.

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use translate::gemini::usage::Usage;
 
 use crate::{
-    metrics::{Ended, Metrics, Series, Served},
+    metrics::{Chat, Ended, Metrics, Series, Served},
     request_log::{Bodies, Entry, RequestLog},
     strangers::Strangers,
 };
@@ -25,6 +25,8 @@ use crate::{
 /// Models are named by clients; of a longer name this much is told.
 const LONGEST: usize = 128;
 const LONGEST_METHOD: usize = 32;
+/// The surface whose requests have a place in the last hours.
+pub(crate) const CHAT: &str = "chat";
 /// As OpenTelemetry calls those that it does not know.
 const OTHER_METHOD: &[u8] = b"_OTHER";
 
@@ -329,6 +331,18 @@ impl Drop for Line {
             outcome,
             key: told.key.as_deref(),
         });
+        if surface == CHAT && told.key.is_some() {
+            let chat = Chat {
+                request_id: &self.request_id,
+                model,
+                status,
+                outcome,
+                duration,
+                first_piece: told.first_piece,
+                usage,
+            };
+            self.metrics.recent().ended(&chat, Timestamp::now());
+        }
         if let Some(model) = &told.model {
             let unasked = || self.metrics.model(model, Upstream::Unspecified);
             let series = told.series.take().unwrap_or_else(unasked);

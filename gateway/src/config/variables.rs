@@ -54,8 +54,8 @@ pub(super) const TOKEN_SERVICE_URL: Var = Var {
 pub(super) const ADMIN_LISTEN: Var = Var {
     name: "ADMIN_LISTEN",
     default: "",
-    help: "An address for /livez, /readyz and /metrics apart from the clients' port, such as \
-           127.0.0.1:9090.",
+    help: "An address for the status page (at /), /livez, /readyz and /metrics apart from the \
+           clients' port, such as 127.0.0.1:9090. Not set: there is no status page.",
     secret: false,
 };
 pub(super) const DEFAULT_STREAM: Var = Var {

@@ -24,8 +24,9 @@ use crate::{
     media::Fetcher,
     metrics::Metrics,
     models::Models,
-    request_line::RequestLine,
+    request_line::{CHAT, RequestLine},
     request_log::{Kept, RequestLog},
+    status::{self, Status},
     strangers::Strangers,
     tokens::Tokens,
     upstream::{Upstream, drain::Drain},
@@ -67,7 +68,7 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 fn surface(path: &str) -> Option<&'static str> {
     match path {
         "/health" | "/livez" | "/readyz" | "/metrics" => None,
-        "/v1/chat/completions" => Some("chat"),
+        "/v1/chat/completions" => Some(CHAT),
         "/v1/models" => Some("models"),
         path if path.starts_with("/v1/models/") => Some("models"),
         _ => Some("other"),
@@ -95,13 +96,15 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
     }
 }
 
-/// What the admin listener has.
-pub fn admin_router(gateway: Arc<Gateway>) -> Router {
+/// What the admin listener has: probes, scrapes, and the status page.
+pub fn admin_router(gateway: Arc<Gateway>, status: Arc<Status>) -> Router {
     health_routes()
         .route("/metrics", get(health::metrics))
         .fallback(unknown_path)
         .layer(middleware::from_fn_with_state(Arc::clone(&gateway), around))
         .with_state(gateway)
+        // What is around its requests is its own: they are no client's.
+        .merge(status::router(status))
 }
 
 fn health_routes() -> Router<Arc<Gateway>> {

@@ -16,7 +16,7 @@ use tonic::{
 };
 use tonic_types::StatusExt as _;
 
-use super::endpoints::Endpoints;
+use super::{endpoints::Endpoints, operator::Operator};
 use crate::{error::Error, metrics::Metrics};
 
 /// Longer than a refresh at the OAuth endpoint may take, which a call may wait for.
@@ -89,17 +89,20 @@ impl Client {
         }
         let endpoints =
             Endpoints::new(urls, tls, metrics).map_err(|url| ClientError::Url { url })?;
-        let mut bearer: MetadataValue<Ascii> = format!("Bearer {}", token.expose_secret())
-            .parse()
-            .map_err(|_| ClientError::Token)?;
-        bearer.set_sensitive(true);
         Ok(Self {
             endpoints: Arc::new(endpoints),
-            bearer,
+            bearer: bearer(token).ok_or(ClientError::Token)?,
             gateway_id: uuid::Uuid::new_v4().to_string(),
             traces,
             probed: Arc::default(),
         })
+    }
+
+    /// The same service for whoever shows an operator's token; `None`: it has characters that no
+    /// header can carry.
+    #[must_use]
+    pub fn operator(&self, token: &SecretString) -> Option<Operator> {
+        Some(Operator::new(Arc::clone(&self.endpoints), bearer(token)?))
     }
 
     fn request<T: Clone>(&self, message: &T, timeout: Duration, span: &Span) -> Request<T> {
@@ -200,6 +203,13 @@ impl Client {
         *self.probed.lock() = Some((Instant::now(), answered));
         answered
     }
+}
+
+fn bearer(token: &SecretString) -> Option<MetadataValue<Ascii>> {
+    let text = format!("Bearer {}", token.expose_secret());
+    let mut bearer: MetadataValue<Ascii> = text.parse().ok()?;
+    bearer.set_sensitive(true);
+    Some(bearer)
 }
 
 fn code<T>(answer: &Result<T, Status>) -> Code {

@@ -28,6 +28,8 @@ use crate::metrics::Metrics;
 
 /// Names are looked up again after this: replicas come and go.
 const RESOLVED: Duration = Duration::from_secs(10);
+/// Said where there is nobody to ask.
+pub(super) const NO_ADDRESS: &str = "no address of the token-service answers";
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// An address that failed is tried again after this, then after twice as long, up to the
@@ -110,7 +112,7 @@ impl Endpoints {
         } else {
             places.len().max(2)
         };
-        let mut last = Status::unavailable("no address of the token-service answers");
+        let mut last = Status::unavailable(NO_ADDRESS);
         for place in places.iter().cycle().take(attempts) {
             let client = TokenServiceClient::new(place.channel.clone());
             match make(client).await {
@@ -135,6 +137,38 @@ impl Endpoints {
         self.nobody_answers(&last);
         self.metrics
             .token_service_call(method, false, began.elapsed());
+        Err(last)
+    }
+
+    /// Calls as [`call`](Self::call) does, for operators. What comes of it neither is counted nor
+    /// says anything about an address: what an operator asks for may fail where what requests
+    /// need does not.
+    pub(super) async fn call_aside<T, F>(
+        self: &Arc<Self>,
+        mut make: impl FnMut(Channel) -> F,
+    ) -> Result<T, Status>
+    where
+        F: Future<Output = Result<tonic::Response<T>, Status>>,
+    {
+        let mut places = self.in_order().await;
+        if places.is_empty() {
+            // People do not ask so often that an address had to be left in peace, and want to know
+            // what is wrong with it.
+            places = self.state.lock().places.clone();
+        }
+        let mut last = Status::unavailable(NO_ADDRESS);
+        // Twice, as in `call`.
+        let attempts = if places.is_empty() {
+            0
+        } else {
+            places.len().max(2)
+        };
+        for place in places.iter().cycle().take(attempts) {
+            match make(place.channel.clone()).await {
+                Err(status) if never_came(&status) => last = status,
+                answer => return answer.map(tonic::Response::into_inner),
+            }
+        }
         Err(last)
     }
 
@@ -289,6 +323,11 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
+}
+
+/// Whether it is our side that says so: what a service answers comes without a cause.
+fn never_came(status: &Status) -> bool {
+    status.code() == Code::Unavailable && std::error::Error::source(status).is_some()
 }
 
 /// Whether there was no answer in the time that the call had.

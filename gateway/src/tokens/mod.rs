@@ -11,6 +11,7 @@ mod ahead;
 mod client;
 mod endpoints;
 mod held;
+pub mod operator;
 mod queue;
 mod rest;
 
@@ -28,6 +29,7 @@ use antigravity_runtime::clock::Clock;
 use antigravity_traces::Context;
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use secrecy::SecretString;
 
 use self::client::Refusal;
 pub use self::{
@@ -124,6 +126,12 @@ impl Tokens {
     /// Whether the token-service answers; asked of it at most once a second.
     pub async fn is_reachable(&self) -> bool {
         self.client.is_reachable().await
+    }
+
+    /// The token-service for whoever shows an operator's token; `None`: no header can carry it.
+    #[must_use]
+    pub fn operator(&self, token: &SecretString) -> Option<operator::Operator> {
+        self.client.operator(token)
     }
 
     /// The upstreams that the pool has projects of; empty: not known yet.

@@ -26,6 +26,7 @@ mod remote_media;
 mod request_lines;
 mod request_log;
 mod silence;
+mod status_page;
 mod support;
 mod token_service_away;
 mod traces;

@@ -29,6 +29,13 @@ pub(crate) struct TokenService {
     task: JoinHandle<Result<(), token_service::Error>>,
 }
 
+impl TokenService {
+    /// Whether it has ended unasked.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.task.is_finished()
+    }
+}
+
 pub(crate) struct GatewayProcess {
     pub(crate) address: SocketAddr,
     pub(crate) shutdown: Shutdown,
