@@ -135,7 +135,7 @@ impl Options {
         match self.command {
             Some(Command::PassThrough(arguments)) => pass_through::run(arguments).await,
             Some(Command::Pool(arguments)) => arguments.run().await,
-            Some(Command::PoolService) => pool::be_service().await,
+            Some(Command::PoolService) => Box::pin(pool::be_service()).await,
             Some(Command::Simulate(arguments)) => arguments.run(),
             None if self.measure.list => {
                 self.measure.list_names();

@@ -281,12 +281,12 @@ mod tests {
             .max();
         assert_eq!(longest, Some(LONGEST_NAME));
         // PostgreSQL takes no NUL, which would keep everything else out with it.
-        ledger.enter(5001, ("a\0b", "p\01", "m\0"), one(), at(0));
+        ledger.enter(5001, ("a\0b", "p\0", "m\0"), one(), at(0));
         let entries = ledger.take();
         let sums = entries.sums();
         let account = sums.keys().next().unwrap();
         assert_eq!(account.api_key_name, "a\u{fffd}b");
-        assert_eq!(account.project, "p\u{fffd}1");
+        assert_eq!(account.project, "p\u{fffd}");
         assert_eq!(account.model, "m\u{fffd}");
         // Another hour has names of its own.
         ledger.enter(5002, ("ann", "p1", "new"), one(), at(3600));
