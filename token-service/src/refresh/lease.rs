@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::{RefreshFailed, Unstored};
 use crate::{
     credential::{Credential, Proof},
-    oauth::USUAL_LIFETIME,
+    oauth::{RefreshError, USUAL_LIFETIME},
     pool::{Grant, Pool, within},
     project::ProjectId,
     store::{Lease, ProjectRecord, StoredToken, Taken},
@@ -51,7 +51,8 @@ impl Pool {
                 Taken::Mine(lease, stored) => {
                     let stored = stored.as_deref();
                     if stored.is_some_and(|stored| self.is_renewed(stored, &known)) {
-                        self.store.end_lease(id, lease).await;
+                        // What cannot be ended now ends by itself.
+                        let _ = self.store.end_lease(id, lease).await;
                         self.look_again().await;
                         let grant = self.grant_of(id).ok_or(RefreshFailed::Superseded)?;
                         return Ok(Renewal::Elsewhere(grant));
@@ -61,7 +62,11 @@ impl Pool {
                         continue;
                     }
                     let proof = stored.map_or_else(|| proof.clone(), |it| as_stored(proof, it));
-                    return self.ask_under(id, generation, lease, &proof, span).await;
+                    let asked = self.ask_google(generation, lease, &proof, span).await;
+                    return match asked {
+                        Ok(unstored) => Ok(Renewal::Granted(unstored)),
+                        Err(error) => self.refused(id, lease, &known, error).await,
+                    };
                 }
                 Taken::Another => {}
             }
@@ -77,20 +82,24 @@ impl Pool {
         }
     }
 
-    async fn ask_under(
+    /// A refusal is about the refresh token that this replica knew. When another has taken the
+    /// lease since, that one may have been rotated, and the refusal means nothing.
+    async fn refused(
         &self,
         id: &ProjectId,
-        generation: i64,
         lease: Lease,
-        proof: &Proof,
-        span: &Span,
+        known: &str,
+        error: RefreshError,
     ) -> Result<Renewal, RefreshFailed> {
-        match self.ask_google(generation, lease, proof, span).await {
-            Ok(unstored) => Ok(Renewal::Granted(unstored)),
-            Err(error) => {
-                self.store.end_lease(id, lease).await;
-                Err(error.into())
+        match self.store.end_lease(id, lease).await {
+            Ok(true) => Err(error.into()),
+            Ok(false) => {
+                self.look_again().await;
+                let renewed = self.fingerprint_of(id) != known;
+                let grant = self.grant_of(id).filter(|_| renewed);
+                grant.map(Renewal::Elsewhere).ok_or(RefreshFailed::Elsewhere)
             }
+            Err(_) => Err(RefreshFailed::DatabaseAway),
         }
     }
 

@@ -130,12 +130,19 @@ impl Store {
         }
     }
 
-    /// Lets others refresh the project, as this replica did not.
-    pub(crate) async fn end_lease(&self, project: &ProjectId, lease: Lease) {
-        if let Self::Postgres(database) = self
-            && let Err(error) = database.end_lease(project, lease).await
-        {
-            tracing::debug!(project = &**project, %error, "a lease is left to end by itself");
+    /// Lets others refresh the project, as this replica did not; `false` when another holder has
+    /// taken the lease since.
+    ///
+    /// # Errors
+    /// The lease is left to end by itself.
+    pub(crate) async fn end_lease(
+        &self,
+        project: &ProjectId,
+        lease: Lease,
+    ) -> Result<bool, StoreError> {
+        match self {
+            Self::Sqlite(_) => Ok(true),
+            Self::Postgres(database) => database.end_lease(project, lease).await,
         }
     }
 

@@ -174,6 +174,47 @@ async fn a_late_result_is_fenced_off() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: TEST_DATABASE_URL"]
+async fn a_late_refusal_condemns_nobody() {
+    let google = rotating_google(1).await;
+    let home = Home::new(&google);
+    home.write_tokens(&tokens_json([1]));
+    google.fake().script(
+        Fault::once(Action::Delay {
+            before_commit_ms: 3000,
+            before_headers_ms: 0,
+            before_first_event_ms: 0,
+            between_events_ms: 0,
+        })
+        .refresh_token(Account::numbered(1).refresh_token),
+    );
+    let one = home.start().await;
+    let mut here = one.tokens().await;
+    let late = tokio::spawn(async move { here.acquire_tokens(wanted(1)).await });
+    eventually("the first asks Google", async || {
+        refreshes(google.fake(), 1) == 1
+    })
+    .await;
+    sql(&home, "UPDATE refresh_leases SET until = '-infinity'").await;
+    let other = home.start().await;
+    one_token(&mut other.tokens().await).await;
+    let request = v1::RefreshProjectRequest {
+        id: "fake-project-1".to_owned(),
+    };
+    // From now on Google refuses the refresh token that the first one has sent.
+    let mut there = other.projects().await;
+    there.refresh_project(request).await.unwrap();
+    let _ = late.await.unwrap();
+    for service in [&one, &other] {
+        let shown = project(&mut service.projects().await, "fake-project-1").await;
+        assert_eq!(shown.state(), v1::project::State::Active, "{shown:?}");
+        one_token(&mut service.tokens().await).await;
+    }
+    one.stop().await;
+    other.stop().await;
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: TEST_DATABASE_URL"]
 async fn cooldowns_and_verdicts_reach_the_other_and_none_undoes_anothers() {
     let google = google(2).await;
     let home = Home::new(&google);

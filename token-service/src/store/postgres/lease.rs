@@ -92,16 +92,16 @@ impl Postgres {
             .await
     }
 
-    /// Lets others refresh the project.
+    /// Lets others refresh the project; `false` when another holder has taken the lease since.
     pub(crate) async fn end_lease(
         &self,
         project: &ProjectId,
         lease: Lease,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         self.servers
             .bounded(async {
                 let mut lent = self.servers.lend().await?;
-                sqlx::query(
+                let ended = sqlx::query(
                     "UPDATE refresh_leases SET until = '-infinity'
                      WHERE project_id = $1 AND fence = $2",
                 )
@@ -110,7 +110,7 @@ impl Postgres {
                 .execute(&mut *lent)
                 .await?;
                 lent.done();
-                Ok(())
+                Ok(ended.rows_affected() == 1)
             })
             .await
     }
