@@ -4,7 +4,7 @@ load, and moves of a pool between SQLite and PostgreSQL that are killed in the m
 
 `--full` takes the times and numbers of the issue that this shows; without it each part takes a minute or two.
 """
-import argparse, json, os, random, signal, sqlite3, subprocess, threading, time, urllib.request
+import argparse, json, os, random, signal, sqlite3, subprocess, sys, time, urllib.error, urllib.request
 
 import postgres
 from pool import Load
@@ -415,22 +415,34 @@ def move_again_and_again(stack, arguments, env, kills):
     return times
 
 
+PARTS = ['refreshes', 'away', 'moved']
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--full', action='store_true')
-    parser.add_argument('--only', choices=['refreshes', 'away', 'moved'])
+    parser.add_argument('--only', choices=PARTS)
     parser.add_argument('--seed', type=int, default=random.randrange(1 << 30))
     options = parser.parse_args()
-    print(f'seed {options.seed}')
-    wanted = lambda part: options.only in (None, part)
-    with postgres.server() as server:
-        if wanted('refreshes'):
-            refreshes(server, 100 if options.full else 10, 100, options.seed)
-        if wanted('moved'):
-            moved(server, 10_000 if options.full else 2_000, 2_000 if options.full else 500, 8 if options.full else 4)
-    if wanted('away'):
+    if options.only is None:
+        raise SystemExit(all_at_once(options))
+    print(f'{options.only}: seed {options.seed}', flush=True)
+    if options.only == 'away':
         away(60 if options.full else 20)
+    else:
+        with postgres.server() as server:
+            if options.only == 'refreshes':
+                refreshes(server, 100 if options.full else 10, 100, options.seed)
+            else:
+                moved(server, 10_000 if options.full else 2_000, 2_000 if options.full else 500, 8 if options.full else 4)
     raise SystemExit(f'{len(failed)} did not hold: {failed}' if failed else 0)
+
+
+def all_at_once(options):
+    """Each part with a server of its own; the first mostly waits for leases to end."""
+    common = ['--seed', str(options.seed), *(['--full'] if options.full else [])]
+    parts = [subprocess.Popen([sys.executable, __file__, '--only', part, *common]) for part in PARTS]
+    return max([part.wait() for part in parts], key=abs)
 
 
 if __name__ == '__main__':

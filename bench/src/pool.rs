@@ -20,7 +20,7 @@ use serde_json::json;
 use tonic::transport::Channel;
 
 pub(crate) use self::service::be_service;
-use self::service::{ADMIN_TOKEN, GATEWAY_TOKEN, Service, with_token};
+use self::service::{ADMIN_TOKEN, ENCRYPTION_KEY, GATEWAY_TOKEN, Service, with_token};
 
 const MODEL: &str = "gemini-3-pro";
 /// Projects that rest and that are disabled, of a hundred.
@@ -137,6 +137,7 @@ impl Arguments {
         let url = google.base_url();
         vec![
             ("DATABASE_URL", database),
+            ("ENCRYPTION_KEY", ENCRYPTION_KEY.to_owned()),
             ("GATEWAY_TOKEN", GATEWAY_TOKEN.to_owned()),
             ("ADMIN_TOKEN", ADMIN_TOKEN.to_owned()),
             ("OAUTH_TOKEN_URL", format!("{url}/token")),

@@ -16,6 +16,8 @@ use tonic::{Request, transport::Channel};
 use crate::process::{Memory, Meter, Process};
 
 pub(super) const GATEWAY_TOKEN: &str = "gateway-token-of-the-benchmark";
+/// Of nothing that is kept.
+pub(super) const ENCRYPTION_KEY: &str = "dGhlIGtleSBvZiB0aGUgYmVuY2htYXJrLCAzMiBieXQ=";
 pub(super) const ADMIN_TOKEN: &str = "admin-token-of-the-benchmark";
 
 /// Serves as the environment says, until it is told to end.

@@ -97,7 +97,9 @@ impl Pool {
                 self.look_again().await;
                 let renewed = self.fingerprint_of(id) != known;
                 let grant = self.grant_of(id).filter(|_| renewed);
-                grant.map(Renewal::Elsewhere).ok_or(RefreshFailed::Elsewhere)
+                grant
+                    .map(Renewal::Elsewhere)
+                    .ok_or(RefreshFailed::Elsewhere)
             }
             Err(_) => Err(RefreshFailed::DatabaseAway),
         }

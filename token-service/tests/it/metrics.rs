@@ -117,7 +117,7 @@ async fn figures_are_what_was_done() {
         "ledger_behind 0",
         "database_up 1",
         "replicas 1",
-        "clock_skew_seconds 0",
+        "clock_skew_seconds 0.0",
         "ledger_attempts_total 2",
         "ledger_answers_total 1",
         "ledger_tokens_total{type=\"prompt\"} 206",
