@@ -72,11 +72,14 @@ CREATE TABLE rotation (
 -- since taking it changes nothing that others have to read.
 CREATE TABLE refresh_leases (
     project_id TEXT PRIMARY KEY REFERENCES projects (id) ON DELETE CASCADE,
-    -- Grows with each holder: a result that comes with an older one is too late.
+    -- Another for each holder: a result that comes with an older one is too late.
     fence BIGINT NOT NULL,
     holder TEXT NOT NULL,
     until TIMESTAMPTZ NOT NULL
 );
+
+-- Not counted by project: a restore replaces projects, and their leases go with them.
+CREATE SEQUENCE refresh_fences;
 
 -- What was last taken over from tokens files: from the one that is read at the start,
 -- and from those that operators sent. Outlives the project, so that a removed one does

@@ -64,10 +64,11 @@ impl Postgres {
                 let mut lent = self.servers.lend().await?;
                 let fence: Option<i64> = sqlx::query_scalar(
                     "INSERT INTO refresh_leases AS lease (project_id, fence, holder, until)
-                     SELECT id, 1, $2, clock_timestamp() + $3 * interval '1 millisecond'
+                     SELECT id, nextval('refresh_fences'), $2,
+                         clock_timestamp() + $3 * interval '1 millisecond'
                      FROM projects WHERE id = $1 AND credential = $4
                      ON CONFLICT (project_id) DO UPDATE SET
-                         fence = lease.fence + 1, holder = excluded.holder, until = excluded.until
+                         fence = excluded.fence, holder = excluded.holder, until = excluded.until
                      WHERE lease.until < clock_timestamp()
                      RETURNING fence",
                 )

@@ -259,7 +259,7 @@ mod tests {
     }
 
     const PUBLISHED: [(i64, &str); 3] = [
-        (1, "45930a3234eca4925374c06dd7260b20"),
+        (1, "2b64de08c635f1f14e6aa5e3f44d6162"),
         (2, "abeae352abedda0040b31cca6731040c"),
         (3, "8872877cfc1cff2c45a1be003fc78ebd"),
     ];
