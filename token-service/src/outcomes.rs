@@ -215,7 +215,7 @@ impl Pool {
         };
         let stored = self
             .store
-            .commit_state(&project, generation, restated)
+            .commit_state(&project, generation, restated, self.now())
             .await;
         let mut state = self.state();
         match stored {

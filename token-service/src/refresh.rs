@@ -283,12 +283,15 @@ impl Pool {
         let this = Arc::clone(self);
         let id = Arc::clone(id);
         let generation = member.record.generation;
+        let known = member.fingerprint.clone();
         // In the trace of who asks first; the others share it.
         let asked_in = grpc::current();
         // Tracked, so that neither a caller that goes away nor a shutdown loses what
         // Google has already changed.
         self.tasks.spawn(async move {
-            let result = this.fly(&id, generation, proof, asked_in.as_ref()).await;
+            let result = this
+                .fly(&id, generation, (proof, known), asked_in.as_ref())
+                .await;
             sender.send_replace(Some(result));
         });
         Some(flight)
@@ -298,7 +301,7 @@ impl Pool {
         &self,
         id: &ProjectId,
         generation: i64,
-        proof: Proof,
+        (proof, known): (Proof, String),
         asked_in: Option<&Context>,
     ) -> Result<Grant, RefreshFailed> {
         let mut span = self.traces.begin(
@@ -311,7 +314,7 @@ impl Pool {
         let unstored = self.take_unstored(id, generation);
         let answer = match unstored {
             Some(unstored) => Ok(Renewal::Granted(unstored)),
-            None => self.renew(id, generation, &proof, &span).await,
+            None => self.renew(id, generation, (&proof, &known), &span).await,
         };
         let _writes = self.writes.lock().await;
         let result = match answer {

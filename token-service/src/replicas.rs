@@ -268,12 +268,15 @@ impl State {
         for record in delta.projects {
             self.take_over(record, now);
         }
-        for id in &delta.removed_projects {
-            self.remove(id);
+        let Some((projects, clients)) = delta.present else {
+            return;
+        };
+        // All of memory has been stored: what is not there was removed.
+        let gone = self.projects.keys().filter(|id| !projects.contains(&***id));
+        for id in gone.cloned().collect::<Vec<_>>() {
+            self.remove(&id);
         }
-        for client in &delta.removed_clients {
-            self.clients.remove(client);
-        }
+        self.clients.retain(|id, _| clients.contains(id));
     }
 
     /// A project as it is stored. What this replica has learned of it and not stored yet stays.
@@ -287,6 +290,9 @@ impl State {
         let mine = &member.record.project;
         let pending = self.pending.get(&id).copied();
         let same_credential = member.record.generation == record.generation;
+        // What has ended is forgotten here and there at other times: none is brought back.
+        let cooldowns = &mut record.project.cooldowns;
+        cooldowns.retain(|group, it| it.until > now || mine.cooldowns.contains_key(group));
         for (group, cooldown) in &mut record.project.cooldowns {
             if let Some(known) = mine.cooldowns.get(group) {
                 cooldown.strikes = known.strikes;

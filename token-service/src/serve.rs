@@ -132,9 +132,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     );
     let pool = Arc::new(pool);
     pool.join_replicas().await;
-    if let Some((path, file)) = tokens_file {
-        import::import_at_start(&pool, &path, file).await?;
-    }
+    import_file(&config, &pool, tokens_file, &shutdown).await?;
     let (projects, clients) = {
         let state = pool.state();
         (state.projects.len(), state.clients.len())
@@ -225,6 +223,27 @@ fn read_tokens_file(config: &Config) -> Result<Option<(PathBuf, TokensFile)>, Er
             }
         })?;
     Ok(Some((source.path.clone(), file)))
+}
+
+/// Imports the tokens file. What goes by, such as another replica that imports it at the same
+/// time, is waited out.
+async fn import_file(
+    config: &Config,
+    pool: &Arc<Pool>,
+    mut tokens_file: Option<(PathBuf, TokensFile)>,
+    shutdown: &Shutdown,
+) -> Result<(), Error> {
+    while let Some((path, file)) = tokens_file {
+        match import::import_at_start(pool, &path, file).await {
+            Err(error) if error.is_passing() && !shutdown.drain.is_cancelled() => {
+                tracing::warn!(%error, "cannot import the tokens file yet; it is tried again");
+                tokio::time::sleep(SAVE_INTERVAL).await;
+                tokens_file = read_tokens_file(config)?;
+            }
+            imported => return Ok(imported?),
+        }
+    }
+    Ok(())
 }
 
 /// A name for this process's turns.

@@ -299,10 +299,10 @@ pub enum StoreError {
         /// After so many it is taken for gone.
         limit: i64,
     },
-    /// Another token-service lacks a key that is to seal.
+    /// Another token-service seals with another key.
     #[error(
-        "the token-service {instance} on {host} does not have the encryption key {key_id}; add it \
-         to its ENCRYPTION_KEY, behind the present one, restart it, and rotate again"
+        "the token-service {instance} on {host} does not seal with the encryption key {key_id}: \
+         give it to all behind the present one, then to all before it, and rotate again"
     )]
     KeyNotEverywhere {
         /// What it calls itself.

@@ -153,6 +153,10 @@ fn servers(rest: &str) -> Result<Servers, DatabaseError> {
     ];
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, tail) = rest.split_at(end);
+    // Of a password that was not encoded the rest would be taken for the database, and shown.
+    if tail.contains('@') {
+        return Err(DatabaseError::Postgres);
+    }
     let (login, hosts) = match authority.rsplit_once('@') {
         Some((login, hosts)) => (format!("{login}@"), hosts),
         None => (String::new(), authority),
@@ -251,6 +255,8 @@ mod tests {
         for wrong in [
             "postgres://ann:secret@db:port/tokens",
             "postgres://ann:secret@db/tokens?sslmode=perhaps",
+            "postgres://ann:12/secret@db/tokens",
+            "postgres://ann:12?secret@db/tokens",
         ] {
             let error = wrong.parse::<Database>().unwrap_err();
             assert_eq!(error, DatabaseError::Postgres, "{wrong}");

@@ -30,15 +30,15 @@ pub(super) enum Renewal {
 }
 
 impl Pool {
-    /// Asks Google, when no other replica does.
+    /// Asks Google, when no other replica does. `known` is the fingerprint of the token that is to
+    /// be replaced.
     pub(super) async fn renew(
         &self,
         id: &ProjectId,
         generation: i64,
-        proof: &Proof,
+        (proof, known): (&Proof, &str),
         span: &Span,
     ) -> Result<Renewal, RefreshFailed> {
-        let known = self.fingerprint_of(id);
         let began = Instant::now();
         loop {
             let followed = self.followed.notified();
@@ -50,22 +50,26 @@ impl Pool {
                 }
                 Taken::Mine(lease, stored) => {
                     let stored = stored.as_deref();
-                    if stored.is_some_and(|stored| self.is_renewed(stored, &known)) {
+                    if stored.is_some_and(|stored| self.is_renewed(stored, known)) {
                         // What cannot be ended now ends by itself.
                         let _ = self.store.end_lease(id, lease).await;
                         self.look_again().await;
-                        let grant = self.grant_of(id).ok_or(RefreshFailed::Superseded)?;
-                        return Ok(Renewal::Elsewhere(grant));
+                        let renewed = self.fingerprint_of(id) != known;
+                        let grant = self.grant_of(id).filter(|_| renewed);
+                        return grant
+                            .map(Renewal::Elsewhere)
+                            .ok_or(RefreshFailed::Elsewhere);
                     }
                     // This process was stopped in between: another may have it by now.
                     if !lease.is_long_enough() {
+                        let _ = self.store.end_lease(id, lease).await;
                         continue;
                     }
                     let proof = stored.map_or_else(|| proof.clone(), |it| as_stored(proof, it));
                     let asked = self.ask_google(generation, lease, &proof, span).await;
                     return match asked {
                         Ok(unstored) => Ok(Renewal::Granted(unstored)),
-                        Err(error) => self.refused(id, lease, &known, error).await,
+                        Err(error) => self.refused(id, lease, known, error).await,
                     };
                 }
                 Taken::Another => {}

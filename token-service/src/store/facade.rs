@@ -176,10 +176,15 @@ impl Store {
         project: &Project,
         generation: i64,
         restated: Restated,
+        now: Timestamp,
     ) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(database) => database.commit_state(project).await,
-            Self::Postgres(database) => database.commit_state(project, generation, restated).await,
+            Self::Postgres(database) => {
+                database
+                    .commit_state(project, generation, restated, now)
+                    .await
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 //! again; until it has ended and been compared, the new database serves nobody, and the old one
 //! stays as it is.
 
-use std::{io, path::Path, sync::Arc};
+use std::{io, path::Path, sync::Arc, time::Duration};
 
 use sqlx::{
     AssertSqlSafe, Connection as _, PgConnection, Sqlite as SqliteDialect, SqlitePool,
@@ -25,6 +25,9 @@ use crate::{
 pub(super) const MOVING: &str = "moving";
 /// The row of `meta` with the first hour of the ledger that a move has not carried over.
 const MOVED_HOURS: &str = "moving_hour";
+
+/// A restore of a large pool takes no longer.
+const RESTORED: Duration = Duration::from_secs(600);
 
 /// What a move came to.
 #[derive(Clone, Copy, Debug)]
@@ -279,7 +282,7 @@ async fn alone(servers: &Servers) -> Result<PgConnection, StoreError> {
     let no_key = Keyring::parse("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
     let no_key = no_key.map_err(|_| StoreError::Busy)?;
     let database = Postgres::open_alone(servers, Arc::new(no_key)).await?;
-    let connection = database.own().await;
+    let connection = database.own_alone().await;
     database.close_alone().await;
     connection
 }
@@ -482,11 +485,12 @@ pub(super) async fn restore<'s>(
     others: Option<&Keyring>,
     own_endpoint: bool,
 ) -> Result<Restored<'s>, StoreError> {
-    let own = database.load().await?.clients;
+    let own = database.clients().await?;
     let (everything, resealed) =
         sqlite::examine(backup, database.seals(), others, own_endpoint, &own).await?;
     let pool = sqlite::open_file(backup).await?;
-    let restored = replace(database, &pool).await;
+    let restored = tokio::time::timeout(RESTORED, replace(database, &pool)).await;
+    let restored = restored.unwrap_or(Err(StoreError::Busy));
     pool.close().await;
     restored?;
     Ok(Restored {

@@ -11,11 +11,9 @@ mod sealed;
 mod servers;
 mod usage;
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use sqlx::PgConnection;
 
@@ -54,7 +52,6 @@ struct Known {
     mark: Mark,
     /// Each project, and the transaction that changed it last.
     projects: HashMap<ProjectId, i64>,
-    clients: HashSet<String>,
 }
 
 /// A change of what operators see. Nobody else makes one until it is over.
@@ -106,17 +103,16 @@ impl Postgres {
         written: &(dyn Fn(usize) + Sync),
     ) -> Result<(), StoreError> {
         let Exclusive { mut lent } = exclusive;
-        // Not bounded as a whole: an import may hold ten thousand projects, each of which is
-        // bounded by the session's own timeout.
+        // Not bounded as a whole: an import may hold ten thousand projects.
         let done = async {
             for (before, change) in changes.iter().enumerate() {
-                self.write(&mut lent, change).await?;
+                self.servers.bounded(self.write(&mut lent, change)).await?;
                 written(before + 1);
             }
-            sqlx::query("COMMIT").execute(&mut *lent).await?;
-            Ok(())
+            let commit = async { Ok(sqlx::query("COMMIT").execute(&mut *lent).await?) };
+            self.servers.bounded(commit).await.map(|_| ())
         };
-        let done = self.servers.told(done.await);
+        let done = done.await;
         if done.is_ok() {
             lent.done();
         }
@@ -158,6 +154,7 @@ impl Postgres {
         project: &Project,
         generation: i64,
         restated: Restated,
+        now: Timestamp,
     ) -> Result<(), StoreError> {
         self.servers
             .bounded(async {
@@ -181,12 +178,14 @@ impl Postgres {
                 .execute(&mut *lent)
                 .await?;
                 if found.rows_affected() == 1 {
-                    if restated.cleared {
-                        sqlx::query("DELETE FROM cooldowns WHERE project_id = $1")
-                            .bind(&*project.id)
-                            .execute(&mut *lent)
-                            .await?;
-                    }
+                    sqlx::query(
+                        "DELETE FROM cooldowns WHERE project_id = $1 AND ($2 OR until <= $3)",
+                    )
+                    .bind(&*project.id)
+                    .bind(restated.cleared)
+                    .bind(now.as_millisecond())
+                    .execute(&mut *lent)
+                    .await?;
                     self.put_cooldowns(&mut lent, project).await?;
                 }
                 sqlx::query("COMMIT").execute(&mut *lent).await?;
@@ -251,6 +250,14 @@ impl Postgres {
     /// A connection of its own, for what may take its time.
     pub(in crate::store) async fn own(&self) -> Result<PgConnection, StoreError> {
         self.servers.own().await
+    }
+
+    /// The same, while nobody else opens the database or uses it.
+    pub(in crate::store) async fn own_alone(&self) -> Result<PgConnection, StoreError> {
+        let mut connection = self.own().await?;
+        open::lock(&mut connection).await?;
+        open::nobody_else(&mut connection).await?;
+        Ok(connection)
     }
 
     /// As [`Postgres::close`], of one that has told nobody that it is there.

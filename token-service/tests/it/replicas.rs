@@ -361,11 +361,18 @@ async fn a_key_seals_only_once_every_replica_has_it() {
     eventually("the other is known", async || {
         let refused = database.rotate_encryption_key(rotate).await;
         matches!(refused, Err(status) if status.code() == Code::FailedPrecondition
-            && status.message().contains("does not have the encryption key"))
+            && status.message().contains("does not seal with the encryption key"))
     })
     .await;
     old.stop().await;
     let both = Service::start(with_keys(&format!("{ENCRYPTION_KEY},{NEW_KEY}"))).await;
+    one_token(&mut both.tokens().await).await;
+    // It has the key, and goes on sealing with the old one.
+    let refused = database.rotate_encryption_key(rotate).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    both.stop().await;
+    let both = Service::start(with_keys(&format!("{NEW_KEY},{ENCRYPTION_KEY}"))).await;
+    one_token(&mut both.tokens().await).await;
     let rotated = database
         .rotate_encryption_key(rotate)
         .await

@@ -4,7 +4,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures_util::TryStreamExt as _;
@@ -45,9 +45,9 @@ pub(super) struct Mark {
 #[derive(Debug, Default)]
 pub(crate) struct Delta {
     pub(crate) projects: Vec<ProjectRecord>,
-    pub(crate) removed_projects: Vec<ProjectId>,
     pub(crate) clients: Vec<ClientRecord>,
-    pub(crate) removed_clients: Vec<String>,
+    /// The projects and OAuth clients that there are, if some may have been removed.
+    pub(crate) present: Option<(HashSet<String>, HashSet<String>)>,
     /// The server's time.
     pub(crate) now: Option<Timestamp>,
     /// What could not be read; it is tried again with the next look.
@@ -56,10 +56,7 @@ pub(crate) struct Delta {
 
 impl Delta {
     pub(crate) fn is_empty(&self) -> bool {
-        self.projects.is_empty()
-            && self.removed_projects.is_empty()
-            && self.clients.is_empty()
-            && self.removed_clients.is_empty()
+        self.projects.is_empty() && self.clients.is_empty() && self.present.is_none()
     }
 }
 
@@ -122,7 +119,34 @@ impl Postgres {
 
     /// Looks for the server again, after it was lost.
     pub(crate) async fn reach(&self) -> Result<(), StoreError> {
-        self.servers.reach().await
+        self.servers.reach().await?;
+        // It may be another server, which lacks what the old one had last, and counts transactions
+        // its own way: all is read again.
+        let mut known = self.known.lock();
+        known.projects.clear();
+        known.mark = Mark {
+            transaction: 0,
+            removals: -1,
+        };
+        Ok(())
+    }
+
+    /// The OAuth clients that there are.
+    pub(in crate::store) async fn clients(&self) -> Result<Vec<ClientRecord>, StoreError> {
+        self.servers
+            .bounded(async {
+                let mut lent = self.servers.lend().await?;
+                let rows: Vec<ClientRow> = sqlx::query_as(concat!(
+                    "SELECT ",
+                    columns!(oauth_clients),
+                    " FROM oauth_clients"
+                ))
+                .fetch_all(&mut *lent)
+                .await?;
+                lent.done();
+                rows.into_iter().map(|row| self.seals.client(row)).collect()
+            })
+            .await
     }
 
     /// Reads and opens all that is kept.
@@ -176,13 +200,9 @@ impl Postgres {
                 }
                 sqlx::query("COMMIT").execute(&mut *lent).await?;
                 lent.done();
-                let clients = everything.clients.iter();
                 let mut known = self.known.lock();
                 known.mark = mark;
                 known.projects = changes;
-                known.clients = clients
-                    .map(|client| client.credentials.client_id.clone())
-                    .collect();
                 Ok(everything)
             })
             .await
@@ -195,10 +215,8 @@ impl Postgres {
             .bounded(async {
                 let mut lent = self.servers.lend().await?;
                 let (mark, now) = snapshot(&mut lent).await?;
-                let mut delta = Delta {
-                    now: Some(now),
-                    ..Delta::default()
-                };
+                let told = Instant::now();
+                let mut delta = Delta::default();
                 let clients: Vec<ClientRow> = sqlx::query_as(concat!(
                     "SELECT ",
                     columns!(oauth_clients),
@@ -253,7 +271,10 @@ impl Postgres {
                         Err(error) => delta.unreadable = Some(error),
                     }
                 }
-                self.remember(mark, &mut delta, changes, present);
+                delta.present = present;
+                self.remember(mark, &delta, changes);
+                // As of the end of the look.
+                delta.now = Some(now.saturating_add(told.elapsed()).unwrap_or(now));
                 Ok(delta)
             })
             .await
@@ -266,30 +287,11 @@ impl Postgres {
         rows
     }
 
-    fn remember(
-        &self,
-        mark: Mark,
-        delta: &mut Delta,
-        changes: Vec<(ProjectId, i64)>,
-        present: Option<(HashSet<String>, HashSet<String>)>,
-    ) {
+    fn remember(&self, mark: Mark, delta: &Delta, changes: Vec<(ProjectId, i64)>) {
         let mut known = self.known.lock();
         known.projects.extend(changes);
-        let clients = delta.clients.iter();
-        let clients: Vec<_> = clients
-            .map(|client| client.credentials.client_id.clone())
-            .collect();
-        known.clients.extend(clients);
-        if let Some((projects, clients)) = present {
-            let gone = known
-                .projects
-                .keys()
-                .filter(|id| !projects.contains(&***id));
-            delta.removed_projects = gone.cloned().collect();
-            let gone = known.clients.iter().filter(|id| !clients.contains(*id));
-            delta.removed_clients = gone.cloned().collect();
+        if let Some((projects, _)) = &delta.present {
             known.projects.retain(|id, _| projects.contains(&**id));
-            known.clients.retain(|id| clients.contains(id));
         }
         known.mark.removals = mark.removals;
         // Rows that could not be opened are read again, once the key is there.

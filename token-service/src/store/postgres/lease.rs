@@ -79,7 +79,22 @@ impl Postgres {
                 .fetch_optional(&mut *lent)
                 .await?;
                 // A statement of its own, which sees what the holder of before has stored.
-                let stored = self.read_project(&mut lent, project).await?;
+                let stored = match self.read_project(&mut lent, project).await {
+                    Ok(stored) => stored,
+                    Err(error) => {
+                        // Who can read it is to have it.
+                        sqlx::query(
+                            "UPDATE refresh_leases SET until = '-infinity'
+                             WHERE project_id = $1 AND fence = $2",
+                        )
+                        .bind(&**project)
+                        .bind(fence)
+                        .execute(&mut *lent)
+                        .await?;
+                        lent.done();
+                        return Err(error);
+                    }
+                };
                 lent.done();
                 Ok(match (fence, stored) {
                     (_, None) => Taken::Gone,

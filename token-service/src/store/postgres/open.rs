@@ -1,9 +1,12 @@
 //! Opening a database: made when it is empty, refused and left alone when it is not ours, too new
 //! for this version, on its way elsewhere, or sealed with other keys.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use sqlx::{PgConnection, PgPool, migrate::Migrator};
+use sqlx::{
+    PgConnection, PgPool,
+    migrate::{MigrateError, Migrator},
+};
 
 use super::{Known, Postgres, Servers};
 use crate::{
@@ -18,6 +21,8 @@ pub(in crate::store) static MIGRATIONS: Migrator = Migrator {
     ignore_missing: true,
     ..sqlx::migrate!("../migrations/postgres")
 };
+/// Opening a database, and bringing it up to date, takes no longer.
+const OPENED: Duration = Duration::from_secs(60);
 /// The advisory lock of those who open the database.
 const OPENING: i64 = super::CHANGES + 1;
 /// The row of `meta` that names the first schema that can still be worked with.
@@ -45,8 +50,10 @@ impl Postgres {
         this.servers.reach().await?;
         let name = this.servers.name().to_owned();
         let pool = this.servers.own_pool()?;
-        let prepared = prepare(&pool, &name, &keys, origin).await;
-        pool.close().await;
+        let prepared = tokio::time::timeout(OPENED, prepare(&pool, &name, &keys, origin)).await;
+        let prepared = prepared.unwrap_or(Err(StoreError::Busy));
+        // What does not end in time is ended by the server.
+        let _ = tokio::time::timeout(OPENED, pool.close()).await;
         prepared.map_err(|error| error.of_server(&name))?;
         Ok(this)
     }
@@ -81,6 +88,19 @@ impl Postgres {
     }
 }
 
+/// What goes by by itself is told as that.
+fn migration(error: MigrateError) -> StoreError {
+    match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+            match StoreError::from(error) {
+                StoreError::Database(error) => StoreError::Migration(error.into()),
+                passing => passing,
+            }
+        }
+        error => StoreError::Migration(error),
+    }
+}
+
 async fn prepare(
     pool: &PgPool,
     name: &str,
@@ -90,18 +110,12 @@ async fn prepare(
     let mut connection = pool.acquire().await?;
     // One replica at a time, so that none sees a database that another is making. Held until the
     // pool's only connection closes.
-    sqlx::query("SET lock_timeout = '20s'")
-        .execute(&mut *connection)
-        .await?;
-    sqlx::query("SELECT pg_advisory_lock($1)")
-        .bind(OPENING)
-        .execute(&mut *connection)
-        .await?;
+    lock(&mut connection).await?;
     check_ours(&mut connection, name).await?;
     check_version(&mut connection, name).await?;
     check_keys(&mut connection, keys, origin, name).await?;
     drop(connection);
-    MIGRATIONS.run(pool).await.map_err(StoreError::Migration)?;
+    MIGRATIONS.run(pool).await.map_err(migration)?;
     let mut connection = pool.acquire().await?;
     check_moving(&mut connection, name).await?;
     keep_key_check(&mut connection, keys, origin, name).await?;
@@ -203,8 +217,20 @@ async fn keep_key_check(
     Ok(())
 }
 
+/// Waits until nobody else opens the database; held as long as the connection.
+pub(super) async fn lock(connection: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::query("SET lock_timeout = '20s'")
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query("SELECT pg_advisory_lock($1)")
+        .bind(OPENING)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// No token-service uses the database.
-async fn nobody_else(connection: &mut PgConnection) -> Result<(), StoreError> {
+pub(super) async fn nobody_else(connection: &mut PgConnection) -> Result<(), StoreError> {
     let other: Option<(String, String, i64)> = sqlx::query_as(
         "SELECT instance, host, extract(epoch FROM now() - seen_at)::bigint FROM replicas
          WHERE seen_at > now() - $1 ORDER BY seen_at DESC LIMIT 1",

@@ -1,6 +1,6 @@
 //! Sealing all of the database anew, and doing without what no key opens.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use sqlx::PgConnection;
 
@@ -13,6 +13,9 @@ use crate::{
         sealed::{COLUMNS, Column, FORGET, FORGET_KINDS, Sealed},
     },
 };
+
+/// Sealing all of a large pool anew takes no longer.
+const RESEALED: Duration = Duration::from_secs(120);
 
 async fn values(
     connection: &mut PgConnection,
@@ -53,7 +56,7 @@ impl Postgres {
 
     /// Seals everything with the first of these keys, which open everything; from now on they
     /// are the store's. Tells how many values were sealed anew. Refused while another replica
-    /// lacks that key: it could read nothing any more.
+    /// seals with another key: that one could not be given up.
     pub(crate) async fn reseal(
         &self,
         exclusive: Exclusive,
@@ -70,7 +73,10 @@ impl Postgres {
             sqlx::query("COMMIT").execute(&mut *lent).await?;
             Ok(resealed)
         };
-        let resealed = self.servers.told(resealed.await)?;
+        let resealed = match tokio::time::timeout(RESEALED, resealed).await {
+            Ok(resealed) => self.servers.told(resealed)?,
+            Err(_) => return Err(StoreError::Busy),
+        };
         lent.done();
         self.seals.replace(keys);
         Ok(resealed)
@@ -83,8 +89,7 @@ impl Postgres {
     ) -> Result<(), StoreError> {
         let lacking: Option<(String, String)> = sqlx::query_as(
             "SELECT instance, host FROM replicas
-             WHERE seen_at > now() - $1 AND instance <> $2
-                 AND NOT $3 = ANY(string_to_array(key_ids, ','))
+             WHERE seen_at > now() - $1 AND instance <> $2 AND split_part(key_ids, ',', 1) <> $3
              LIMIT 1",
         )
         .bind(follow::interval(follow::GONE))
@@ -133,7 +138,7 @@ pub(crate) async fn forget(
 ) -> Result<(u32, u32), StoreError> {
     let database = Postgres::open_alone(servers, Arc::clone(&keys)).await?;
     let forgotten = async {
-        let mut connection = database.servers.own().await?;
+        let mut connection = database.own_alone().await?;
         sqlx::query("BEGIN").execute(&mut connection).await?;
         let mut opens_all = true;
         for column in &COLUMNS {

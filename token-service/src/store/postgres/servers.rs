@@ -3,6 +3,7 @@
 //! that an outage costs nobody a wait and the server no storm.
 
 use std::{
+    fmt,
     ops::{Deref, DerefMut},
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
@@ -37,7 +38,6 @@ const SESSION: &str = "SET statement_timeout = '10s';
     SET default_transaction_isolation = 'read committed'";
 
 /// Who may be the primary, and who is.
-#[derive(Debug)]
 pub(super) struct Servers {
     /// As operators see them.
     name: String,
@@ -48,7 +48,13 @@ pub(super) struct Servers {
     state: RwLock<State>,
 }
 
-#[derive(Debug)]
+impl fmt::Debug for Servers {
+    /// Without passwords.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Servers({})", self.name)
+    }
+}
+
 enum State {
     Here(PgPool),
     Away { why: StoreError },
