@@ -297,6 +297,21 @@ impl Pool {
         Some(flight)
     }
 
+    /// Tries again to store what Google returned and could not be stored, also of projects that
+    /// nobody is dealt any more; those whose failure `rests` are left alone if that counts.
+    pub(crate) fn store_unstored(self: &Arc<Self>, rests: bool) {
+        let now = self.now();
+        let mut state = self.state();
+        let waiting = state.projects.iter().filter(|(_, member)| {
+            let rests = rests && member.failure.as_ref().is_some_and(|it| it.rests(now));
+            member.unstored.is_some() && !member.is_in_flight() && !rests
+        });
+        let waiting: Vec<_> = waiting.map(|(id, _)| Arc::clone(id)).collect();
+        for id in waiting {
+            self.refresh(&mut state, &id);
+        }
+    }
+
     async fn fly(
         &self,
         id: &ProjectId,
@@ -345,7 +360,7 @@ impl Pool {
     async fn ask_google(
         &self,
         generation: i64,
-        lease: Lease,
+        lease: &Lease,
         proof: &Proof,
         within: &Span,
     ) -> Result<Unstored, RefreshError> {
@@ -361,7 +376,7 @@ impl Pool {
         drop(span);
         Ok(Unstored {
             generation,
-            lease,
+            lease: lease.clone(),
             token,
             // What a service account is granted has no refresh token.
             rotated: rotated.filter(|_| matches!(proof, Proof::RefreshToken { .. })),
@@ -401,7 +416,7 @@ impl Pool {
         } = &unstored;
         let kept = self
             .store
-            .commit_refresh(id, *generation, *lease, token, rotated.as_ref())
+            .commit_refresh(id, *generation, lease, token, rotated.as_ref())
             .await;
         match kept {
             Ok(true) => self.take_in(id, unstored.token, unstored.rotated),

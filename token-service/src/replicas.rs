@@ -221,7 +221,7 @@ impl Pool {
         self.store.shared()?.is_away()
     }
 
-    async fn look_for_database(&self) {
+    pub(crate) async fn look_for_database(&self) {
         let Some(database) = self.store.shared() else {
             return;
         };

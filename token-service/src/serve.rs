@@ -175,6 +175,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
             tracing::error!(%error, "a background task broke off");
         }
     }
+    pool.store_unstored(false);
     pool.tasks.close();
     tokio::select! {
         () = pool.tasks.wait() => {}
@@ -238,6 +239,12 @@ async fn import_file(
             Err(error) if error.is_passing() && !shutdown.drain.is_cancelled() => {
                 tracing::warn!(%error, "cannot import the tokens file yet; it is tried again");
                 tokio::time::sleep(SAVE_INTERVAL).await;
+                if pool.is_database_away().is_some() {
+                    tokio::select! {
+                        () = pool.look_for_database() => {}
+                        () = shutdown.drain.cancelled() => {}
+                    }
+                }
                 tokens_file = read_tokens_file(config)?;
             }
             imported => return Ok(imported?),
@@ -260,6 +267,7 @@ async fn save_places(pool: Arc<Pool>, shutdown: Shutdown) {
                 pool.save_places().await;
                 pool.keep_states().await;
                 pool.keep_usage().await;
+                pool.store_unstored(true);
             }
             () = shutdown.drain.cancelled() => return,
         }

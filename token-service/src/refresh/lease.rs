@@ -52,7 +52,7 @@ impl Pool {
                     let stored = stored.as_deref();
                     if stored.is_some_and(|stored| self.is_renewed(stored, known)) {
                         // What cannot be ended now ends by itself.
-                        let _ = self.store.end_lease(id, lease).await;
+                        let _ = self.store.end_lease(id, &lease).await;
                         self.look_again().await;
                         let renewed = self.fingerprint_of(id) != known;
                         let grant = self.grant_of(id).filter(|_| renewed);
@@ -62,14 +62,14 @@ impl Pool {
                     }
                     // This process was stopped in between: another may have it by now.
                     if !lease.is_long_enough() {
-                        let _ = self.store.end_lease(id, lease).await;
+                        let _ = self.store.end_lease(id, &lease).await;
                         continue;
                     }
                     let proof = stored.map_or_else(|| proof.clone(), |it| as_stored(proof, it));
-                    let asked = self.ask_google(generation, lease, &proof, span).await;
+                    let asked = self.ask_google(generation, &lease, &proof, span).await;
                     return match asked {
                         Ok(unstored) => Ok(Renewal::Granted(unstored)),
-                        Err(error) => self.refused(id, lease, known, error).await,
+                        Err(error) => self.refused(id, &lease, (&proof, known), error).await,
                     };
                 }
                 Taken::Another => {}
@@ -91,13 +91,13 @@ impl Pool {
     async fn refused(
         &self,
         id: &ProjectId,
-        lease: Lease,
-        known: &str,
+        lease: &Lease,
+        (proof, known): (&Proof, &str),
         error: RefreshError,
     ) -> Result<Renewal, RefreshFailed> {
         match self.store.end_lease(id, lease).await {
-            Ok(true) => Err(error.into()),
-            Ok(false) => {
+            Ok(true) if self.is_stored(id, proof).await => Err(error.into()),
+            Ok(_) => {
                 self.look_again().await;
                 let renewed = self.fingerprint_of(id) != known;
                 let grant = self.grant_of(id).filter(|_| renewed);
@@ -106,6 +106,22 @@ impl Pool {
                     .ok_or(RefreshFailed::Elsewhere)
             }
             Err(_) => Err(RefreshFailed::DatabaseAway),
+        }
+    }
+
+    /// Whether what Google was asked with is what is stored. Another replica may have kept a
+    /// rotated one late.
+    async fn is_stored(&self, id: &ProjectId, proof: &Proof) -> bool {
+        let (Some(database), Proof::RefreshToken { refresh_token, .. }) =
+            (self.store.shared(), proof)
+        else {
+            return true;
+        };
+        match database.stored(id).await {
+            Ok(Some(stored)) => {
+                stored.credential.text().expose_secret() == refresh_token.expose_secret()
+            }
+            Ok(None) | Err(_) => false,
         }
     }
 

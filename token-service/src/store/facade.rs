@@ -138,7 +138,7 @@ impl Store {
     pub(crate) async fn end_lease(
         &self,
         project: &ProjectId,
-        lease: Lease,
+        lease: &Lease,
     ) -> Result<bool, StoreError> {
         match self {
             Self::Sqlite(_) => Ok(true),
@@ -152,7 +152,7 @@ impl Store {
         &self,
         project: &ProjectId,
         generation: i64,
-        lease: Lease,
+        lease: &Lease,
         token: &StoredToken,
         refresh_token: Option<&SecretString>,
     ) -> Result<bool, StoreError> {

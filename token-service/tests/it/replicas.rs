@@ -174,6 +174,71 @@ async fn a_late_result_is_fenced_off() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: TEST_DATABASE_URL"]
+async fn a_rotated_refresh_token_is_kept_however_late() {
+    let google = rotating_google(1).await;
+    let home = Home::new(&google);
+    home.write_tokens(&tokens_json([1]));
+    google.fake().script(
+        Fault::once(Action::Delay {
+            before_commit_ms: 1000,
+            before_headers_ms: 0,
+            before_first_event_ms: 0,
+            between_events_ms: 0,
+        })
+        .refresh_token(Account::numbered(1).refresh_token),
+    );
+    let one = home.start().await;
+    let mut here = one.tokens().await;
+    let call = tokio::spawn(async move { here.acquire_tokens(wanted(1)).await });
+    eventually("Google is asked", async || refreshes(google.fake(), 1) == 1).await;
+    // Google's answer cannot be stored, for longer than the statement waits.
+    let mut holding = connect(&home).await;
+    holding
+        .execute("BEGIN; LOCK TABLE projects IN SHARE MODE")
+        .await
+        .unwrap();
+    assert!(call.await.unwrap().is_err(), "nothing is handed out");
+    // Another replica has taken the lease, and its refresh is refused, as Google has rotated.
+    holding
+        .execute("UPDATE refresh_leases SET fence = nextval('refresh_fences')")
+        .await
+        .unwrap();
+    holding
+        .execute("UPDATE projects SET status = 'needs_login', status_reason = 'invalid_grant'")
+        .await
+        .unwrap();
+    holding.execute("COMMIT").await.unwrap();
+    let mut projects = one.projects().await;
+    eventually("it is stored after all", async || {
+        let mut connection = connect(&home).await;
+        let row = sqlx::query("SELECT access_token_sealed IS NOT NULL FROM projects");
+        row.fetch_one(&mut connection).await.unwrap().get(0)
+    })
+    .await;
+    eventually("and the project is dealt", async || {
+        project(&mut projects, "fake-project-1").await.state() == v1::project::State::Active
+    })
+    .await;
+    one_token(&mut one.tokens().await).await;
+    assert_eq!(google.fake().counters().oauth.total, 1);
+    // What is stored is the rotated one: with it the project refreshes after a restart.
+    one.stop().await;
+    let again = home.start().await;
+    let request = v1::RefreshProjectRequest {
+        id: "fake-project-1".to_owned(),
+    };
+    again
+        .projects()
+        .await
+        .refresh_project(request)
+        .await
+        .unwrap();
+    assert_eq!(refreshes(google.fake(), 1), 1);
+    again.stop().await;
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: TEST_DATABASE_URL"]
 async fn a_late_refusal_condemns_nobody() {
     let google = rotating_google(1).await;
     let home = Home::new(&google);

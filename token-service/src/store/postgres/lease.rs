@@ -17,9 +17,11 @@ use crate::{
 const LEASE: Duration = Duration::from_secs(40);
 
 /// The right to refresh a project's token.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Lease {
     fence: i64,
+    /// The refresh token that it is for, as it is stored.
+    sealed: Option<Vec<u8>>,
     /// When it was asked for: it ends no earlier than [`LEASE`] after this.
     asked: Instant,
 }
@@ -29,6 +31,7 @@ impl Lease {
     pub(in crate::store) fn sole() -> Self {
         Self {
             fence: 0,
+            sealed: None,
             asked: Instant::now(),
         }
     }
@@ -98,9 +101,14 @@ impl Postgres {
                 lent.done();
                 Ok(match (fence, stored) {
                     (_, None) => Taken::Gone,
-                    (_, Some(stored)) if stored.generation != generation => Taken::Gone,
-                    (Some(fence), stored) => {
-                        Taken::Mine(Lease { fence, asked }, stored.map(Box::new))
+                    (_, Some((stored, _))) if stored.generation != generation => Taken::Gone,
+                    (Some(fence), Some((stored, sealed))) => {
+                        let lease = Lease {
+                            fence,
+                            sealed: Some(sealed),
+                            asked,
+                        };
+                        Taken::Mine(lease, Some(Box::new(stored)))
                     }
                     (None, Some(_)) => Taken::Another,
                 })
@@ -112,7 +120,7 @@ impl Postgres {
     pub(crate) async fn end_lease(
         &self,
         project: &ProjectId,
-        lease: Lease,
+        lease: &Lease,
     ) -> Result<bool, StoreError> {
         self.servers
             .bounded(async {
@@ -133,12 +141,13 @@ impl Postgres {
 
     /// Keeps what a refresh brought, and ends its lease; `false` when another holder has taken
     /// the lease since, or the project has another credential (or is gone): then nothing is
-    /// changed.
+    /// changed. But a refresh token that Google has rotated is kept although it comes late, as
+    /// long as the one that it replaces is still what is stored: there may be no other.
     pub(crate) async fn commit_refresh(
         &self,
         project: &ProjectId,
         generation: i64,
-        lease: Lease,
+        lease: &Lease,
         token: &StoredToken,
         refresh_token: Option<&SecretString>,
     ) -> Result<bool, StoreError> {
@@ -162,8 +171,12 @@ impl Postgres {
                      UPDATE projects SET
                          access_token_sealed = $4, access_token_expires_at = $5,
                          access_token_lifetime = $6, refreshed_at = $7,
-                         refresh_token_sealed = coalesce($8, refresh_token_sealed)
-                     FROM held WHERE projects.id = held.project_id AND projects.credential = $2",
+                         refresh_token_sealed = coalesce($8, refresh_token_sealed),
+                         status = CASE WHEN status = 'needs_login'
+                             AND NOT EXISTS (SELECT FROM held) THEN 'active' ELSE status END
+                     WHERE id = $1 AND credential = $2
+                         AND (EXISTS (SELECT FROM held)
+                             OR $8::bytea IS NOT NULL AND refresh_token_sealed = $9)",
                 )
                 .bind(&**project)
                 .bind(generation)
@@ -173,6 +186,7 @@ impl Postgres {
                 .bind(token.lifetime.map(milliseconds))
                 .bind(token.refreshed_at.map(|time| time.as_millisecond()))
                 .bind(rotated)
+                .bind(&lease.sealed)
                 .execute(&mut *lent)
                 .await?;
                 lent.done();

@@ -47,11 +47,12 @@ pub(super) struct ChangedRow {
 }
 
 impl Postgres {
+    /// A project, and its credential as it is stored.
     pub(super) async fn read_project(
         &self,
         connection: &mut PgConnection,
         project: &ProjectId,
-    ) -> Result<Option<ProjectRecord>, StoreError> {
+    ) -> Result<Option<(ProjectRecord, Vec<u8>)>, StoreError> {
         let row: Option<ProjectRow> = sqlx::query_as(concat!(
             "SELECT ",
             columns!(projects),
@@ -70,7 +71,24 @@ impl Postgres {
         .fetch_all(connection)
         .await?;
         let resting = cooldowns(resting).remove(&**project).unwrap_or_default();
-        self.seals.project(row, resting).map(Some)
+        let sealed = row.refresh_token_sealed.clone();
+        let record = self.seals.project(row, resting)?;
+        Ok(Some((record, sealed)))
+    }
+
+    /// A project as it is stored.
+    pub(crate) async fn stored(
+        &self,
+        project: &ProjectId,
+    ) -> Result<Option<ProjectRecord>, StoreError> {
+        self.servers
+            .bounded(async {
+                let mut lent = self.servers.lend().await?;
+                let stored = self.read_project(&mut lent, project).await?;
+                lent.done();
+                Ok(stored.map(|(record, _)| record))
+            })
+            .await
     }
 
     /// What was taken over from tokens files.
