@@ -146,7 +146,9 @@ def in_one(stack, page, tokens):
     service = place.start('antigravity-gateway')
     before = place.secret('encryption.key')
     place.run('rotate-file')
-    check(place.secret('encryption.key') != before and before in place.secret('encryption.key.retired'), 'another key seals, and the old one is kept')
+    # The same bytes in base64's other alphabet, in which a first start writes them.
+    plain = lambda text: text.replace('-', '+').replace('_', '/').rstrip('=')
+    check(plain(place.secret('encryption.key')) != plain(before) and plain(before) in plain(place.secret('encryption.key.retired')), 'another key seals, and the old one is kept')
     place.run('restore')
     check(place.projects() == THREE and answers(key) == 200, 'a backup of before the rotation is restored all the same')
 
