@@ -18,6 +18,8 @@ RUNNERS = {'start', 'test', 'install', 'login', 'login-begin', 'login-finish', '
 CONTAINERS = {'containers', 'containers-demo', 'containers-scale', 'containers-fastapi', 'containers-admin', 'containers-login', 'containers-one'}
 # And these by kubernetes.py.
 KUBERNETES = {'kubernetes-secrets', 'kubernetes-secret', 'kubernetes-exec'}
+# And these by operations.py, which holds that it has run each.
+OPERATIONS = 'operations-'
 # For reading only: pictures, and settings of other programs.
 SHOWN = {'json', 'text', 'yaml'}
 REFRESH_TOKEN, CLIENT, SECRET = '1//a-refresh-token-of-mine', '123-abc.apps.googleusercontent.com', 'a-client-secret-of-mine'
@@ -46,7 +48,7 @@ def blocks(file):
         named = re.fullmatch(r'<!-- run: ([\w-]+) -->', lines[at - 1])
         language = fence[1]
         runner = named[1] if named else 'shown' if language in SHOWN else 'demo'
-        assert runner in RUNNERS | CONTAINERS | KUBERNETES | {'shown'}, f'{file}:{at}: nobody runs {runner!r}'
+        assert runner in RUNNERS | CONTAINERS | KUBERNETES | {'shown'} or runner.startswith(OPERATIONS), f'{file}:{at}: nobody runs {runner!r}'
         assert runner == 'shown' or language in ('sh', 'python', 'js'), f'{file}:{at + 1}: nobody runs {language!r}'
         found.append(Block(file, at + 1, language, runner, '\n'.join(lines[at + 1:end]) + '\n'))
         at = end + 1

@@ -60,8 +60,7 @@ pub(crate) fn run(environment: &Environment, arguments: &Arguments) -> Result<()
     let configs = Configs::from_environment(environment)?;
     let config = &configs.token_service;
     let Some(folder) = config.database.folder() else {
-        let problem = "DATABASE_URL names a database in memory, which has no folder for secrets";
-        return Err(Failure::Usage(problem.to_owned()));
+        return Err(stack::no_folder(&config.database));
     };
     let secrets = Secrets::load_or_create(config)?;
     let mut made = secrets.created;

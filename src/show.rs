@@ -60,8 +60,7 @@ fn find(environment: &Environment, name: Name) -> Result<SecretString, Failure> 
         )));
     }
     let Some(folder) = config.database.folder() else {
-        let problem = "a database in memory keeps no secrets in files";
-        return Err(Failure::Usage(problem.to_owned()));
+        return Err(stack::no_folder(&config.database));
     };
     let path = folder.join(file);
     secret::read(&path)?.ok_or_else(|| {

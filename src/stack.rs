@@ -128,6 +128,18 @@ pub(crate) fn tokens_in_memory(config: &mut token_service::Config) -> Result<(),
     Ok(())
 }
 
+/// Why there is no file for what is made at a first start.
+pub(crate) fn no_folder(database: &Database) -> Failure {
+    let problem = match database {
+        Database::Postgres(_) => {
+            "DATABASE_URL names PostgreSQL, which has no folder for secrets: ENCRYPTION_KEY, \
+             GATEWAY_TOKEN, ADMIN_TOKEN and API_KEYS are yours to make and to keep"
+        }
+        _ => "DATABASE_URL names a database in memory, which has no folder for secrets",
+    };
+    Failure::Usage(problem.to_owned())
+}
+
 /// A token-service that runs in this process and answers.
 #[derive(Debug)]
 pub(crate) struct TokenService {
@@ -251,6 +263,16 @@ impl Stack {
             token_service: config,
             own_api_key,
         } = configs;
+        if own_api_key && matches!(config.database, Database::Postgres(_)) {
+            // It has no file to be kept in, and would be another one after each start.
+            return Err(ConfigError::Missing {
+                name: "API_KEYS".to_owned(),
+                remedy: "with PostgreSQL there is no folder to keep a key of our making in; set \
+                         API_KEYS"
+                    .to_owned(),
+            }
+            .into());
+        }
         let tls = match &config.tls {
             Some(files) => Some(own_connector(gateway.token_service_tls.clone(), files)?),
             None => None,

@@ -91,6 +91,11 @@ fn init_refuses_what_the_services_would_refuse() {
         .run(&["init"], &memory)
         .exits_with(2)
         .says("DATABASE_URL");
+    let postgres = [("DATABASE_URL", "postgres://127.0.0.1:1/tokens")];
+    for command in [&["init"][..], &["secret", "encryption_key"]] {
+        let refused = folder.run(command, &postgres).exits_with(2);
+        refused.says("names PostgreSQL").says("ENCRYPTION_KEY");
+    }
     let names = ["init", "--owner", "nobody:nogroup"];
     folder.run(&names, &[]).exits_with(2).says("65532:65532");
 }

@@ -59,6 +59,22 @@ fn a_public_key_is_refused_where_others_can_reach_it() {
 }
 
 #[test]
+fn a_key_that_nobody_could_keep_is_not_made() {
+    let folder = Folder::new();
+    let postgres = [
+        ("DATABASE_URL", "postgres://127.0.0.1:1/tokens"),
+        ("ENCRYPTION_KEY", &"A".repeat(43)),
+        ("GATEWAY_TOKEN", "a-token-of-gateways"),
+        ("ADMIN_TOKEN", "a-token-of-operators"),
+        ("PORT", "0"),
+        ("TOKEN_SERVICE_LISTEN", "127.0.0.1:0"),
+    ];
+    let done = folder.run(&["serve"], &postgres).exits_with(2);
+    done.says("API_KEYS").says("PostgreSQL");
+    assert!(folder.names().is_empty());
+}
+
+#[test]
 fn wrong_usage_is_told() {
     let folder = Folder::new();
     for arguments in [

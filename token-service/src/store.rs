@@ -159,7 +159,7 @@ pub enum StoreError {
     /// The file was made by a later version.
     #[error(
         "the database {} was made by a newer version of this program (migration {version}); run \
-         that version, or restore a backup from before",
+         that version, or restore a backup from before into a new database",
         path.display()
     )]
     Newer {
