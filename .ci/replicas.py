@@ -384,9 +384,8 @@ def moved(server, projects, hours, kills):
         database = f'moved_{os.getpid()}'
         url = server.create(database)
         env = {'TARGET': url, 'DATABASE_URL': f'sqlite://{path}'}
-        killed_moves = move_again_and_again(stack, ['--to', 'env:TARGET'], env, kills)
-        code, out, err = move(stack, ['--to', 'env:TARGET'], env)
-        check(code == 0 and json.loads(out)['projects'] == projects, f'SQLite to PostgreSQL, killed {killed_moves} times and resumed: {out.strip() or err}')
+        killed_moves, code, out, err = move_again_and_again(stack, ['--to', 'env:TARGET'], env, kills)
+        check(killed_moves > 0 and code == 0, f'SQLite to PostgreSQL, killed {killed_moves} times and resumed: {out.strip() or err}')
         there, reports_there = of_postgres(server, database, names)
         differ = [table for table in TABLES if before[table] != there[table]]
         check(not differ and reports == reports_there, f'{sum(map(len, there.values()))} rows, compared field by field: the same {differ}')
@@ -395,9 +394,8 @@ def moved(server, projects, hours, kills):
         check(code == 1 and 'of its own' in err, f'what is there is not overwritten: {err.strip()[:140]}')
         back = os.path.join(stack.folder, 'back', 'tokens.db')
         env = {'SOURCE': url, 'DATABASE_URL': 'sqlite://unused.db'}
-        killed_moves = move_again_and_again(stack, ['--from', 'env:SOURCE', '--to', f'sqlite://{back}'], env, kills)
-        code, out, err = move(stack, ['--from', 'env:SOURCE', '--to', f'sqlite://{back}'], env)
-        check(code == 0, f'PostgreSQL to SQLite, killed {killed_moves} times and resumed: {out.strip() or err}')
+        killed_moves, code, out, err = move_again_and_again(stack, ['--from', 'env:SOURCE', '--to', f'sqlite://{back}'], env, kills)
+        check(killed_moves > 0 and code == 0, f'PostgreSQL to SQLite, killed {killed_moves} times and resumed: {out.strip() or err}')
         after, reports_after, _ = of_sqlite(back)
         check(after == before and reports_after == reports, 'the same, compared field by field')
         service = stack.token_service(DATABASE_URL=f'sqlite://{back}', ENCRYPTION_KEY=KEY, TOKENS_FILE=os.path.join(stack.folder, 'tokens.json'), OAUTH_TOKEN_URL='http://127.0.0.1:9/token')
@@ -405,14 +403,18 @@ def moved(server, projects, hours, kills):
 
 
 def move_again_and_again(stack, arguments, env, kills):
-    """Killed after longer and longer times; how often it was still at work."""
-    times = 0
-    for number in range(kills):
-        code, out, _ = move(stack, arguments, env, kill_after=0.15 + number * 0.35)
-        times += code != 0
+    """Killed after longer and longer times, then left alone; how often it was killed, and how it ended."""
+    times, pause = 0, 0.1
+    for _ in range(kills):
+        code, out, err = move(stack, arguments, env, kill_after=pause)
         if code == 0:
-            break
-    return times
+            return times, code, out, err
+        if code > 0:
+            # It had ended just before it was killed.
+            return times, 0 if times and 'of its own' in err else code, out, err
+        times, pause = times + 1, pause * 1.6
+    code, out, err = move(stack, arguments, env)
+    return times, 0 if 'of its own' in err else code, out, err
 
 
 PARTS = ['refreshes', 'away', 'moved']
