@@ -292,7 +292,7 @@ def on_postgres(stack, page, server, tokens):
         first.set('ENCRYPTION_KEY', ','.join(reversed(behind.split(','))))
         replicas.start(0)
         said = first.command('antigravity-gateway', 'keys', 'rotate', fails=True)
-        check('does not have the encryption key' in said, 'rotating is refused while a token-service lacks the key')
+        check('does not seal with the encryption key' in said, 'rotating is refused while a token-service seals with another key')
         first.set('ENCRYPTION_KEY', behind)
         replicas.copy()
         replicas.one_by_one()
