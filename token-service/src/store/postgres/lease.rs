@@ -82,23 +82,22 @@ impl Postgres {
                 .fetch_optional(&mut *lent)
                 .await?;
                 // A statement of its own, which sees what the holder of before has stored.
-                let stored = match self.read_project(&mut lent, project).await {
-                    Ok(stored) => stored,
-                    Err(error) => {
-                        // Who can read it is to have it.
-                        sqlx::query(
-                            "UPDATE refresh_leases SET until = '-infinity'
-                             WHERE project_id = $1 AND fence = $2",
-                        )
-                        .bind(&**project)
-                        .bind(fence)
-                        .execute(&mut *lent)
-                        .await?;
-                        lent.done();
-                        return Err(error);
-                    }
-                };
+                let stored = self.read_project(&mut lent, project).await;
+                let is_of_use = matches!(&stored, Ok(Some((it, _))) if it.generation == generation);
+                if !is_of_use && fence.is_some() {
+                    // The credential was set anew in between, or cannot be read here: others are
+                    // not to wait.
+                    sqlx::query(
+                        "UPDATE refresh_leases SET until = '-infinity'
+                         WHERE project_id = $1 AND fence = $2",
+                    )
+                    .bind(&**project)
+                    .bind(fence)
+                    .execute(&mut *lent)
+                    .await?;
+                }
                 lent.done();
+                let stored = stored?;
                 Ok(match (fence, stored) {
                     (_, None) => Taken::Gone,
                     (_, Some((stored, _))) if stored.generation != generation => Taken::Gone,
