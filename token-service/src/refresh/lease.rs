@@ -10,10 +10,10 @@ use tokio::time::Instant;
 use super::{RefreshFailed, Unstored};
 use crate::{
     credential::{Credential, Proof},
-    oauth::{RefreshError, USUAL_LIFETIME},
-    pool::{Grant, Pool, within},
+    oauth::RefreshError,
+    pool::{Grant, Pool},
     project::ProjectId,
-    store::{Lease, ProjectRecord, StoredToken, Taken},
+    store::{Lease, ProjectRecord, Taken},
 };
 
 /// How long a replica waits for another's refresh: longer than the lease of one that died.
@@ -131,18 +131,7 @@ impl Pool {
             return false;
         };
         let fingerprint = antigravity_runtime::secret::fingerprint(token.secret.expose_secret());
-        fingerprint != known && self.is_fresh(token)
-    }
-
-    fn is_fresh(&self, token: &StoredToken) -> bool {
-        let now = self.now();
-        let lifetime = token.lifetime.unwrap_or(USUAL_LIFETIME);
-        let margin = self.refresh_margin.min(lifetime / 4);
-        let due = token.expires_at.saturating_sub(margin);
-        let lately = token
-            .refreshed_at
-            .is_some_and(|at| within(now, at, super::REFRESH_PAUSE));
-        lately || due.is_ok_and(|due| due > now)
+        fingerprint != known && token.is_fresh(self.now(), self.refresh_margin)
     }
 
     pub(super) async fn look_again(&self) {

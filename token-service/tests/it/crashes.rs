@@ -10,12 +10,12 @@ use std::{
 use antigravity_proto::v1::{
     token_service_client::TokenServiceClient, usage_service_client::UsageServiceClient,
 };
-use fake_google::{Account, Action, Fault};
+use fake_google::Account;
 use sqlx::Connection as _;
 
 use crate::support::{
     ADMIN_TOKEN, Bearer, GATEWAY_TOKEN, Home, TokensClient, UsageClient, channel, dealt,
-    eventually, fake, one_token, refreshes, rotating_google, tokens_json, wanted,
+    eventually, fake, one_token, refreshes, rotating_google, slow, tokens_json, wanted,
 };
 
 /// The real binary, killed when it is dropped.
@@ -71,16 +71,6 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn slow(before_commit_ms: u64, before_headers_ms: u64) -> Fault {
-    Fault::once(Action::Delay {
-        before_commit_ms,
-        before_headers_ms,
-        before_first_event_ms: 0,
-        between_events_ms: 0,
-    })
-    .refresh_token(Account::numbered(1).refresh_token)
 }
 
 async fn refreshes_after_a_restart(home: &Home) {

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use antigravity_proto::v1::{self, Outcome, RotateEncryptionKeyRequest};
 use antigravity_runtime::{clock::Clock, shutdown::Shutdown};
-use fake_google::{Account, Action, Fault};
 use jiff::SignedDuration;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _};
 use token_service::{Config, Error, StoreError, config::Database, migrate, serve};
@@ -14,7 +13,7 @@ use tonic::Code;
 
 use crate::support::{
     ADMIN_TOKEN, ENCRYPTION_KEY, Home, Service, eventually, google, ids, one_token, project,
-    refreshes, report, rotating_google, set_disabled, tokens_json, update, wanted,
+    refreshes, report, rotating_google, set_disabled, slow, tokens_json, update, wanted,
 };
 
 const NEW_KEY: &str = "YSBuZXcga2V5IGZvciB0aGUgdGVzdHMsIDMyIGJ5dCE=";
@@ -140,15 +139,7 @@ async fn a_late_result_is_fenced_off() {
     let google = rotating_google(1).await;
     let home = Home::new(&google);
     home.write_tokens(&tokens_json([1]));
-    google.fake().script(
-        Fault::once(Action::Delay {
-            before_commit_ms: 0,
-            before_headers_ms: 2000,
-            before_first_event_ms: 0,
-            between_events_ms: 0,
-        })
-        .refresh_token(Account::numbered(1).refresh_token),
-    );
+    google.fake().script(slow(0, 2000));
     let one = home.start().await;
     let mut here = one.tokens().await;
     let late = tokio::spawn(async move { one_token(&mut here).await.access_token });
@@ -178,15 +169,7 @@ async fn a_rotated_refresh_token_is_kept_however_late() {
     let google = rotating_google(1).await;
     let home = Home::new(&google);
     home.write_tokens(&tokens_json([1]));
-    google.fake().script(
-        Fault::once(Action::Delay {
-            before_commit_ms: 1000,
-            before_headers_ms: 0,
-            before_first_event_ms: 0,
-            between_events_ms: 0,
-        })
-        .refresh_token(Account::numbered(1).refresh_token),
-    );
+    google.fake().script(slow(1000, 0));
     let one = home.start().await;
     let mut here = one.tokens().await;
     let call = tokio::spawn(async move { here.acquire_tokens(wanted(1)).await });
@@ -243,15 +226,7 @@ async fn a_late_refusal_condemns_nobody() {
     let google = rotating_google(1).await;
     let home = Home::new(&google);
     home.write_tokens(&tokens_json([1]));
-    google.fake().script(
-        Fault::once(Action::Delay {
-            before_commit_ms: 3000,
-            before_headers_ms: 0,
-            before_first_event_ms: 0,
-            between_events_ms: 0,
-        })
-        .refresh_token(Account::numbered(1).refresh_token),
-    );
+    google.fake().script(slow(3000, 0));
     let one = home.start().await;
     let mut here = one.tokens().await;
     let late = tokio::spawn(async move { here.acquire_tokens(wanted(1)).await });

@@ -383,3 +383,14 @@ pub(crate) fn raw(status: u16, body: &str) -> Action {
 pub(crate) fn at_refresh(number: usize, action: Action) -> Fault {
     Fault::always(action).refresh_token(Account::numbered(number).refresh_token)
 }
+
+/// Delays a refresh of the first account, once.
+pub(crate) fn slow(before_commit_ms: u64, before_headers_ms: u64) -> Fault {
+    Fault::once(Action::Delay {
+        before_commit_ms,
+        before_headers_ms,
+        before_first_event_ms: 0,
+        between_events_ms: 0,
+    })
+    .refresh_token(Account::numbered(1).refresh_token)
+}
