@@ -14,12 +14,13 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     host=$(rustc --print host-tuple) && \
     cargo build --release --locked --target "$host" \
-        -p gateway -p token-service -p antigravity-gateway -p fake-google && \
+        -p gateway -p antigravity-gateway -p fake-google && \
     install -D -t /out/bin \
         "target/$host/release/gateway" \
-        "target/$host/release/token-service" \
         "target/$host/release/antigravity-gateway" \
         "target/$host/release/fake-google" && \
+    install -D -t /out/token-service/bin "target/$host/release/antigravity-gateway" && \
+    ln -s antigravity-gateway /out/token-service/bin/token-service && \
     install -d -m 0700 /out/data && \
     install -d -m 1777 /out/root/tmp && \
     install -D -m 0644 -t /out/root/etc/ssl/certs /etc/ssl/certs/ca-certificates.crt
@@ -45,9 +46,9 @@ EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["gateway", "healthcheck"]
 ENTRYPOINT ["gateway"]
 
-# The token-service, with the operators' command beside it.
+# The token-service, and the operators' command: one file with two names.
 FROM base AS token-service
-COPY --from=build /out/bin/token-service /out/bin/antigravity-gateway /bin/
+COPY --from=build /out/token-service /
 # An address, not a token.
 # hadolint ignore=DL3064
 ENV TOKEN_SERVICE_LISTEN=0.0.0.0:50051

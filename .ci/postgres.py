@@ -6,11 +6,12 @@ import os
 import pathlib
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
+
+from stack import free_port
 
 PASSWORD = "planted-database-password"
 
@@ -20,12 +21,6 @@ def binaries() -> pathlib.Path:
     if not found:
         sys.exit("PostgreSQL's server is not installed (Debian: postgresql)")
     return found[-1].parent
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Server:

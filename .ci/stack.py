@@ -1,5 +1,5 @@
 """Starts the real processes on loopback ports of their own, and ends them again."""
-import contextlib, http.client, json, os, re, signal, socket, subprocess, tempfile, time, urllib.parse, urllib.request
+import contextlib, http.client, itertools, json, os, random, re, signal, socket, subprocess, tempfile, time, urllib.parse, urllib.request
 
 BIN = os.environ.get('BIN_DIR') or os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'target', 'release')
 API_KEY = 'sk-ci-0123456789abcdef'
@@ -100,10 +100,17 @@ class Stack(contextlib.ExitStack):
         return self.start('gateway', env={**base, **env}, binary=binary).listening('the gateway listens')
 
 
+ports = itertools.count(random.randrange(20_000))
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
+    """Below the ports that the system gives to connections, so that none of them takes it before it is used."""
+    for nth in ports:
+        port = 12_000 + nth % 20_000
+        with socket.socket() as probe:
+            with contextlib.suppress(OSError):
+                probe.bind(('127.0.0.1', port))
+                return port
 
 
 def control(base, path, body):

@@ -14,7 +14,11 @@ mod stack;
 mod table;
 mod terminal;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use antigravity_runtime::config::Environment;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
@@ -83,6 +87,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if called("token-service") {
+        return token_service::command::main();
+    }
     let variables = format!("{}\n\n{}", help::TOP, help::variables());
     let matches = Arguments::command()
         .after_long_help(variables)
@@ -101,6 +108,13 @@ fn main() -> ExitCode {
             ExitCode::from(failure.exit_code())
         }
     }
+}
+
+/// Whether this file was started by a link of that name: the token-service's image has the service
+/// and the operators' commands, which are mostly the same code, as one file with two names.
+fn called(name: &str) -> bool {
+    let path = std::env::args_os().next();
+    path.is_some_and(|path| Path::new(&path).file_name() == Some(OsStr::new(name)))
 }
 
 async fn run(arguments: Arguments) -> Result<(), Failure> {

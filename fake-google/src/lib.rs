@@ -73,6 +73,7 @@ mod signature;
 mod spelling;
 mod status;
 mod tls;
+mod unused;
 mod wire;
 
 pub use catalogue::{Group, Kind, Model, Upstream};
@@ -91,3 +92,4 @@ pub use recording::ReceivedRequest;
 pub use running::{Running, StartError};
 pub use service_accounts::ServiceAccount;
 pub use tls::{Tls, TlsError};
+pub use unused::unused_address;

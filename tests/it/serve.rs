@@ -159,7 +159,8 @@ async fn each_service_has_its_own_metrics() {
     let google = google(Config::default()).await;
     let folder = Folder::new();
     folder.write("data/tokens.json", &tokens_json());
-    let [gateway, token_service] = [free(), free()];
+    let [gateway, token_service] =
+        std::array::from_fn(|_| fake_google::unused_address().unwrap().to_string());
     let mut environment = at(&google, &folder);
     let keys = format!("[\"{API_KEY}\"]");
     environment.push(("API_KEYS", keys));
@@ -197,7 +198,27 @@ async fn each_service_has_its_own_metrics() {
     drop(taken);
 }
 
-fn free() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
+/// As in the token-service's image, which has the operators' commands beside the service.
+#[test]
+fn a_link_by_the_services_name_is_the_token_service() {
+    let folder = Folder::new();
+    let link = folder.path().join("token-service");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_antigravity-gateway"), &link).unwrap();
+    let run = |argument: &str| {
+        let output = std::process::Command::new(&link)
+            .arg(argument)
+            .current_dir(folder.path())
+            .env_clear()
+            .env("TOKEN_SERVICE_LISTEN", "127.0.0.1:9")
+            .output()
+            .unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    };
+    let version = format!("token-service {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(run("--version"), (Some(0), version));
+    let (code, told) = run("healthcheck");
+    assert!(code == Some(1) && told.contains("127.0.0.1:9"), "{told}");
+    // It has none of the operators' commands.
+    assert_eq!(run("projects").0, Some(2));
 }

@@ -5,8 +5,9 @@
 //! tokens stay fresh), `acquire` (turns with tokens), `outcomes`, `ledger` (who used what),
 //! `admin`, `login`, `keys`, [`tokens_file`] and `import`, `store` and [`seal`] (what is
 //! kept, and how), `rpc` (the contract), `metrics` and `probes` (what operators watch), and
-//! [`serve()`], the only way in.
+//! [`serve()`], the only way in, which [`command`] takes.
 
+pub mod command;
 pub mod config;
 pub mod credential;
 pub mod project;

@@ -17,9 +17,7 @@ struct Scraped {
 
 impl Scraped {
     async fn start(setup: Setup) -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let admin = free.local_addr().unwrap().to_string();
-        drop(free);
+        let admin = fake_google::unused_address().unwrap().to_string();
         let mut setup = setup;
         setup.environment.push(("ADMIN_LISTEN", admin.clone()));
         Self {

@@ -205,9 +205,7 @@ async fn streams_that_break_or_are_left_say_so() {
 async fn a_flood_of_bad_keys_does_not_flood_the_log() {
     const FLOOD: usize = 400;
     let kept = Kept::start();
-    let admin = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let admin_address = admin.local_addr().unwrap();
-    drop(admin);
+    let admin_address = fake_google::unused_address().unwrap();
     let setup = Setup {
         environment: vec![("ADMIN_LISTEN", admin_address.to_string())],
         ..Setup::projects(&[("p1", "antigravity")])

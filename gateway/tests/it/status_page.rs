@@ -5,8 +5,6 @@ mod attacks;
 mod figures;
 mod sessions;
 
-use std::sync::atomic::{AtomicU16, Ordering};
-
 use reqwest::header::HeaderMap;
 
 use crate::support::{Answer, Setup, World, eventually};
@@ -29,22 +27,9 @@ struct Visitor<'p> {
     csrf: String,
 }
 
-/// An address that nobody has, and that nobody is given by the system until it is used: below the
-/// ports that connections and other tests get.
-fn free_address() -> String {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = u16::try_from(std::process::id() % 200).unwrap() * 50;
-    loop {
-        let port = 12_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return format!("127.0.0.1:{port}");
-        }
-    }
-}
-
 impl Page {
     async fn start(mut setup: Setup) -> Self {
-        let admin = free_address();
+        let admin = fake_google::unused_address().unwrap().to_string();
         setup.environment.push(("ADMIN_LISTEN", admin.clone()));
         let world = setup.start().await;
         let client = reqwest::Client::builder()

@@ -100,7 +100,8 @@ impl Setup {
             "projects": projects,
         });
         std::fs::write(folder.path().join("tokens.json"), file.to_string()).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let token_address = fake_google::unused_address().unwrap();
+        let listener = TcpListener::bind(token_address).await.unwrap();
         let mut world = World {
             google,
             clock: Clock::movable(),
@@ -108,7 +109,7 @@ impl Setup {
             token_service: None,
             gateways: Vec::new(),
             client: reqwest_client(),
-            token_address: listener.local_addr().unwrap(),
+            token_address,
             extra: self.environment,
             media_guard: self.media_guard,
         };

@@ -153,9 +153,7 @@ async fn short_lived_tokens_serve_and_are_used_to_their_end_when_the_service_is_
 
 #[tokio::test]
 async fn several_addresses_share_the_calls_and_a_dead_one_costs_nothing() {
-    let dead = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = dead.local_addr().unwrap();
-    drop(dead);
+    let address = fake_google::unused_address().unwrap();
     let mut world = Setup {
         gateways: 0,
         ..Setup::default()

@@ -531,9 +531,8 @@ async fn who_is_traced_is_said_by_the_client_or_else_by_the_sampler() {
 async fn a_collector_that_hangs_or_is_away_stops_nobody() {
     for protocol in ["grpc", "http/protobuf"] {
         let hanging = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addresses = [hanging.local_addr().unwrap(), gone.local_addr().unwrap()];
-        drop(gone);
+        let gone = fake_google::unused_address().unwrap();
+        let addresses = [hanging.local_addr().unwrap(), gone];
         for address in addresses {
             let collector = Collector {
                 address: Some(address),

@@ -35,9 +35,7 @@ async fn clients_and_admins_are_served_over_tls() {
     let folder = tempfile::tempdir().unwrap();
     let authority = Authority::new("ours");
     authority.put(folder.path(), "server");
-    let admin = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let admin_address = admin.local_addr().unwrap();
-    drop(admin);
+    let admin_address = fake_google::unused_address().unwrap();
     let setup = Setup {
         environment: vec![
             ("TLS_CERT_FILE", path(&folder, "server.pem")),

@@ -59,8 +59,7 @@ impl Watched {
 }
 
 fn watched(home: &Home) -> (Config, SocketAddr) {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let admin = free.local_addr().unwrap();
+    let admin = fake_google::unused_address().unwrap();
     let mut config = home.config();
     config.admin_listen = Some(admin);
     (config, admin)
