@@ -181,13 +181,18 @@ impl Pool {
             candidates.upstreams,
             candidates.groups,
             wanted.prefer.as_deref(),
-            |id| match state.projects.get(id) {
-                // Gateways exclude whom they know to rest.
-                Some(member) if candidates.cooling_until(member, now).is_some() => Fit::Rests,
-                Some(member) if candidates.excludes(member) => Fit::Unwanted,
-                Some(member) if fits(state, member) => Fit::Fits,
-                Some(_) => Fit::Rests,
-                None => Fit::Unwanted,
+            now,
+            |id| {
+                let Some(member) = state.projects.get(id) else {
+                    return Fit::Unwanted;
+                };
+                match candidates.cooling_until(member, now) {
+                    // Gateways exclude whom they know to rest.
+                    until @ Some(_) => Fit::Rests { until },
+                    None if candidates.excludes(member) => Fit::Unwanted,
+                    None if fits(state, member) => Fit::Fits,
+                    None => Fit::Rests { until: None },
+                }
             },
         )
     }

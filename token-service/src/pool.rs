@@ -357,6 +357,7 @@ impl State {
             let project = &member.record.project;
             let upstream = project.is_dealt().then_some(project.upstream);
             self.rotation.set(id, upstream);
+            self.rotation.reconsider(id);
         }
     }
 

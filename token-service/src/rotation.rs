@@ -7,6 +7,8 @@
 //! over the replicas every round still has one turn for everyone.
 
 mod foreign;
+mod lanes;
+mod passed_over;
 mod turn_id;
 
 use std::{
@@ -14,7 +16,13 @@ use std::{
     sync::Arc,
 };
 
-use self::foreign::Adopted;
+use jiff::Timestamp;
+
+use self::{
+    foreign::Adopted,
+    lanes::{Groups, Lanes, Place},
+    passed_over::PassedOver,
+};
 pub use self::{foreign::ForeignTurn, turn_id::TurnId};
 use crate::project::{ProjectId, Upstream};
 
@@ -26,19 +34,13 @@ const PASSED_OVER: usize = 65_536;
 /// Returned turns that wait to be dealt again.
 const RETURNED_TURNS: usize = 1024;
 
-/// Since when a project waits: the number of its last turn, and among those that
-/// never had one the order of creation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
-    dealt: u64,
-    position: i64,
-}
-
 #[derive(Debug)]
 struct Member {
     place: Place,
     /// `None` while it is out of the rotation; its place is kept.
     upstream: Option<Upstream>,
+    /// The quota groups that it rested for when it was its turn: others were dealt in its stead.
+    passed_over: Groups,
 }
 
 /// A turn that was dealt.
@@ -61,23 +63,24 @@ pub enum Fit {
     /// This call does not want it.
     Unwanted,
     /// Nobody can have it for a while.
-    Rests,
+    Rests {
+        /// Before then nobody has to be asked about it again, unless [`Rotation::reconsider`] says
+        /// so. `None`: that is not known, and it is asked about with every draw.
+        until: Option<Timestamp>,
+    },
 }
 
 /// The order of all projects.
 #[derive(Debug, Default)]
 pub struct Rotation {
     members: HashMap<ProjectId, Member>,
-    /// Those in the rotation, by [`Upstream::index`], so that a call for one upstream
-    /// does not walk over the projects of the others.
-    lanes: [BTreeMap<Place, ProjectId>; 3],
+    /// Those in the rotation.
+    lanes: Lanes,
     last_turn: u64,
     outstanding: BTreeMap<u64, ProjectId>,
     returned: BTreeMap<u64, ProjectId>,
     adopted: Adopted,
-    /// By quota group, projects that rested for it when it was their turn: others were dealt in
-    /// their stead.
-    passed_over: HashMap<String, HashSet<ProjectId>>,
+    passed_over: PassedOver,
     /// The first turn since one of those came back. Turns of before were dealt in rounds
     /// without it: when they are returned, they are not dealt again.
     newest_round: u64,
@@ -95,6 +98,7 @@ impl Rotation {
             Member {
                 place: Place { dealt, position },
                 upstream: None,
+                passed_over: Groups::new(),
             },
         );
     }
@@ -109,26 +113,37 @@ impl Rotation {
             return;
         }
         if let Some(old) = member.upstream {
-            self.lanes[old.index()].remove(&member.place);
+            self.lanes.remove(old, &member.passed_over, member.place);
         }
         member.upstream = upstream;
         match upstream {
             Some(new) => {
-                self.lanes[new.index()].insert(member.place, Arc::clone(project));
+                let project = Arc::clone(project);
+                self.lanes
+                    .insert(new, &member.passed_over, member.place, project);
             }
             None => self.drop_returned(project),
+        }
+    }
+
+    /// A rest may have ended before its time: the next draw asks about the project.
+    pub fn reconsider(&mut self, project: &ProjectId) {
+        if let Some(member) = self.members.get(project) {
+            for group in &member.passed_over {
+                self.passed_over.put(group, project, None);
+            }
         }
     }
 
     /// Forgets a project.
     pub fn remove(&mut self, project: &ProjectId) {
         self.set(project, None);
-        self.members.remove(project);
         self.moved.remove(project);
-        self.passed_over.retain(|_, projects| {
-            projects.remove(project);
-            !projects.is_empty()
-        });
+        if let Some(member) = self.members.remove(project) {
+            for group in &member.passed_over {
+                self.passed_over.remove(group, project);
+            }
+        }
     }
 
     /// Deals up to `count` turns among the projects of `upstreams` that fit: the preferred
@@ -143,6 +158,7 @@ impl Rotation {
         upstreams: &[Upstream],
         groups: [&str; 3],
         prefer: Option<&str>,
+        now: Timestamp,
         mut fit: impl FnMut(&ProjectId) -> Fit,
     ) -> Vec<Dealt> {
         let mut dealt = Vec::with_capacity(count);
@@ -152,7 +168,7 @@ impl Rotation {
         {
             dealt.push(self.take(preferred));
         }
-        for project in self.passed_over(upstreams, groups, |id| fit(id) == Fit::Fits) {
+        for project in self.come_back(upstreams, groups, now, &mut fit) {
             if dealt.len() < count {
                 self.forgive(&project, groups);
                 dealt.push(self.issue_and_move_back(project));
@@ -171,18 +187,18 @@ impl Rotation {
         }
         while dealt.len() < count {
             let mut resting = Vec::new();
-            let round = self.longest_waiting(count - dealt.len(), upstreams, |project| {
-                // It was asked above whether it is back. A pool of which much rests is not to be
-                // asked twice with each call.
-                if self.was_passed_over(project, groups) {
-                    return false;
+            let missing = count - dealt.len();
+            let eligible = |project: &ProjectId| match fit(project) {
+                Fit::Fits => true,
+                Fit::Unwanted => false,
+                Fit::Rests { until } => {
+                    resting.push((Arc::clone(project), until));
+                    false
                 }
-                let fit = fit(project);
-                if fit == Fit::Rests {
-                    resting.push(Arc::clone(project));
-                }
-                fit == Fit::Fits
-            });
+            };
+            let round = self
+                .lanes
+                .longest_waiting(missing, upstreams, Some(groups), eligible);
             self.pass_over(resting, groups);
             if round.is_empty() {
                 break;
@@ -203,69 +219,93 @@ impl Rotation {
         upstreams: &[Upstream],
         eligible: impl FnMut(&ProjectId) -> bool,
     ) -> Vec<ProjectId> {
-        self.longest_waiting(limit, upstreams, eligible)
+        self.lanes.longest_waiting(limit, upstreams, None, eligible)
     }
 
-    /// Those that were passed over and can be dealt now, as long as they have waited.
-    fn passed_over(
-        &self,
+    /// Those that were passed over and can be dealt now, who has waited longest first.
+    fn come_back(
+        &mut self,
         upstreams: &[Upstream],
         groups: [&str; 3],
-        mut eligible: impl FnMut(&ProjectId) -> bool,
+        now: Timestamp,
+        mut fit: impl FnMut(&ProjectId) -> Fit,
     ) -> Vec<ProjectId> {
-        let mut back: Vec<(Place, &ProjectId)> = Vec::new();
+        let mut back: Vec<(Place, ProjectId)> = Vec::new();
+        let mut resting = Vec::new();
         for (at, group) in groups.iter().enumerate() {
-            let passed = match groups[..at].contains(group) {
-                false => self.passed_over.get(*group),
-                true => None,
-            };
-            for project in passed.into_iter().flatten() {
-                if let Some(member) = self.members.get(project)
-                    && let Some(upstream) = member.upstream
-                    && upstreams.contains(&upstream)
-                    && groups[upstream.index()] == *group
-                    && eligible(project)
-                {
-                    back.push((member.place, project));
+            if groups[..at].contains(group) {
+                continue;
+            }
+            for project in self.passed_over.due(group, now) {
+                let Some(member) = self.members.get(project) else {
+                    continue;
+                };
+                let is_of_group = member.upstream.is_some_and(|upstream| {
+                    upstreams.contains(&upstream) && groups[upstream.index()] == *group
+                });
+                if is_of_group {
+                    match fit(project) {
+                        Fit::Fits => back.push((member.place, Arc::clone(project))),
+                        Fit::Rests { until: Some(until) } => {
+                            resting.push((*group, Arc::clone(project), until));
+                        }
+                        Fit::Rests { until: None } | Fit::Unwanted => {}
+                    }
                 }
             }
         }
+        for (group, project, until) in resting {
+            self.passed_over.put(group, &project, Some(until));
+        }
         back.sort_unstable_by_key(|(place, _)| *place);
-        let back = back.into_iter().map(|(_, project)| Arc::clone(project));
-        back.collect()
+        back.into_iter().map(|(_, project)| project).collect()
     }
 
-    fn pass_over(&mut self, resting: Vec<ProjectId>, groups: [&str; 3]) {
-        if self.passed_over.values().map(HashSet::len).sum::<usize>() > PASSED_OVER {
-            self.passed_over.clear();
+    fn pass_over(&mut self, resting: Vec<(ProjectId, Option<Timestamp>)>, groups: [&str; 3]) {
+        if self.passed_over.len() > PASSED_OVER {
+            self.forget_passed_over();
         }
-        for project in resting {
+        for (project, until) in resting {
             if let Some(group) = self.group(&project, groups) {
-                let projects = match self.passed_over.get_mut(group) {
-                    Some(projects) => projects,
-                    None => self.passed_over.entry(group.to_owned()).or_default(),
-                };
-                projects.insert(project);
+                self.regroup(&project, |passed_over| {
+                    passed_over.insert(group.to_owned());
+                });
+                self.passed_over.put(group, &project, until);
             }
         }
-    }
-
-    fn was_passed_over(&self, project: &ProjectId, groups: [&str; 3]) -> bool {
-        !self.passed_over.is_empty()
-            && self
-                .group(project, groups)
-                .and_then(|group| self.passed_over.get(group))
-                .is_some_and(|projects| projects.contains(project))
     }
 
     fn forgive(&mut self, project: &ProjectId, groups: [&str; 3]) {
-        if let Some(group) = self.group(project, groups)
-            && let Some(projects) = self.passed_over.get_mut(group)
-        {
-            projects.remove(project);
-            if projects.is_empty() {
-                self.passed_over.remove(group);
-            }
+        if let Some(group) = self.group(project, groups) {
+            self.regroup(project, |passed_over| {
+                passed_over.remove(group);
+            });
+            self.passed_over.remove(group, project);
+        }
+    }
+
+    fn forget_passed_over(&mut self) {
+        let projects: Vec<ProjectId> = self.members.keys().map(Arc::clone).collect();
+        for project in projects {
+            self.regroup(&project, Groups::clear);
+        }
+        self.passed_over = PassedOver::default();
+    }
+
+    /// Changes which groups a project was passed over for, and with them its lane.
+    fn regroup(&mut self, project: &ProjectId, change: impl FnOnce(&mut Groups)) {
+        let Some(member) = self.members.get_mut(project) else {
+            return;
+        };
+        if let Some(upstream) = member.upstream {
+            self.lanes
+                .remove(upstream, &member.passed_over, member.place);
+        }
+        change(&mut member.passed_over);
+        if let Some(upstream) = member.upstream {
+            let project = Arc::clone(project);
+            self.lanes
+                .insert(upstream, &member.passed_over, member.place, project);
         }
     }
 
@@ -316,16 +356,16 @@ impl Rotation {
     /// saved: it is no turn that anybody had.
     pub fn stagger(&mut self, share: f64) {
         let mut first: Vec<(Place, ProjectId)> = Vec::new();
-        for lane in &self.lanes {
+        for upstream in Upstream::ALL {
+            let all = self.lanes.all(upstream);
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_precision_loss,
                 clippy::cast_sign_loss,
                 reason = "a share of their number"
             )]
-            let count = (lane.len() as f64 * share.clamp(0.0, 1.0)) as usize;
-            let ahead = lane.iter().take(count);
-            first.extend(ahead.map(|(place, project)| (*place, Arc::clone(project))));
+            let count = (all.len() as f64 * share.clamp(0.0, 1.0)) as usize;
+            first.extend(all.into_iter().take(count));
         }
         first.sort_unstable_by_key(|(place, _)| *place);
         for (_, project) in first {
@@ -439,47 +479,15 @@ impl Rotation {
         let Some(member) = self.members.get_mut(project) else {
             return false;
         };
-        let lane = member
-            .upstream
-            .map(|upstream| &mut self.lanes[upstream.index()]);
         let old = member.place;
         member.place.dealt = dealt;
-        if let Some(lane) = lane {
-            lane.remove(&old);
-            lane.insert(member.place, Arc::clone(project));
+        if let Some(upstream) = member.upstream {
+            let project = Arc::clone(project);
+            self.lanes.remove(upstream, &member.passed_over, old);
+            self.lanes
+                .insert(upstream, &member.passed_over, member.place, project);
         }
         true
-    }
-
-    /// Up to `limit` eligible projects, each once, in the order of their places.
-    fn longest_waiting(
-        &self,
-        limit: usize,
-        upstreams: &[Upstream],
-        mut eligible: impl FnMut(&ProjectId) -> bool,
-    ) -> Vec<ProjectId> {
-        let mut lanes: Vec<_> = Upstream::ALL
-            .into_iter()
-            .filter(|upstream| upstreams.contains(upstream))
-            .map(|upstream| self.lanes[upstream.index()].iter().peekable())
-            .collect();
-        let mut found = Vec::new();
-        while found.len() < limit {
-            let oldest = lanes
-                .iter_mut()
-                .filter_map(|lane| lane.peek().map(|(place, _)| **place))
-                .min();
-            let Some(oldest) = oldest else { break };
-            let next = lanes
-                .iter_mut()
-                .find_map(|lane| lane.next_if(|(place, _)| **place == oldest));
-            if let Some((_, project)) = next
-                && eligible(project)
-            {
-                found.push(Arc::clone(project));
-            }
-        }
-        found
     }
 }
 

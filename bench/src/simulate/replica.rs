@@ -7,6 +7,7 @@ use std::{
 };
 
 use antigravity_proto::{model_group, v1};
+use jiff::Timestamp;
 use token_service::{
     project::{ProjectId, Upstream},
     rotation::{Fit, Rotation, TurnId},
@@ -107,19 +108,22 @@ impl Replica {
             }
         }
         let cooling = &self.cooling;
+        // What rests does so to the end of the simulation, whose time the rotation need not know.
         let groups = groups(wanted.model);
-        let dealt =
-            self.rotation.deal(
-                wanted.count as usize,
-                &Upstream::ALL,
-                groups,
-                None,
-                |id| match () {
-                    () if cooling.contains(&(project_number(id), wanted.model)) => Fit::Rests,
-                    () if wanted.exclude.contains(id) => Fit::Unwanted,
-                    () => Fit::Fits,
+        let dealt = self.rotation.deal(
+            wanted.count as usize,
+            &Upstream::ALL,
+            groups,
+            None,
+            Timestamp::UNIX_EPOCH,
+            |id| match () {
+                () if cooling.contains(&(project_number(id), wanted.model)) => Fit::Rests {
+                    until: Some(Timestamp::MAX),
                 },
-            );
+                () if wanted.exclude.contains(id) => Fit::Unwanted,
+                () => Fit::Fits,
+            },
+        );
         dealt
             .into_iter()
             .map(|dealt| v1::Turn {

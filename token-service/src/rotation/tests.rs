@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 
 const GROUPS: [&str; 3] = ["a", "b", "c"];
+const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 const ANY: &[Upstream] = &Upstream::ALL;
 
 fn rotation(count: i64) -> Rotation {
@@ -39,27 +40,27 @@ fn names(dealt: &[Dealt]) -> String {
 fn one_after_the_other_and_round_again() {
     let mut rotation = rotation(3);
     let singly: Vec<_> = (0..6)
-        .flat_map(|_| rotation.deal(1, ANY, GROUPS, None, |_| Fit::Fits))
+        .flat_map(|_| rotation.deal(1, ANY, GROUPS, None, NOW, |_| Fit::Fits))
         .collect();
     assert_eq!(names(&singly), "1 2 3 1 2 3");
-    let at_once = rotation.deal(7, ANY, GROUPS, None, |_| Fit::Fits);
+    let at_once = rotation.deal(7, ANY, GROUPS, None, NOW, |_| Fit::Fits);
     assert_eq!(names(&at_once), "1 2 3 1 2 3 1");
 }
 
 #[test]
 fn returned_turns_come_first_and_cost_nobody_a_turn() {
     let mut rotation = rotation(4);
-    let dealt = rotation.deal(4, ANY, GROUPS, None, |_| Fit::Fits);
+    let dealt = rotation.deal(4, ANY, GROUPS, None, NOW, |_| Fit::Fits);
     rotation.give_back(dealt[2].turn);
     rotation.give_back(dealt[2].turn);
     rotation.give_back(dealt[1].turn);
     rotation.give_back(999);
-    let again = rotation.deal(6, ANY, GROUPS, None, |_| Fit::Fits);
+    let again = rotation.deal(6, ANY, GROUPS, None, NOW, |_| Fit::Fits);
     assert_eq!(names(&again), "2 3 1 2 3 4");
     rotation.settle(again[0].turn);
     rotation.give_back(again[0].turn);
     assert_eq!(
-        names(&rotation.deal(1, ANY, GROUPS, None, |_| Fit::Fits)),
+        names(&rotation.deal(1, ANY, GROUPS, None, NOW, |_| Fit::Fits)),
         "1"
     );
 }
@@ -67,19 +68,19 @@ fn returned_turns_come_first_and_cost_nobody_a_turn() {
 #[test]
 fn who_comes_back_gets_one_turn_not_a_burst() {
     let mut rotation = rotation(3);
-    let dealt = rotation.deal(6, ANY, GROUPS, None, |_| Fit::Fits);
+    let dealt = rotation.deal(6, ANY, GROUPS, None, NOW, |_| Fit::Fits);
     for turn in dealt.iter().filter(|turn| &*turn.project == "2") {
         rotation.give_back(turn.turn);
     }
     let two = ProjectId::from("2");
     rotation.set(&two, None);
     assert_eq!(
-        names(&rotation.deal(4, ANY, GROUPS, None, |_| Fit::Fits)),
+        names(&rotation.deal(4, ANY, GROUPS, None, NOW, |_| Fit::Fits)),
         "1 3 1 3"
     );
     rotation.set(&two, Some(Upstream::Antigravity));
     assert_eq!(
-        names(&rotation.deal(4, ANY, GROUPS, None, |_| Fit::Fits)),
+        names(&rotation.deal(4, ANY, GROUPS, None, NOW, |_| Fit::Fits)),
         "2 1 3 2"
     );
 }
@@ -89,11 +90,14 @@ fn who_rests_for_one_group_is_not_put_first_in_another() {
     let mut rotation = rotation(3);
     let three_p = ["3p", "m", "m"];
     let gemini = ["gemini", "m", "m"];
-    let resting = |id: &ProjectId| if **id == *"2" { Fit::Rests } else { Fit::Fits };
+    let resting = |id: &ProjectId| match &**id {
+        "2" => Fit::Rests { until: None },
+        _ => Fit::Fits,
+    };
     let mut gemini_turns = Vec::new();
     for _ in 0..30 {
-        rotation.deal(1, ANY, three_p, None, resting);
-        let slice = rotation.deal(4, ANY, gemini, None, |_| Fit::Fits);
+        rotation.deal(1, ANY, three_p, None, NOW, resting);
+        let slice = rotation.deal(4, ANY, gemini, None, NOW, |_| Fit::Fits);
         for turn in &slice[1..] {
             rotation.give_back(turn.turn);
         }
@@ -108,28 +112,28 @@ fn who_rests_for_one_group_is_not_put_first_in_another() {
 fn prefers_without_taking_twice() {
     let mut rotation = rotation(3);
     assert_eq!(
-        names(&rotation.deal(3, ANY, GROUPS, Some("2"), |_| Fit::Fits)),
+        names(&rotation.deal(3, ANY, GROUPS, Some("2"), NOW, |_| Fit::Fits)),
         "2 1 3"
     );
-    let absent = rotation.deal(1, ANY, GROUPS, Some("nobody"), |_| Fit::Fits);
+    let absent = rotation.deal(1, ANY, GROUPS, Some("nobody"), NOW, |_| Fit::Fits);
     assert_eq!(names(&absent), "2");
-    let ineligible = rotation.deal(1, ANY, GROUPS, Some("3"), |id| without(id, "3"));
+    let ineligible = rotation.deal(1, ANY, GROUPS, Some("3"), NOW, |id| without(id, "3"));
     assert_eq!(names(&ineligible), "1");
 }
 
 #[test]
 fn a_turn_that_could_not_be_served_costs_no_place() {
     let mut rotation = rotation(3);
-    rotation.deal(3, ANY, GROUPS, None, |_| Fit::Fits);
-    let failed = rotation.deal(1, ANY, GROUPS, None, |_| Fit::Fits);
+    rotation.deal(3, ANY, GROUPS, None, NOW, |_| Fit::Fits);
+    let failed = rotation.deal(1, ANY, GROUPS, None, NOW, |_| Fit::Fits);
     rotation.undo(&failed[0]);
     rotation.give_back(failed[0].turn);
     assert_eq!(
-        names(&rotation.deal(2, ANY, GROUPS, None, |id| without(id, "1"))),
+        names(&rotation.deal(2, ANY, GROUPS, None, NOW, |id| without(id, "1"))),
         "2 3"
     );
     assert_eq!(
-        names(&rotation.deal(4, ANY, GROUPS, None, |_| Fit::Fits)),
+        names(&rotation.deal(4, ANY, GROUPS, None, NOW, |_| Fit::Fits)),
         "1 2 3 1"
     );
 }
@@ -137,7 +141,7 @@ fn a_turn_that_could_not_be_served_costs_no_place() {
 #[test]
 fn goes_on_where_it_was_saved() {
     let mut before = rotation(3);
-    before.deal(4, ANY, GROUPS, None, |_| Fit::Fits);
+    before.deal(4, ANY, GROUPS, None, NOW, |_| Fit::Fits);
     let mut after = Rotation::default();
     let saved: HashMap<_, _> = before.take_moved().into_iter().collect();
     for position in 1..=4 {
@@ -147,7 +151,7 @@ fn goes_on_where_it_was_saved() {
         after.set(&id, Some(Upstream::Gemini));
     }
     assert_eq!(
-        names(&after.deal(5, ANY, GROUPS, None, |_| Fit::Fits)),
+        names(&after.deal(5, ANY, GROUPS, None, NOW, |_| Fit::Fits)),
         "4 2 3 1 4"
     );
     assert!(before.take_moved().is_empty());
@@ -161,7 +165,7 @@ fn ten_thousand_projects_of_another_upstream_are_not_walked_over() {
     rotation.set(&vertex, Some(Upstream::Vertex));
     let mut asked = 0;
     for _ in 0..100 {
-        rotation.deal(1, &[Upstream::Vertex], GROUPS, None, |_| {
+        rotation.deal(1, &[Upstream::Vertex], GROUPS, None, NOW, |_| {
             asked += 1;
             Fit::Fits
         });
@@ -180,22 +184,22 @@ fn foreign(number: u64, project: &str) -> ForeignTurn<'_> {
 #[test]
 fn a_foreign_turn_is_dealt_again_once() {
     let mut rotation = rotation(4);
-    rotation.deal(1, ANY, GROUPS, None, |_| Fit::Fits);
+    rotation.deal(1, ANY, GROUPS, None, NOW, |_| Fit::Fits);
     rotation.adopt(&foreign(7, "3"));
     rotation.adopt(&foreign(7, "3"));
     rotation.adopt(&foreign(8, "3"));
     rotation.adopt(&foreign(9, "nobody"));
-    let again = rotation.deal(6, ANY, GROUPS, None, |_| Fit::Fits);
+    let again = rotation.deal(6, ANY, GROUPS, None, NOW, |_| Fit::Fits);
     assert_eq!(names(&again), "3 3 2 3 4 1");
     rotation.adopt(&foreign(7, "3"));
     assert_eq!(
-        names(&rotation.deal(1, ANY, GROUPS, None, |_| Fit::Fits)),
+        names(&rotation.deal(1, ANY, GROUPS, None, NOW, |_| Fit::Fits)),
         "2"
     );
     // What was dealt again here is ours by now.
     rotation.give_back(again[0].turn);
     assert_eq!(
-        names(&rotation.deal(2, ANY, GROUPS, None, |_| Fit::Fits)),
+        names(&rotation.deal(2, ANY, GROUPS, None, NOW, |_| Fit::Fits)),
         "3 3"
     );
 }
@@ -208,13 +212,13 @@ fn a_foreign_turn_of_a_project_that_is_not_dealt_is_ignored() {
     rotation.adopt(&foreign(1, "2"));
     rotation.set(&two, Some(Upstream::Antigravity));
     assert_eq!(
-        names(&rotation.deal(3, ANY, GROUPS, None, |_| Fit::Fits)),
+        names(&rotation.deal(3, ANY, GROUPS, None, NOW, |_| Fit::Fits)),
         "1 2 3"
     );
     rotation.adopt(&foreign(2, "2"));
     rotation.drop_returned(&two);
     assert_eq!(
-        names(&rotation.deal(3, ANY, GROUPS, None, |_| Fit::Fits)),
+        names(&rotation.deal(3, ANY, GROUPS, None, NOW, |_| Fit::Fits)),
         "1 2 3"
     );
 }
@@ -237,40 +241,78 @@ fn replicas_start_at_places_of_their_own() {
     rotation.stagger(0.5);
     assert!(rotation.take_moved().is_empty(), "nobody had a turn");
     let code_assist = &[Upstream::Antigravity];
-    let dealt = rotation.deal(9, code_assist, GROUPS, None, |_| Fit::Fits);
+    let dealt = rotation.deal(9, code_assist, GROUPS, None, NOW, |_| Fit::Fits);
     assert_eq!(names(&dealt), "5 6 7 8 1 2 3 4 5");
     assert_eq!(rotation.take_moved().len(), 8);
     for share in [-1.0, 0.0, 1.0, 7.0] {
         rotation.stagger(share);
-        let dealt = rotation.deal(8, code_assist, GROUPS, None, |_| Fit::Fits);
+        let dealt = rotation.deal(8, code_assist, GROUPS, None, NOW, |_| Fit::Fits);
         assert_eq!(names(&dealt), "6 7 8 1 2 3 4 5", "{share}");
     }
+}
+
+/// Of a thousand projects all but the last rest; how many one draw asks about.
+fn asked(rotation: &mut Rotation, now: Timestamp, until: Option<Timestamp>) -> usize {
+    let mut asked = 0;
+    let dealt = rotation.deal(1, ANY, GROUPS, None, now, |id| {
+        asked += 1;
+        match &**id {
+            "1000" => Fit::Fits,
+            _ => Fit::Rests { until },
+        }
+    });
+    assert_eq!(names(&dealt), "1000");
+    asked
 }
 
 #[test]
 fn of_a_pool_that_rests_nobody_is_asked_about_twice_with_one_call() {
     let mut rotation = rotation(1_000);
-    let rests = |id: &ProjectId| {
-        if **id == *"1000" {
-            Fit::Fits
-        } else {
-            Fit::Rests
-        }
-    };
-    rotation.deal(1, ANY, GROUPS, None, rests);
-    let mut asked = 0;
-    let dealt = rotation.deal(1, ANY, GROUPS, None, |id| {
-        asked += 1;
-        rests(id)
-    });
-    assert_eq!(names(&dealt), "1000");
-    assert_eq!(asked, 1_000);
+    assert_eq!(asked(&mut rotation, NOW, None), 1_000);
+    assert_eq!(asked(&mut rotation, NOW, None), 1_000);
     // Who is back comes first.
-    let dealt = rotation.deal(2, ANY, GROUPS, None, |id| match &**id {
-        "500" => Fit::Fits,
-        _ => rests(id),
+    let dealt = rotation.deal(2, ANY, GROUPS, None, NOW, |id| match &**id {
+        "500" | "1000" => Fit::Fits,
+        _ => Fit::Rests { until: None },
     });
     assert_eq!(names(&dealt), "500 1000");
+}
+
+#[test]
+fn nobody_is_asked_about_before_the_rest_ends_unless_something_has_changed() {
+    let mut rotation = rotation(1_000);
+    let until = NOW + jiff::Span::new().seconds(60);
+    assert_eq!(asked(&mut rotation, NOW, Some(until)), 1_000);
+    assert_eq!(asked(&mut rotation, NOW, Some(until)), 1);
+    // Another group asks about all, and has them: they rest for the first one only.
+    let other = ["d", "e", "f"];
+    let dealt = rotation.deal(3, ANY, other, None, NOW, |_| Fit::Fits);
+    assert_eq!(names(&dealt), "1 2 3");
+    rotation.reconsider(&ProjectId::from("500"));
+    assert_eq!(asked(&mut rotation, NOW, Some(until)), 2);
+    assert_eq!(asked(&mut rotation, NOW, Some(until)), 1);
+    // One rests for longer than it was known to.
+    let longer = until + jiff::Span::new().seconds(60);
+    assert_eq!(asked(&mut rotation, until, Some(longer)), 1_000);
+    assert_eq!(asked(&mut rotation, until, Some(longer)), 1);
+    let dealt = rotation.deal(1_000, ANY, GROUPS, None, longer, |_| Fit::Fits);
+    assert_eq!(names(&dealt[..4]), "4 5 6 7");
+    assert_eq!(names(&dealt[996..]), "1 2 3 1000");
+}
+
+#[test]
+fn what_is_remembered_of_rests_is_bounded() {
+    let mut rotation = rotation(1_000);
+    let until = NOW + jiff::Span::new().seconds(60);
+    for model in 0..70 {
+        let group = format!("model-{model}");
+        let rests = Fit::Rests { until: Some(until) };
+        let nobody = rotation.deal(1, ANY, [&group; 3], None, NOW, |_| rests);
+        assert!(nobody.is_empty());
+    }
+    assert!(rotation.passed_over.len() <= PASSED_OVER + 1_000);
+    let dealt = rotation.deal(1_000, ANY, ["model-0"; 3], None, NOW, |_| Fit::Fits);
+    assert_eq!(dealt.len(), 1_000);
 }
 
 /// The rules in their plainest form: lists, searched from the front.
@@ -282,7 +324,8 @@ struct Model {
     outstanding: Vec<(u64, i64)>,
     returned: Vec<(u64, i64)>,
     passed_over: HashSet<i64>,
-    resting: HashSet<i64>,
+    /// Until when, if that is known.
+    resting: HashMap<i64, Option<i64>>,
     newest_round: u64,
     turn: u64,
 }
@@ -295,7 +338,7 @@ impl Model {
                 let upstream = self.upstreams.get(&id);
                 !self.out.contains(&id) && upstream.is_some_and(|u| upstreams.contains(u))
             };
-            let fits = |id: i64| id != skip && is_in(id) && !self.resting.contains(&id);
+            let fits = |id: i64| id != skip && is_in(id) && !self.resting.contains_key(&id);
             self.returned.sort_unstable();
             self.waiting.sort_unstable();
             let waits =
@@ -317,7 +360,7 @@ impl Model {
                 let end = place.unwrap_or(self.waiting.len());
                 if new {
                     let before = self.waiting[..end].iter().map(|&(_, id)| id);
-                    let rests = |id: &i64| is_in(*id) && self.resting.contains(id);
+                    let rests = |id: &i64| is_in(*id) && self.resting.contains_key(id);
                     let skipped: Vec<_> = before.filter(rests).collect();
                     self.passed_over.extend(skipped);
                 }
@@ -350,8 +393,9 @@ enum Step {
     Settle(u64),
     Out(i64),
     Back(i64),
-    Rest(i64),
+    Rest(i64, Option<i64>),
     Rested(i64),
+    Later(i64),
     Restart,
 }
 
@@ -365,7 +409,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0_u64..60).prop_map(Step::Settle),
         1 => (1_i64..7).prop_map(Step::Out),
         1 => (1_i64..7).prop_map(Step::Back),
-        1 => (1_i64..7).prop_map(Step::Rest),
+        1 => (1_i64..7, prop::option::of(1_i64..20)).prop_map(|(id, rest)| Step::Rest(id, rest)),
+        1 => (1_i64..10).prop_map(Step::Later),
         1 => (1_i64..7).prop_map(Step::Rested),
         1 => Just(Step::Restart),
     ]
@@ -379,6 +424,8 @@ proptest! {
         let mut rotation = Rotation::default();
         let mut model = Model::default();
         let mut saved: HashMap<ProjectId, u64> = HashMap::new();
+        let mut now = 0;
+        let at = |seconds| NOW + jiff::Span::new().seconds(seconds);
         let id = |position: i64| ProjectId::from(position.to_string());
         for position in 1..7 {
             let upstream = ANY[usize::try_from(position).unwrap() % 3];
@@ -392,9 +439,12 @@ proptest! {
                 Step::Deal { count, upstreams, prefer, skip } => {
                     let skipped = skip.to_string();
                     let preferred = prefer.to_string();
-                    let dealt = rotation.deal(count, &upstreams, GROUPS, Some(&preferred), |id| {
-                        let rests = model.resting.contains(&id.parse().unwrap());
-                        if rests { Fit::Rests } else { without(id, &skipped) }
+                    let prefer_id = Some(&*preferred);
+                    let dealt = rotation.deal(count, &upstreams, GROUPS, prefer_id, at(now), |id| {
+                        match model.resting.get(&id.parse().unwrap()) {
+                            Some(until) => Fit::Rests { until: until.map(at) },
+                            None => without(id, &skipped),
+                        }
                     });
                     let dealt: Vec<i64> =
                         dealt.iter().map(|turn| turn.project.parse().unwrap()).collect();
@@ -422,13 +472,20 @@ proptest! {
                     rotation.set(&id(position), Some(model.upstreams[&position]));
                     model.out.remove(&position);
                 }
-                Step::Rest(position) => {
+                Step::Rest(position, rest) => {
+                    // A rest may follow another one that was longer, or that nobody knew the end of.
+                    rotation.reconsider(&id(position));
                     rotation.drop_returned(&id(position));
-                    model.resting.insert(position);
+                    model.resting.insert(position, rest.map(|rest| now + rest));
                     model.returned.retain(|t| t.1 != position);
                 }
                 Step::Rested(position) => {
+                    rotation.reconsider(&id(position));
                     model.resting.remove(&position);
+                }
+                Step::Later(seconds) => {
+                    now += seconds;
+                    model.resting.retain(|_, until| until.is_none_or(|until| until > now));
                 }
                 Step::Restart => {
                     // What is saved are the places; turns of before are nobody's any more.

@@ -118,7 +118,7 @@ impl World {
         self.hand_in(replica, &returned);
         self.last_call = (replica, returned);
         let Replica { instance, rotation } = &mut self.replicas[replica];
-        for turn in rotation.deal(count, ANY, GROUPS, None, |_| Fit::Fits) {
+        for turn in rotation.deal(count, ANY, GROUPS, None, NOW, |_| Fit::Fits) {
             self.gateways[gateway].push_back(Held {
                 instance: instance.clone(),
                 number: turn.turn,
@@ -210,7 +210,7 @@ proptest! {
         }
         for replica in &mut world.replicas {
             let pending = replica.rotation.returned.len();
-            for turn in replica.rotation.deal(pending, ANY, GROUPS, None, |_| Fit::Fits) {
+            for turn in replica.rotation.deal(pending, ANY, GROUPS, None, NOW, |_| Fit::Fits) {
                 *world.used.entry(turn.project).or_default() += 1;
             }
         }

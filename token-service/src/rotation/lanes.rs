@@ -1,0 +1,106 @@
+//! Who waits, in the order of their places.
+//!
+//! Projects of one upstream that were passed over for the same quota groups share a lane: a call
+//! for one of those groups walks over none of them, however many rest.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use crate::project::{ProjectId, Upstream};
+
+/// Since when a project waits: the number of its last turn, and among those that
+/// never had one the order of creation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) dealt: u64,
+    pub(super) position: i64,
+}
+
+/// The quota groups that a project was passed over for.
+pub(super) type Groups = BTreeSet<String>;
+
+/// By [`Upstream::index`].
+#[derive(Debug, Default)]
+pub(super) struct Lanes([HashMap<Groups, BTreeMap<Place, ProjectId>>; 3]);
+
+impl Lanes {
+    pub(super) fn insert(
+        &mut self,
+        upstream: Upstream,
+        passed_over: &Groups,
+        place: Place,
+        project: ProjectId,
+    ) {
+        let lanes = &mut self.0[upstream.index()];
+        match lanes.get_mut(passed_over) {
+            Some(lane) => lane.insert(place, project),
+            None => lanes
+                .entry(passed_over.clone())
+                .or_default()
+                .insert(place, project),
+        };
+    }
+
+    pub(super) fn remove(&mut self, upstream: Upstream, passed_over: &Groups, place: Place) {
+        let lanes = &mut self.0[upstream.index()];
+        if let Some(lane) = lanes.get_mut(passed_over) {
+            lane.remove(&place);
+            if lane.is_empty() {
+                lanes.remove(passed_over);
+            }
+        }
+    }
+
+    /// Everybody of an upstream, those first who have waited longest.
+    pub(super) fn all(&self, upstream: Upstream) -> Vec<(Place, ProjectId)> {
+        let lanes = self.0[upstream.index()].values().flatten();
+        let mut all: Vec<_> = lanes
+            .map(|(place, project)| (*place, Arc::clone(project)))
+            .collect();
+        all.sort_unstable_by_key(|(place, _)| *place);
+        all
+    }
+
+    /// Up to `limit` eligible projects of `upstreams`, each once, in the order of their places.
+    /// With the quota group of each upstream, without those that were passed over for it.
+    pub(super) fn longest_waiting(
+        &self,
+        limit: usize,
+        upstreams: &[Upstream],
+        groups: Option<[&str; 3]>,
+        mut eligible: impl FnMut(&ProjectId) -> bool,
+    ) -> Vec<ProjectId> {
+        let mut lanes: Vec<_> = Upstream::ALL
+            .into_iter()
+            .filter(|upstream| upstreams.contains(upstream))
+            .flat_map(|upstream| {
+                let group = groups.map(|groups| groups[upstream.index()]);
+                self.0[upstream.index()]
+                    .iter()
+                    .filter(move |(passed_over, _)| {
+                        group.is_none_or(|group| !passed_over.contains(group))
+                    })
+                    .map(|(_, lane)| lane.iter().peekable())
+            })
+            .collect();
+        let mut found = Vec::new();
+        while found.len() < limit {
+            let oldest = lanes
+                .iter_mut()
+                .filter_map(|lane| lane.peek().map(|(place, _)| **place))
+                .min();
+            let Some(oldest) = oldest else { break };
+            let next = lanes
+                .iter_mut()
+                .find_map(|lane| lane.next_if(|(place, _)| **place == oldest));
+            if let Some((_, project)) = next
+                && eligible(project)
+            {
+                found.push(Arc::clone(project));
+            }
+        }
+        found
+    }
+}
