@@ -29,8 +29,9 @@ use crate::project::{ProjectId, Upstream};
 /// Turns that may still be returned. Older ones count as used: gateways return
 /// theirs after seconds.
 const OUTSTANDING_TURNS: usize = 65_536;
-/// Rests that are remembered until they are over. Clients name models as they like.
-const PASSED_OVER: usize = 65_536;
+/// Rests that are remembered until they are over, for each project on average. Clients name models
+/// as they like.
+const PASSED_OVER: usize = 16;
 /// Returned turns that wait to be dealt again.
 const RETURNED_TURNS: usize = 1024;
 
@@ -80,6 +81,7 @@ pub struct Rotation {
     outstanding: BTreeMap<u64, ProjectId>,
     returned: BTreeMap<u64, ProjectId>,
     adopted: Adopted,
+    /// Those that rested when it was their turn.
     passed_over: PassedOver,
     /// The first turn since one of those came back. Turns of before were dealt in rounds
     /// without it: when they are returned, they are not dealt again.
@@ -255,28 +257,33 @@ impl Rotation {
             }
         }
         for (group, project, until) in resting {
-            self.passed_over.put(group, &project, Some(until));
+            self.passed_over.postpone(group, &project, until);
         }
         back.sort_unstable_by_key(|(place, _)| *place);
         back.into_iter().map(|(_, project)| project).collect()
     }
 
     fn pass_over(&mut self, resting: Vec<(ProjectId, Option<Timestamp>)>, groups: [&str; 3]) {
-        if self.passed_over.len() > PASSED_OVER {
+        if self.passed_over.len() > PASSED_OVER * self.members.len() {
             self.forget_passed_over();
         }
+        let mut names = groups.map(|_| None);
         for (project, until) in resting {
-            if let Some(group) = self.group(&project, groups) {
-                self.regroup(&project, |passed_over| {
-                    passed_over.insert(group.to_owned());
-                });
-                self.passed_over.put(group, &project, until);
-            }
+            let Some(upstream) = self.upstream(&project) else {
+                continue;
+            };
+            let group = groups[upstream.index()];
+            let name = names[upstream.index()].get_or_insert_with(|| Arc::from(group));
+            self.regroup(&project, |passed_over| {
+                passed_over.insert(Arc::clone(name));
+            });
+            self.passed_over.put(name, &project, until);
         }
     }
 
     fn forgive(&mut self, project: &ProjectId, groups: [&str; 3]) {
-        if let Some(group) = self.group(project, groups) {
+        if let Some(upstream) = self.upstream(project) {
+            let group = groups[upstream.index()];
             self.regroup(project, |passed_over| {
                 passed_over.remove(group);
             });
@@ -309,9 +316,8 @@ impl Rotation {
         }
     }
 
-    fn group<'g>(&self, project: &ProjectId, groups: [&'g str; 3]) -> Option<&'g str> {
-        let upstream = self.members.get(project)?.upstream?;
-        Some(groups[upstream.index()])
+    fn upstream(&self, project: &str) -> Option<Upstream> {
+        self.members.get(project)?.upstream
     }
 
     /// A turn that was not used: it is dealt again first. The project keeps its place,
@@ -320,11 +326,7 @@ impl Rotation {
         let Some(project) = self.outstanding.remove(&turn) else {
             return;
         };
-        let admitted = self
-            .members
-            .get(&project)
-            .is_some_and(|member| member.upstream.is_some());
-        if admitted && turn >= self.newest_round {
+        if self.upstream(&project).is_some() && turn >= self.newest_round {
             self.deal_again(turn, project);
         }
     }
@@ -417,9 +419,7 @@ impl Rotation {
     }
 
     fn is_admitted(&self, project: &str, upstreams: &[Upstream]) -> bool {
-        self.members
-            .get(project)
-            .and_then(|member| member.upstream)
+        self.upstream(project)
             .is_some_and(|upstream| upstreams.contains(&upstream))
     }
 

@@ -19,7 +19,7 @@ pub(super) struct Place {
 }
 
 /// The quota groups that a project was passed over for.
-pub(super) type Groups = BTreeSet<String>;
+pub(super) type Groups = BTreeSet<Arc<str>>;
 
 /// By [`Upstream::index`].
 #[derive(Debug, Default)]

@@ -13,7 +13,7 @@ use crate::project::ProjectId;
 /// By quota group.
 #[derive(Debug, Default)]
 pub(super) struct PassedOver {
-    groups: HashMap<String, Resting>,
+    groups: HashMap<Arc<str>, Resting>,
     count: usize,
 }
 
@@ -21,6 +21,18 @@ pub(super) struct PassedOver {
 struct Resting {
     until: HashMap<ProjectId, Timestamp>,
     queue: BTreeSet<(Timestamp, ProjectId)>,
+}
+
+impl Resting {
+    /// Whether it was not there.
+    fn put(&mut self, project: &ProjectId, until: Timestamp) -> bool {
+        let before = self.until.insert(Arc::clone(project), until);
+        if let Some(before) = before {
+            self.queue.remove(&(before, Arc::clone(project)));
+        }
+        self.queue.insert((until, Arc::clone(project)));
+        before.is_none()
+    }
 }
 
 impl PassedOver {
@@ -31,19 +43,19 @@ impl PassedOver {
 
     /// Notes that nobody has to ask about a project before `until`; `None`: who is to know when it
     /// comes back.
-    pub(super) fn put(&mut self, group: &str, project: &ProjectId, until: Option<Timestamp>) {
-        let resting = match self.groups.get_mut(group) {
-            Some(resting) => resting,
-            None => self.groups.entry(group.to_owned()).or_default(),
-        };
-        let until = until.unwrap_or(Timestamp::MIN);
-        match resting.until.insert(Arc::clone(project), until) {
-            Some(before) => {
-                resting.queue.remove(&(before, Arc::clone(project)));
-            }
-            None => self.count += 1,
+    pub(super) fn put(&mut self, group: &Arc<str>, project: &ProjectId, until: Option<Timestamp>) {
+        let resting = self.groups.entry(Arc::clone(group)).or_default();
+        let is_new = resting.put(project, until.unwrap_or(Timestamp::MIN));
+        self.count += usize::from(is_new);
+    }
+
+    /// A project that is there rests for longer.
+    pub(super) fn postpone(&mut self, group: &str, project: &ProjectId, until: Timestamp) {
+        if let Some(resting) = self.groups.get_mut(group)
+            && resting.until.contains_key(project)
+        {
+            resting.put(project, until);
         }
-        resting.queue.insert((until, Arc::clone(project)));
     }
 
     pub(super) fn remove(&mut self, group: &str, project: &ProjectId) {
