@@ -98,7 +98,9 @@ impl Tokens {
             conversation: None,
             asked_in: None,
         };
-        let lease = self.acquire(&want).await?;
+        let lease = self
+            .acquire_from(&Key::of_no_model(upstream), &want)
+            .await?;
         let token = Arc::clone(&lease.token);
         self.held.lock().put_back(lease, self.now());
         Ok(token)

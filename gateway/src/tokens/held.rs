@@ -362,6 +362,9 @@ impl Held {
         let Some(queue) = self.queues.get_mut(key) else {
             return false;
         };
+        if key.is_of_no_model() {
+            return false;
+        }
         let begins = !queue.refilling && (queue.is_low() || queue.is_stale());
         queue.refilling |= begins;
         begins
@@ -397,8 +400,12 @@ impl Held {
         for queue in self.queues.values_mut() {
             queue.forget_debts(|project| !tokens.contains_key(project));
         }
-        let queue = self.queue(key, now);
-        (queue.order(waiting, now.instant), returned)
+        let count = if key.is_of_no_model() {
+            1
+        } else {
+            self.queue(key, now).order(waiting, now.instant)
+        };
+        (count, returned)
     }
 
     pub(super) fn learn_pool(&mut self, response: &v1::AcquireTokensResponse) {

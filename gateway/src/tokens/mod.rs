@@ -151,26 +151,32 @@ impl Tokens {
         {
             return Ok(lease);
         }
-        if let Some(lease) = self.take(&key, want, Trust::Known) {
+        self.acquire_from(&key, want).await
+    }
+
+    /// The next turn that is held for `key`.
+    async fn acquire_from(
+        self: &Arc<Self>,
+        key: &Key,
+        want: &Want<'_>,
+    ) -> Result<Lease, AcquireError> {
+        if let Some(lease) = self.take(key, want, Trust::Known) {
             return Ok(lease);
         }
         let now = self.now();
-        let fallback = self
-            .held
-            .lock()
-            .has_any(&key, want.model, want.exclude, now);
+        let fallback = self.held.lock().has_any(key, want.model, want.exclude, now);
         if !fallback {
-            return self.wait_for_service(&key, want).await;
+            return self.wait_for_service(key, want).await;
         }
-        let drawn = self.wait_for_turn(&key, want);
+        let drawn = self.wait_for_turn(key, want);
         // There is a token in hand that was not dealt lately: its project may have been taken
         // out of the rotation, so the service is asked, but not waited for.
         match tokio::time::timeout(ASKING, drawn).await {
             Ok(Ok(lease)) => Ok(lease),
             Ok(Err(error)) if !error.is_away() => Err(error),
-            Ok(Err(_)) | Err(_) => match self.take(&key, want, Trust::Any) {
+            Ok(Err(_)) | Err(_) => match self.take(key, want, Trust::Any) {
                 Some(lease) => Ok(lease),
-                None => self.wait_for_service(&key, want).await,
+                None => self.wait_for_service(key, want).await,
             },
         }
     }

@@ -53,6 +53,18 @@ impl Key {
         }
     }
 
+    /// That of a call which is no turn, and asks no model: nothing is drawn ahead for those.
+    pub(super) fn of_no_model(upstream: Upstream) -> Self {
+        Self {
+            upstreams: vec![upstream],
+            group: String::new(),
+        }
+    }
+
+    pub(super) fn is_of_no_model(&self) -> bool {
+        self.group.is_empty()
+    }
+
     /// Whatever upstream.
     pub(super) fn any() -> Self {
         Self {

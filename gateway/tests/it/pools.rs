@@ -59,6 +59,29 @@ async fn models_that_one_two_or_all_upstreams_list_are_found() {
 }
 
 #[tokio::test]
+async fn asking_for_the_lists_of_models_costs_nobody_a_turn() {
+    let setup = Setup {
+        google: models(),
+        ..Setup::projects(&[
+            ("p1", "antigravity"),
+            ("p2", "antigravity"),
+            ("p3", "gemini"),
+        ])
+    };
+    let world = setup.start().await;
+    // No token is in hand, nor any list.
+    for _ in 0..9 {
+        let body = with(hello(), "model", json!("everywhere"));
+        assert_eq!(world.chat(&body).await.status, 200);
+    }
+    let mut sequence = world.google.fake().counters().project_sequence;
+    for round in sequence.chunks_mut(3) {
+        round.sort_unstable();
+        assert_eq!(round, ["p1", "p2", "p3"]);
+    }
+}
+
+#[tokio::test]
 async fn alternating_upstreams_starve_nobody() {
     let setup = Setup {
         google: models(),
