@@ -266,6 +266,7 @@ impl Pool {
         let candidates = Candidates::of(wanted);
         let mut any = false;
         let mut included = false;
+        let mut excluded = false;
         let mut disabled = true;
         let mut reset: Option<Timestamp> = None;
         let mut transient = None;
@@ -277,6 +278,7 @@ impl Pool {
             }
             any = true;
             if candidates.exclude.contains(&*project.id) {
+                excluded |= project.is_dealt();
                 continue;
             }
             included = true;
@@ -315,6 +317,9 @@ impl Pool {
         } else if let Some(reset) = reset {
             let retry_in = Duration::try_from(reset.duration_since(now)).unwrap_or_default();
             AcquireError::CoolingDown { retry_in }
+        } else if excluded {
+            // The others could not serve anybody.
+            AcquireError::AllExcluded
         } else if let Some(problem) = client {
             AcquireError::OAuthClientInvalid(problem)
         } else if disabled {

@@ -444,6 +444,14 @@ impl Held {
         dealt
     }
 
+    /// The token-service deals nobody but maybe those that it was asked not to: what was dealt
+    /// before is no longer to be gone on with.
+    pub(super) fn nobody_is_dealt(&mut self, key: &Key, exclude: &HashSet<Arc<str>>) {
+        if let Some(queue) = self.queues.get_mut(key) {
+            queue.forget_dealt(|project| !exclude.contains(project));
+        }
+    }
+
     /// Keeps a token, unless a fresher one of its project is in hand; the one that is kept.
     pub(super) fn learn(&mut self, token: v1::AccessToken, now: Now) -> Option<Arc<Token>> {
         let upstream = token.upstream();

@@ -323,6 +323,8 @@ impl Tokens {
             Err(refusal) => {
                 if refusal.is_away() {
                     held.disconnected(returned_turns);
+                } else {
+                    held.nobody_is_dealt(key, exclude);
                 }
                 Err(refusal)
             }

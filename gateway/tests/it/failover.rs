@@ -410,3 +410,33 @@ async fn the_earliest_end_of_all_rests_is_told() {
         assert!(answer.status == 429 && after <= 30, "{after}");
     }
 }
+
+#[tokio::test]
+async fn of_a_pool_that_rests_or_is_disabled_the_rest_is_told_and_nobody_disabled_goes_on() {
+    let world = Setup::projects(&[("p1", "antigravity"), ("p2", "antigravity")])
+        .start()
+        .await;
+    world
+        .google
+        .fake()
+        .script(Fault::always(error(ErrorName::QuotaExhausted, None)).project("p1"));
+    // One rests by now, and the other one has all turns.
+    for _ in 0..4 {
+        assert_eq!(world.chat(&hello()).await.status, 200);
+    }
+    world.set_disabled("p2", true).await;
+    // What was drawn before goes back.
+    world.clock.advance(Duration::from_secs(6));
+    let before = world.asked("p2");
+    let mut answers = Vec::new();
+    for _ in 0..4 {
+        answers.push(world.chat(&hello()).await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(world.asked("p2") <= before + 1, "it was disabled");
+    for answer in &answers[1..] {
+        assert_eq!(answer.status, 429, "{}", answer.body);
+        assert!(answer.header("retry-after").is_some());
+        assert!(!answer.body.contains("disabled"), "{}", answer.body);
+    }
+}

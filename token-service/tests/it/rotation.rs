@@ -221,7 +221,7 @@ async fn filters_affinity_and_returned_turns() {
 
 #[tokio::test]
 async fn no_turn_is_told_with_its_reason() {
-    let google = google(1).await;
+    let google = google(2).await;
     let home = Home::new(&google);
     let service = home.start().await;
     let mut gateway = service.tokens().await;
@@ -260,6 +260,18 @@ async fn no_turn_is_told_with_its_reason() {
     set_disabled(&mut service.projects().await, "fake-project-1", true).await;
     let refused = gateway.acquire_tokens(wanted(1)).await.unwrap_err();
     assert_eq!(reason(refused), "ALL_DISABLED");
+    service.stop().await;
+
+    // Of two the one that could serve is not wanted: that the other one is disabled is not why.
+    home.write_tokens(&tokens_json([1, 2]));
+    let service = home.start().await;
+    let mut gateway = service.tokens().await;
+    let request = v1::AcquireTokensRequest {
+        exclude_project_ids: vec!["fake-project-2".into()],
+        ..wanted(1)
+    };
+    let refused = gateway.acquire_tokens(request).await.unwrap_err();
+    assert_eq!(reason(refused), "ALL_EXCLUDED");
     service.stop().await;
 }
 
