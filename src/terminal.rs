@@ -70,6 +70,18 @@ fn harmless(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// The text without what would steer a terminal or turn round what stands beside it, colours
+/// included: where the text of others stands among our own.
+pub(crate) fn plain(text: &str) -> Cow<'_, str> {
+    let steers =
+        |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if text.contains(steers) {
+        Cow::Owned(text.replace(steers, "\u{fffd}"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
 /// Whether a person reads standard output.
 pub(crate) fn is_watched() -> bool {
     io::stdout().is_terminal()
@@ -94,6 +106,17 @@ mod tests {
             ("\u{9b}31m", "\u{fffd}31m"),
         ] {
             assert_eq!(harmless(text), expected);
+        }
+    }
+
+    #[test]
+    fn of_others_not_even_colours_pass() {
+        for (text, expected) in [
+            ("plain é 😀", "plain é 😀"),
+            ("\u{1b}[31mred", "\u{fffd}[31mred"),
+            ("a\nb\u{202e}c", "a\u{fffd}b\u{fffd}c"),
+        ] {
+            assert_eq!(plain(text), expected);
         }
     }
 }

@@ -122,6 +122,17 @@ async fn rotate(environment: &Environment, json: bool) -> Result<(), Failure> {
         return view::print_json(&rotated);
     }
     let retired = rotated.retired_key_ids.join(" and ");
+    if rotated.resealed_values == 0 && rotated.retired_to.is_none() && !retired.is_empty() {
+        // Whether it was done before, or the keys stand in the wrong order, cannot be told apart.
+        terminal::line(format!(
+            "Nothing had to be sealed anew: {key} is first in ENCRYPTION_KEY, and seals everything. \
+             If {key} is the new key, take {retired} out of ENCRYPTION_KEY; only backups that were \
+             made before may need it. If {retired} is to be the new one, put it first, restart, and \
+             rotate again.",
+            key = rotated.key_id
+        ));
+        return Ok(());
+    }
     let next = match &rotated.retired_to {
         _ if retired.is_empty() => String::new(),
         Some(path) => format!(

@@ -412,7 +412,7 @@ fn show(project: v1::Project, json: bool) -> Result<(), Failure> {
         return view::print_json(&project);
     }
     let now = Timestamp::now();
-    let text = |text: &Option<String>| Cell::new(text.as_deref().unwrap_or("-"));
+    let text = |text: &Option<String>| Cell::new(terminal::plain(text.as_deref().unwrap_or("-")));
     let mut table = table::table(&["PROJECT", &project.id]);
     let rows = [
         ("Name", text(&project.display_name)),

@@ -363,3 +363,50 @@ async fn a_refresh_asks_google_and_says_what_came_of_it() {
     let list = folder.run(&["projects", "list"], &environment);
     list.exits_with(0).says("needs login").says("log in again");
 }
+
+#[test]
+fn a_refresh_that_google_does_not_grant_is_googles_not_the_services() {
+    let folder = Folder::new();
+    folder.write("import.json", &tokens_json());
+    let run = |arguments: &[&str]| folder.run(arguments, &[NOWHERE]);
+    run(&["import", "import.json"]).exits_with(0);
+    run(&["projects", "refresh", "project-1"])
+        .exits_with(1)
+        .says("Google's token endpoint")
+        .tells_no("the token-service at");
+}
+
+#[test]
+fn a_key_behind_the_old_one_is_not_told_to_be_done_with() {
+    let folder = Folder::new();
+    folder.write("import.json", &tokens_json());
+    let old = "dGhlIG9sZCBrZXkgb2YgdGhlIHRlc3RzLCAzMiBieXQ=";
+    let both = format!("{old},bmV3IGtleSBvZiB0aGUgdGVzdHMsIDMyIGJ5dGVzIGw=");
+    folder
+        .run(
+            &["import", "import.json"],
+            &[NOWHERE, ("ENCRYPTION_KEY", old)],
+        )
+        .exits_with(0);
+    folder
+        .run(&["keys", "rotate"], &[NOWHERE, ("ENCRYPTION_KEY", &both)])
+        .exits_with(0)
+        .says("Nothing had to be sealed anew")
+        .says("put it first");
+}
+
+#[test]
+fn names_that_steer_a_terminal_are_not_imported() {
+    let folder = Folder::new();
+    let named = tokens_json().replacen(
+        "\"project_id\"",
+        "\"display_name\": \"a\\u001b[31mb\", \"project_id\"",
+        1,
+    );
+    folder.write("import.json", &named);
+    folder
+        .run(&["import", "import.json"], &[NOWHERE])
+        .exits_with(1)
+        .says("display_name has a control character")
+        .says("2 created");
+}

@@ -25,6 +25,13 @@ pub(crate) fn is_token(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_graphic())
 }
 
+/// Whether a text can be shown as it is: no character steers a terminal, or turns round what stands
+/// beside it.
+pub(crate) fn is_showable(text: &str) -> bool {
+    let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    !text.chars().any(|c| c.is_control() || turns(c))
+}
+
 /// Whether a text can be shown as an e-mail address.
 pub(crate) fn is_email(text: &str) -> bool {
     let plain = |c: char| !c.is_control() && !c.is_whitespace();

@@ -124,6 +124,18 @@ pub enum StoreError {
         /// Why.
         source: std::io::Error,
     },
+    /// The folder for temporary files cannot be used.
+    #[error(
+        "cannot make a file in {}, where copies of the database are made: {source}; TMPDIR names \
+         another folder",
+        path.display()
+    )]
+    Temporary {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// Another process has the database.
     #[error(
         "the database {} is in use by the process {pid}; stop that one first",

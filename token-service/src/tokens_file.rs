@@ -395,6 +395,11 @@ impl<'a> Reader<'a> {
                 limit: crate::limits::DISPLAY_NAME,
             });
         }
+        if !crate::limits::is_showable(&display_name) {
+            return Err(Complaint::ControlCharacter {
+                field: "display_name",
+            });
+        }
         let disabled = fields.boolean("disabled")?;
 
         let mut warnings = Vec::new();

@@ -101,6 +101,9 @@ pub enum DatabaseError {
          like @ and / in a password are written as %40 and %2F"
     )]
     Postgres,
+    /// Such as the line break between two URLs.
+    #[error("has a line break or another control character in it; it is one URL")]
+    ControlCharacter,
     /// Anything else.
     #[error(
         "is not a database URL such as sqlite://data/tokens.db or \
@@ -113,6 +116,10 @@ impl FromStr for Database {
     type Err = DatabaseError;
 
     fn from_str(text: &str) -> Result<Self, DatabaseError> {
+        // Two of them, as two lines of a file, are no path: the second may have a password.
+        if text.contains(char::is_control) {
+            return Err(DatabaseError::ControlCharacter);
+        }
         for scheme in ["postgres://", "postgresql://"] {
             if let Some(rest) = text.strip_prefix(scheme) {
                 return servers(rest).map(Self::Postgres);
@@ -220,6 +227,16 @@ mod tests {
                 "{wrong}"
             );
         }
+    }
+
+    #[test]
+    fn two_lines_are_no_path_and_are_not_shown() {
+        let error = "sqlite://back.db\npostgres://ann:s3cret@db/x".parse::<Database>();
+        let told = error.unwrap_err().to_string();
+        assert!(
+            told.contains("line break") && !told.contains("s3cret"),
+            "{told}"
+        );
     }
 
     #[test]

@@ -75,6 +75,9 @@ impl Check {
                 format!("has more than {} characters", limits::DISPLAY_NAME),
             );
         }
+        if !limits::is_showable(name) {
+            self.wrong(field, "has a control character in it");
+        }
     }
 
     pub(super) fn location(&mut self, field: &str, location: &str) {

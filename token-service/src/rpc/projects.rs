@@ -4,15 +4,16 @@ mod credential;
 mod login;
 mod transfer;
 
-use std::{pin::Pin, sync::Arc};
+use std::{collections::HashMap, pin::Pin, sync::Arc};
 
 use antigravity_proto::v1::{self, project_service_server::ProjectService};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use tokio_stream::{Stream, wrappers::ReceiverStream};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
+use tonic_types::{ErrorDetails, StatusExt as _};
 
 use self::credential::{check_client, check_upstream, given_credential};
-use super::{check::Check, view};
+use super::{ERROR_DOMAIN, check::Check, view};
 use crate::{
     admin::{AdminError, NewProject, ProjectUpdate, PutClient},
     credential::{Credential, Kind},
@@ -477,6 +478,12 @@ fn page_start(token: &str) -> Option<String> {
     text.strip_prefix("after:").map(str::to_owned)
 }
 
+/// Whoever is told so knows by the details that it is not the token-service that is away.
+fn unavailable(reason: &str, message: String) -> Status {
+    let details = ErrorDetails::with_error_info(reason, ERROR_DOMAIN, HashMap::new());
+    Status::with_error_details(Code::Unavailable, message, details)
+}
+
 fn status(error: AdminError) -> Status {
     let message = error.to_string();
     match error {
@@ -496,12 +503,17 @@ fn status(error: AdminError) -> Status {
             Status::failed_precondition(message)
         }
         AdminError::Refresh(failed) => match failed {
-            RefreshFailed::Refused(RefreshError::Transient(_))
-            | RefreshFailed::BrokenOff
+            RefreshFailed::Refused(RefreshError::Transient(_)) => unavailable(
+                "GOOGLE_UNAVAILABLE",
+                format!(
+                    "Google's token endpoint does not refresh it: {message}; it is tried again by itself"
+                ),
+            ),
+            RefreshFailed::BrokenOff
             | RefreshFailed::Superseded
             | RefreshFailed::NotStored
             | RefreshFailed::DatabaseAway
-            | RefreshFailed::Elsewhere => Status::unavailable(message),
+            | RefreshFailed::Elsewhere => unavailable("NOT_REFRESHED", message),
             RefreshFailed::Refused(error) => {
                 Status::failed_precondition(format!("{message}; {}", next_step(&error)))
             }

@@ -436,11 +436,11 @@ async fn compare(
 
 /// An empty draft, in the folder for temporary files, for its owner alone.
 pub(super) fn draft() -> Result<Draft, StoreError> {
-    sqlite::draft(&Database::Memory).map_err(file_error)
+    sqlite::draft(&Database::Memory).map_err(temporary)
 }
 
-fn file_error(source: io::Error) -> StoreError {
-    StoreError::File {
+pub(super) fn temporary(source: io::Error) -> StoreError {
+    StoreError::Temporary {
         path: std::env::temp_dir(),
         source,
     }

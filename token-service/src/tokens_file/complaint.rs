@@ -52,6 +52,12 @@ pub enum Complaint {
         /// The limit.
         limit: usize,
     },
+    /// A name with a character that cannot be shown.
+    #[error("{field} has a control character in it")]
+    ControlCharacter {
+        /// The field.
+        field: &'static str,
+    },
     /// A secret or a name with a character that HTTP cannot carry.
     #[error("{field} holds a space or a control character")]
     BadCharacter {

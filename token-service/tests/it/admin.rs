@@ -143,6 +143,20 @@ async fn bad_fields_are_named_all_at_once() {
             "access_token_expires_at"
         ]
     );
+    // What steers a terminal, or turns the text beside it round.
+    for name in ["a\u{1b}[31mb", "two\nlines", "a\u{202e}b"] {
+        let request = v1::CreateProjectRequest {
+            project: Some(v1::Project {
+                google_project_id: "a-project".into(),
+                display_name: name.into(),
+                ..Default::default()
+            }),
+            refresh_token: "1//x".into(),
+            ..Default::default()
+        };
+        let refused = admin.create_project(request).await.unwrap_err();
+        assert_eq!(fields(&refused), ["project.display_name"], "{name:?}");
+    }
     let client = v1::PutOAuthClientRequest {
         client: Some(v1::OAuthClient {
             token_url: "nowhere".into(),

@@ -25,7 +25,7 @@ use crate::{
     oauth::Credentials,
     seal::{Keyring, SealError},
     service_account::GOOGLE_TOKEN_URL,
-    store::{ClientRecord, Everything, sealed::KEY_CHECK},
+    store::{ClientRecord, Everything, moving::temporary, sealed::KEY_CHECK},
 };
 
 /// A file that is gone when this is dropped: a backup on its way.
@@ -83,12 +83,12 @@ pub(crate) struct Restored<'s> {
 impl Sqlite {
     /// An empty draft beside this database.
     pub(crate) fn draft(&self) -> Result<Draft, StoreError> {
-        draft(&self.database).map_err(|source| StoreError::File {
-            path: match &self.database {
-                Database::Sqlite(path) => path.clone(),
-                Database::Memory | Database::Postgres(_) => std::env::temp_dir(),
+        draft(&self.database).map_err(|source| match &self.database {
+            Database::Sqlite(path) => StoreError::File {
+                path: path.clone(),
+                source,
             },
-            source,
+            Database::Memory | Database::Postgres(_) => temporary(source),
         })
     }
 
