@@ -26,6 +26,8 @@ use tokio::{net::TcpListener, task::JoinHandle, time::Duration};
 
 use crate::failure::Failure;
 
+/// For a token-service that waits for its database: clients are told so from then on.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Between two looks at a token-service that is still starting.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -152,7 +154,8 @@ pub(crate) struct TokenService {
 }
 
 impl TokenService {
-    /// Starts one on `listener` and waits until it answers. `None`: `stop` came first.
+    /// Starts one on `listener` and waits until it serves; while its database is away, no longer
+    /// than [`PATIENCE`], as it answers by itself that it waits. `None`: `stop` came first.
     ///
     /// # Errors
     /// When it does not start.
@@ -163,6 +166,7 @@ impl TokenService {
         stop: &Shutdown,
     ) -> Result<Option<Self>, Failure> {
         let files = config.tls.clone();
+        let may_wait = config.wait_for_database && matches!(config.database, Database::Postgres(_));
         let address = reachable(listener.local_addr()?);
         // One of its own: it has to outlive the gateway that reports to it.
         let shutdown = Shutdown::new();
@@ -173,9 +177,12 @@ impl TokenService {
             running,
             shutdown,
         };
+        let patience = tokio::time::sleep(PATIENCE);
+        tokio::pin!(patience);
         loop {
             tokio::select! {
                 ended = this.ended() => return Err(ended),
+                () = &mut patience, if may_wait => return Ok(Some(this)),
                 () = stop.drain.cancelled() => {
                     this.stop(stop).await?;
                     return Ok(None);

@@ -4,6 +4,7 @@
 use std::{
     convert::Infallible,
     future::{Ready, ready},
+    pin::{Pin, pin},
     sync::{Arc, OnceLock},
     task::{Context, Poll},
     time::Duration,
@@ -24,6 +25,8 @@ use crate::{Error, pool::Pool, store::StoreError};
 
 /// A database that is away is looked for again after this, then after twice as long.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(2));
+/// Who calls while the database is being opened waits no longer for an answer.
+const ANSWERED: Duration = Duration::from_secs(1);
 
 /// What there is once the database is there, and until then why it is not.
 #[derive(Default)]
@@ -58,36 +61,71 @@ pub(crate) async fn until_open<T, F>(
 where
     F: Future<Output = Result<T, StoreError>>,
 {
-    let error = match open().await {
-        Ok(opened) => return Ok(Some(opened)),
-        Err(error) if !error.is_passing() => return Err(error.into()),
-        Err(error) => error,
+    "it is being opened".clone_into(&mut door.why.lock());
+    let mut first = pin!(open());
+    let pending = tokio::select! {
+        opened = &mut first => match opened {
+            Ok(opened) => return Ok(Some(opened)),
+            Err(error) if !error.is_passing() => return Err(error.into()),
+            Err(error) => {
+                tell_away(door, &error);
+                None
+            }
+        },
+        () = shutdown.drain.cancelled() => return Ok(None),
+        () = tokio::time::sleep(ANSWERED) => {
+            tracing::warn!("the database takes long to open, as when another service migrates it");
+            Some(first)
+        }
     };
-    tracing::error!(%error, "cannot start without the database; it is looked for");
-    *door.why.lock() = error.to_string();
     // The same socket: no caller finds the port closed meanwhile.
     let answering = answering(listener, acceptor, Arc::clone(door), shutdown).await?;
-    let (mut pause, longest) = LOOK_AGAIN;
-    let opened = loop {
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = shutdown.drain.cancelled() => break Ok(None),
-        }
-        pause = (pause * 2).min(longest);
-        match open().await {
-            Ok(opened) => break Ok(Some(opened)),
-            Err(error) if !error.is_passing() => break Err(error.into()),
-            Err(error) => {
-                tracing::debug!(%error, "the database is still away");
-                *door.why.lock() = error.to_string();
-            }
-        }
+    let looking = look_until_open(pending, open, door);
+    let opened = tokio::select! {
+        opened = looking => opened.map(Some),
+        () = shutdown.drain.cancelled() => Ok(None),
     };
     answering.end().await;
     if matches!(opened, Ok(Some(_))) {
         tracing::info!("the database is there");
     }
     opened
+}
+
+/// Waits for the first try to end, which may have failed already, and tries again and again.
+async fn look_until_open<T, F>(
+    first: Option<Pin<&mut F>>,
+    mut open: impl FnMut() -> F,
+    door: &Door,
+) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    if let Some(first) = first {
+        match first.await {
+            Ok(opened) => return Ok(opened),
+            Err(error) if !error.is_passing() => return Err(error.into()),
+            Err(error) => tell_away(door, &error),
+        }
+    }
+    let (mut pause, longest) = LOOK_AGAIN;
+    loop {
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(longest);
+        match open().await {
+            Ok(opened) => return Ok(opened),
+            Err(error) if !error.is_passing() => return Err(error.into()),
+            Err(error) => {
+                tracing::debug!(%error, "the database is still away");
+                *door.why.lock() = error.to_string();
+            }
+        }
+    }
+}
+
+fn tell_away(door: &Door, error: &StoreError) {
+    tracing::error!(%error, "cannot start without the database; it is looked for");
+    *door.why.lock() = error.to_string();
 }
 
 struct Answering {

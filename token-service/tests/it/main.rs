@@ -25,6 +25,7 @@ mod listener;
 mod login_refusals;
 mod logins;
 mod metrics;
+mod opening;
 mod postgres;
 mod refreshes;
 mod refusals;
