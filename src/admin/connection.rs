@@ -12,8 +12,12 @@ use antigravity_runtime::{
 use secrecy::SecretString;
 use token_service::{Config, Secrets, config::Database};
 use tokio::net::TcpStream;
+use tonic::transport::Channel;
 
-use super::{client::Client, route::Route};
+use super::{
+    client::{Client, Error},
+    route::Route,
+};
 use crate::{
     failure::Failure,
     stack::{self, TokenService},
@@ -57,11 +61,9 @@ impl Connection {
         let lines = level
             .ok()
             .map(|level| telemetry::init(config.log_format, &level));
-        if let Some(url) = named(environment)? {
-            let (token, origin) = admin_token(environment, &config, &url)?;
-            let channel = Route::to(&url, stack::connector(environment)?)?
-                .now()
-                .await?;
+        if let Some(urls) = named(environment)? {
+            let (token, origin) = admin_token(environment, &config, &urls.join(","))?;
+            let (channel, url) = first_there(environment, urls).await?;
             return Ok(Self {
                 client: Client::over(channel, url, &token, &origin)?,
                 own: None,
@@ -146,14 +148,32 @@ impl Connection {
     }
 }
 
-/// The URL that the operator named.
-fn named(environment: &Environment) -> Result<Option<String>, Failure> {
+/// The URLs that the operator named: of replicas any will do.
+fn named(environment: &Environment) -> Result<Option<Vec<String>>, Failure> {
     match stack::var("TOKEN_SERVICE_URL") {
         Some(var) if environment.raw(var)?.is_some() => {
-            Ok(environment.read(var, config::base_url)?)
+            Ok(environment.read(var, config::base_urls)?)
         }
         _ => Ok(None),
     }
+}
+
+/// A connection to the first service that can be reached, and its URL.
+async fn first_there(
+    environment: &Environment,
+    urls: Vec<String>,
+) -> Result<(Channel, String), Failure> {
+    let mut unreachable = None;
+    for url in urls {
+        match Route::to(&url, stack::connector(environment)?)?.now().await {
+            Ok(channel) => return Ok((channel, url)),
+            Err(error) => {
+                unreachable.get_or_insert(error);
+            }
+        }
+    }
+    let none = || Error::Url { url: String::new() };
+    Err(unreachable.unwrap_or_else(none).into())
 }
 
 /// The operators' token of a service that runs, and where it comes from.

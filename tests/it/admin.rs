@@ -288,6 +288,22 @@ fn a_named_service_that_is_away_is_told() {
 }
 
 #[test]
+fn of_several_named_services_one_that_is_there_is_asked() {
+    let folder = Folder::new();
+    folder.write("data/tokens.json", &tokens_json());
+    let grpc = fake_google::unused_address().unwrap();
+    let listen = grpc.to_string();
+    let serving = folder.serve(&[NOWHERE, ("TOKEN_SERVICE_LISTEN", &listen)]);
+    // As gateways are told of them.
+    let urls = format!("http://127.0.0.1:9, http://{grpc}");
+    folder
+        .run(&["projects", "list"], &[("TOKEN_SERVICE_URL", &urls)])
+        .exits_with(0)
+        .says("project-1");
+    serving.end().exits_with(0);
+}
+
+#[test]
 fn another_program_at_the_default_address_is_told() {
     let folder = Folder::new();
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

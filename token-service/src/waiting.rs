@@ -4,7 +4,7 @@
 use std::{
     convert::Infallible,
     future::{Ready, ready},
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{Arc, OnceLock},
     task::{Context, Poll},
     time::Duration,
@@ -62,7 +62,7 @@ where
     F: Future<Output = Result<T, StoreError>>,
 {
     "it is being opened".clone_into(&mut door.why.lock());
-    let mut first = pin!(open());
+    let mut first = Box::pin(open());
     let pending = tokio::select! {
         opened = &mut first => match opened {
             Ok(opened) => return Ok(Some(opened)),
@@ -80,7 +80,7 @@ where
     };
     // The same socket: no caller finds the port closed meanwhile.
     let answering = answering(listener, acceptor, Arc::clone(door), shutdown).await?;
-    let looking = look_until_open(pending, open, door);
+    let looking = Box::pin(look_until_open(pending, open, door));
     let opened = tokio::select! {
         opened = looking => opened.map(Some),
         () = shutdown.drain.cancelled() => Ok(None),
@@ -94,7 +94,7 @@ where
 
 /// Waits for the first try to end, which may have failed already, and tries again and again.
 async fn look_until_open<T, F>(
-    first: Option<Pin<&mut F>>,
+    first: Option<Pin<Box<F>>>,
     mut open: impl FnMut() -> F,
     door: &Door,
 ) -> Result<T, Error>
