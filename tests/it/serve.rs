@@ -222,3 +222,34 @@ fn a_link_by_the_services_name_is_the_token_service() {
     // It has none of the operators' commands.
     assert_eq!(run("projects").0, Some(2));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_are_told_while_the_database_is_away() {
+    let folder = Folder::new();
+    let keys = format!("[\"{API_KEY}\"]");
+    let process = folder.start(
+        &["serve"],
+        &[
+            ("PORT", "0"),
+            ("SHUTDOWN_DELAY", "0s"),
+            // A port that nobody gets by asking for any.
+            ("DATABASE_URL", "postgres://nobody:planted@127.0.0.1:9/none"),
+            (
+                "ENCRYPTION_KEY",
+                "dGhlIGtleSBvZiB0aGUgdGVzdHMsIDMyIGJ5dGVzISE=",
+            ),
+            ("GATEWAY_TOKEN", "0123456789abcdef0123"),
+            ("ADMIN_TOKEN", "another-0123456789abcdef"),
+            ("API_KEYS", &keys),
+        ],
+    );
+    let gateway = process.address_in("\"the gateway listens\"");
+    let url = format!("http://{gateway}/v1/chat/completions");
+    let answer = tokio::time::timeout(Duration::from_secs(20), chat(&url, API_KEY, false));
+    let answer = answer.await.expect("it hangs");
+    assert_eq!(answer.status(), 503);
+    process.terminate();
+    let ended = process.wait().exits_with(0);
+    ended.says("cannot start without the database");
+    ended.tells_no("planted");
+}

@@ -253,7 +253,7 @@ impl Process {
     }
 
     #[track_caller]
-    fn address_in(&self, part: &str) -> SocketAddr {
+    pub(crate) fn address_in(&self, part: &str) -> SocketAddr {
         let line = self.log_with(part);
         line["address"].as_str().unwrap().parse().unwrap()
     }
