@@ -26,7 +26,7 @@ use crate::{Error, pool::Pool, store::StoreError};
 /// A database that is away is looked for again after this, then after twice as long.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(2));
 /// Who calls while the database is being opened waits no longer for an answer.
-const ANSWERED: Duration = Duration::from_secs(1);
+const ANSWERED: Duration = Duration::from_secs(5);
 
 /// What there is once the database is there, and until then why it is not.
 #[derive(Default)]

@@ -451,7 +451,9 @@ async fn databases_of_others_and_of_other_versions() {
 
     // One of before: it is brought up to date.
     home.write_tokens(&tokens_json([1]));
-    home.start().await.stop().await;
+    let service = home.start().await;
+    one_token(&mut service.tokens().await).await;
+    service.stop().await;
     sql(
         &home,
         "DROP TABLE usage, counted_reports; DELETE FROM _sqlx_migrations WHERE version = 3",
