@@ -25,7 +25,7 @@ use crate::{Error, pool::Pool, store::StoreError};
 
 /// A database that is away is looked for again after this, then after twice as long.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(2));
-/// Who calls while the database is being opened waits no longer for an answer.
+/// Who calls while the database is being opened, or ends the service, waits no longer.
 const ANSWERED: Duration = Duration::from_secs(5);
 
 /// What there is once the database is there, and until then why it is not.
@@ -72,7 +72,6 @@ where
                 None
             }
         },
-        () = shutdown.drain.cancelled() => return Ok(None),
         () = tokio::time::sleep(ANSWERED) => {
             tracing::warn!("the database takes long to open, as when another service migrates it");
             Some(first)
