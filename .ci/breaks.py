@@ -50,6 +50,13 @@ def probe(name, kind, /, **fields):
     return lambda manifests: workload(manifests, name).container[kind]['httpGet'].update(fields)
 
 
+def unmounted(name, path):
+    def change(manifests):
+        container = workload(manifests, name).container
+        container['volumeMounts'] = [mount for mount in container['volumeMounts'] if mount['mountPath'] != path]
+    return change
+
+
 def rule(**fields):
     return lambda manifests: manifests.all('PrometheusRule')[0]['spec']['groups'][0]['rules'][0].update(fields)
 
@@ -120,6 +127,12 @@ BREAKS = [
     ('postgres', without('PodDisruptionBudget', 'token-service'), 'a node that goes takes it along'),
     ('base', lambda m: workload(m, 'gateway').spec['strategy']['rollingUpdate'].update(maxUnavailable=1), 'takes pods away before others are there'),
     ('base', lambda m: workload(m, 'gateway').container.pop('startupProbe'), "no ['startupProbe']"),
+    # What is written.
+    ('base', unmounted('token-service', '/tmp'), 'nothing can be written to /tmp'),
+    ('postgres', unmounted('token-service', '/tmp'), 'nothing can be written to /tmp'),
+    ('migrate', unmounted('migrate', '/tmp'), 'nothing can be written to /tmp'),
+    ('base', lambda m: workload(m, 'token-service').pod['volumes'][1]['emptyDir'].clear(), 'an emptyDir without a sizeLimit'),
+    ('postgres', lambda m: workload(m, 'token-service').container['resources']['limits'].update({'ephemeral-storage': '256Mi'}), 'less than its volumes and its logs'),
     # Rights.
     ('base', security('gateway', readOnlyRootFilesystem=False), 'read-only root is not so'),
     ('base', security('token-service', allowPrivilegeEscalation=True), 'no escalation is not so'),
@@ -155,6 +168,11 @@ BREAKS = [
     ('base', policy('gateway', 'ingress', 0, ports=[{'protocol': 'TCP', 'port': 80}]), '80 is no port of'),
     ('base', policy('gateway', 'egress', 0, ports=[{'protocol': 'TCP', 'port': 50052}]), 'network: gateway reaches token-service at []'),
     ('postgres', without('NetworkPolicy', 'token-service-database'), 'network: token-service reaches database at []'),
+    ('postgres', lambda m: m.find('NetworkPolicy', 'token-service-database')['spec']['egress'][0].update(to=[{'ipBlock': {'cidr': '10.0.0.0/8'}}]), 'network: token-service reaches private network'),
+    ('migrate', without('NetworkPolicy', 'migrate-database'), 'network: migrate reaches database at []'),
+    ('migrate', lambda m: workload(m, 'migrate').labels.update({'app.kubernetes.io/name': 'antigravity-token-service'}), 'the Service token-service takes it for one of its pods'),
+    ('base', without('NetworkPolicy', 'acme-solver'), 'network: ingress reaches acme solver at []'),
+    ('base', policy('acme-solver', 'ingress', 0, ports=[{'protocol': 'TCP', 'port': 8090}]), '8090 is no port of'),
     ('demo', without('NetworkPolicy', 'to-fake-google'), 'network: gateway reaches fake-google at []'),
     ('base', spec('NetworkPolicy', 'gateway', podSelector={'matchLabels': {'app': 'gateway'}}), 'NetworkPolicy gateway is for nobody'),
 ]

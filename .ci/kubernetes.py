@@ -13,8 +13,9 @@ import yaml
 import breaks
 import kubernetes_pods as pods
 from cluster import decoded, enter
+from kubernetes_move import moved
 from manifest_laws import Context, broken
-from manifests import FOLDER, RENDERED, TOP, kubectl, render, render_text, valid
+from manifests import FOLDER, JOBS, RENDERED, TOP, kubectl, render, render_text, valid
 from readme import blocks
 from stack import BIN, check, clean_env, failed
 
@@ -137,6 +138,11 @@ class Parts:
             stored = server.sql('SELECT count(*) FROM projects', 'antigravity')
             check(stored == '3', f'all of them have had one pool: {stored} projects are in PostgreSQL')
 
+    def moved(self, folder):
+        """A pool is moved from its volume to PostgreSQL, backed up and restored, as the documentation says."""
+        with pods.database(self.secrets, self.certificates) as (_, names):
+            moved(self.secrets, folder, names)
+
     def breaks(self, folder):
         """With one value less than it has to be, a rollout loses something."""
         for name, change in (('SHUTDOWN_DELAY of nothing', breaks.setting('gateway', 'SHUTDOWN_DELAY', '0s')), ('a grace of 3 seconds', breaks.pod('gateway', terminationGracePeriodSeconds=3))):
@@ -156,7 +162,7 @@ class Parts:
 
 
 # Those that follow each other run beside the others.
-BESIDE = (['rollout'], ['started', 'breaks'], ['replicas'])
+BESIDE = (['rollout'], ['started', 'moved', 'breaks'], ['replicas'])
 
 
 def run_parts(full):
@@ -200,7 +206,7 @@ def look_through(made):
         # What the documentation shows as a kustomization of one's own.
         for number, block in enumerate(block for block in blocks('docs/kubernetes.md') if 'kind: Kustomization' in block.text):
             renderings[f'docs/kubernetes.md:{block.line}'] = render_text(block.text, os.path.join(folder, str(number)))
-    context = Context(variables, defaults, made, renderings['import'])
+    context = Context(variables, defaults, made, renderings['base'], [renderings[name] for name in JOBS])
     looked_through(renderings, context)
     broken_on_purpose(renderings, context)
 
