@@ -133,6 +133,9 @@ BREAKS = [
     ('migrate', unmounted('migrate', '/tmp'), 'nothing can be written to /tmp'),
     ('base', lambda m: workload(m, 'token-service').pod['volumes'][1]['emptyDir'].clear(), 'an emptyDir without a sizeLimit'),
     ('postgres', lambda m: workload(m, 'token-service').container['resources']['limits'].update({'ephemeral-storage': '256Mi'}), 'less than its volumes and its logs'),
+    ('base', setting('gateway', 'MAX_CONCURRENT_REQUESTS_PER_KEY', '30'), '30 requests of 20971520 bytes may take more'),
+    ('base', setting('gateway', 'MAX_BODY_BYTES', '32MiB'), '20 requests of 33554432 bytes may take more'),
+    ('base', lambda m: [document['data'].pop('MAX_CONCURRENT_REQUESTS_PER_KEY', None) for document in m.all('ConfigMap')], 'nothing limits what one key'),
     # Rights.
     ('base', security('gateway', readOnlyRootFilesystem=False), 'read-only root is not so'),
     ('base', security('token-service', allowPrivilegeEscalation=True), 'no escalation is not so'),

@@ -2,7 +2,9 @@
 commands of the documentation do in them; then rollouts under load."""
 import asyncio, contextlib, os, re, shutil, socket, time, urllib.parse
 
+from breaks import setting
 from cluster import BRIDGE, PROPAGATION, Cluster
+from manifest_laws import TIMES_ITS_BODY, bytes_of
 from manifests import TOP
 from postgres import Server
 from readme import blocks
@@ -78,6 +80,26 @@ def chats(cluster, secrets):
     return status == stream[0] == 200 and b'Hello there' in body and stream[2].endswith(b'data: [DONE]\n\n')
 
 
+def heaviest(cluster, secrets):
+    """The request that takes the most memory for its bytes, of as many as are allowed: messages without end."""
+    pod = cluster.of('gateway')[0]
+    most = bytes_of(pod.env['MAX_BODY_BYTES'].removesuffix('B'))
+    message = b'{"role":"user","content":"a"}'
+    body = b'{"model":"gemini-2.5-flash","stream":true,"messages":[' + b','.join([message] * (most // (len(message) + 1) - 4)) + b']}'
+    before = peak(pod)
+    status, _, answer = post(f'http://{pod.address}:8000/v1/chat/completions', body, api_key(secrets), timeout=60)
+    took = (peak(pod) - before) / len(body)
+    check(status == 200 and answer.endswith(b'data: [DONE]\n\n') and took < TIMES_ITS_BODY, f'{len(body)} bytes of small messages take {took:.1f} times as much memory, less than {TIMES_ITS_BODY}')
+    status, _, answer = post(f'http://{pod.address}:8000/v1/chat/completions', body + b' ' * (most - len(body) + 1), api_key(secrets), timeout=60)
+    check(status == 413, f'more than {most} are refused: {status}')
+
+
+def peak(pod):
+    """Bytes of memory that a pod's process has had at most."""
+    with open(f'/proc/{pod.pid}/status', encoding='utf8') as file:
+        return int(re.search(r'^VmHWM:\s+(\d+) kB$', file.read(), re.M)[1]) * 1024
+
+
 def executed(cluster, secrets):
     """Runs the commands of docs/kubernetes.md that are run in a pod; whether all went well."""
     texts = [block.text.replace('\\\n', ' ') for block in blocks('docs/kubernetes.md') if block.runner == 'kubernetes-exec']
@@ -132,6 +154,7 @@ def demo(manifests, secrets, folder):
             check(not wrong, f'demo: {pod.name} runs as it says {wrong or ""}')
         check(not cluster.crashed, f'none has ended by itself {cluster.crashed or ""}')
         check(chats(cluster, secrets), 'the demo answers at the address of its Service, whole and streamed')
+        heaviest(cluster, secrets)
     finally:
         cluster.stop()
 
@@ -171,6 +194,8 @@ class Ingress:
 def rolled_out(manifests, secrets, folder, what, gateways=GATEWAYS, streams=STREAMS, ways=('Service', 'Ingress'), longest=LONGEST, propagation=PROPAGATION, names=()):
     """Replaces all gateways, and then (`what`) the token-service, under load by each of the ways; the loads, and what the rollouts said."""
     manifests = manifests.copy()
+    # All of them with one key.
+    setting('gateway', 'MAX_CONCURRENT_REQUESTS_PER_KEY', '1000')(manifests)
     # Streams of a word a second.
     manifests.workload('fake-google').container['args'] = ['--listen', '0.0.0.0:8080', '--text-chunks', str(longest), '--event-delay', '1000']
     cluster, said = Cluster(manifests, secrets, folder, propagation, names), []

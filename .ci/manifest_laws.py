@@ -7,6 +7,8 @@ from manifests import TOP, Manifests, seconds, selects
 
 # For the last reports, and for the process itself.
 MARGIN = 10
+# How much memory a request takes at most, of the bytes of its body, and a gateway without any.
+TIMES_ITS_BODY, GATEWAY_ALONE = 8, 64 << 20
 # Bytes that a node may keep of a pod's log files: five of 10 MiB, unless its kubelet is told otherwise.
 LOGS = 5 * (10 << 20)
 # Who is to be reached by whom, at which ports; whoever is not named here is not to be.
@@ -347,13 +349,28 @@ def room(manifests, _):
             yield f'{workload}: ephemeral-storage is limited to {limit}, less than its volumes and its logs may take'
 
 
+def memory(manifests, context):
+    """One key's requests, however they are made, fit into a gateway."""
+    for workload in manifests.workloads():
+        if workload.binary != 'gateway':
+            continue
+        body = bytes_of(workload.plain('MAX_BODY_BYTES', context.defaults['MAX_BODY_BYTES']).removesuffix('B'))
+        at_once = workload.plain('MAX_CONCURRENT_REQUESTS_PER_KEY')
+        if at_once is None:
+            yield f'{workload}: nothing limits what one key may ask for at once'
+            continue
+        limit = bytes_of(workload.container.get('resources', {}).get('limits', {}).get('memory', '0'))
+        if limit < GATEWAY_ALONE + TIMES_ITS_BODY * body * int(at_once):
+            yield f'{workload}: {at_once} requests of {body} bytes may take more than its memory of {limit}'
+
+
 def bytes_of(quantity):
     """A quantity as Kubernetes writes it."""
     found = re.fullmatch(r'(\d+)(Ki|Mi|Gi)?', quantity)
     return int(found[1]) * {None: 1, 'Ki': 1 << 10, 'Mi': 1 << 20, 'Gi': 1 << 30}[found[2]]
 
 
-LAWS = (references, variables, ports, selectors, endings, availability, room, rights, streaming, observability, network)
+LAWS = (references, variables, ports, selectors, endings, availability, room, memory, rights, streaming, observability, network)
 
 
 def broken(manifests, context):
