@@ -88,6 +88,7 @@ BREAKS = [
     ('base', variable('gateway', name='UPSTREAM_HEADERS_FILE', value='/secrets/headers'), 'nothing puts a file at /secrets/headers'),
     ('base', variable('gateway', name='UPSTREAM_HEADERS', valueFrom={'secretKeyRef': {'name': 'headers', 'key': 'headers'}}), 'the Secret headers'),
     ('postgres', variable('token-service', name='UPSTREAM_HEADERS', valueFrom={'secretKeyRef': {'name': 'database', 'key': 'dsn'}}), 'dsn of the Secret database'),
+    ('base', pod('gateway', imagePullSecrets=[{'name': 'registries'}]), 'the Secret registries'),
     ('base', lambda m: workload(m, 'gateway').pod['volumes'][0]['secret']['items'][0].update(key='keys'), 'keys of the Secret api-keys'),
     ('base', lambda m: workload(m, 'gateway').container['envFrom'][0]['configMapRef'].update(name='gateways'), 'there is no ConfigMap gateways'),
     ('base', without('PersistentVolumeClaim', 'token-service'), 'there is no PersistentVolumeClaim'),
@@ -157,6 +158,12 @@ BREAKS = [
     ('base', annotation('nginx.org/proxy-send-timeout', '60s'), 'less than an answer may be silent'),
     ('base', annotation('nginx.org/client-max-body-size', '1m'), 'refuses large bodies'),
     ('base', lambda m: m.find('Ingress', 'gateway')['spec']['rules'][0]['http']['paths'][0]['backend']['service']['port'].update(name='web'), 'there is no Service'),
+    # TLS.
+    ('base', setting('gateway', 'TLS_CERT_FILE', '/secrets/api-keys/api-keys'), 'readinessProbe does not speak TLS with it'),
+    ('base', setting('gateway', 'TLS_CERT_FILE', '/secrets/api-keys/api-keys'), 'ingress-nginx does not speak TLS with it'),
+    ('base', probe('gateway', 'livenessProbe', scheme='HTTPS'), 'livenessProbe speaks TLS with it'),
+    ('observability', setting('gateway', 'TLS_CERT_FILE', '/secrets/api-keys/api-keys'), 'Prometheus does not speak TLS with it'),
+    ('observability', endpoint(scheme='https'), 'no certificate can be verified'),
     # What is scraped.
     ('observability', rule(expr='up == 0'), 'it is not deploy/observability/alerts.yml'),
     ('observability', without('ConfigMap', 'grafana-dashboard'), 'the dashboard is not'),

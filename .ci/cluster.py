@@ -4,7 +4,7 @@ say; Services as kube-proxy makes them; names; and what a Deployment does when i
 All of it is in namespaces of the system that this process has made for itself (`enter`), and is gone with it. Root alone
 may make them.
 """
-import base64, http.client, itertools, os, re, shlex, shutil, signal, socket, struct, subprocess, sys, threading, time
+import base64, http.client, itertools, os, re, shlex, shutil, signal, socket, ssl, struct, subprocess, sys, threading, time
 
 from manifests import TOP
 from stack import BIN
@@ -56,9 +56,12 @@ def enter():
     os.execvp('unshare', ['unshare', '--net', '--mount', '--pid', '--ipc', '--fork', '--kill-child', '--mount-proc', sys.executable, *sys.argv])
 
 
-def get(address, port, path, timeout):
-    """The status of an answer; None: there was none in time."""
-    connection = http.client.HTTPConnection(address, port, timeout=timeout)
+def get(address, port, path, timeout, scheme='HTTP'):
+    """The status of an answer; None: there was none in time. A kubelet verifies no certificate."""
+    if scheme == 'HTTPS':
+        connection = http.client.HTTPSConnection(address, port, timeout=timeout, context=ssl._create_unverified_context())
+    else:
+        connection = http.client.HTTPConnection(address, port, timeout=timeout)
     try:
         connection.request('GET', path)
         return connection.getresponse().status
@@ -183,8 +186,9 @@ class Pod:
     def probe(self, kind):
         """Asks once; whether the answer is a good one. What is not told is as Kubernetes has it."""
         told = self.workload.container[kind]
-        assert set(told['httpGet']) <= {'path', 'port'}, told
-        status = get(self.address, self.workload.port(told['httpGet']['port']), told['httpGet']['path'], told.get('timeoutSeconds', 1))
+        asked = told['httpGet']
+        assert set(asked) <= {'path', 'port', 'scheme'}, told
+        status = get(self.address, self.workload.port(asked['port']), asked['path'], told.get('timeoutSeconds', 1), asked.get('scheme', 'HTTP'))
         return status is not None and 200 <= status < 400
 
     def watch(self):

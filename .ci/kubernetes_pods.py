@@ -1,6 +1,6 @@
 """The binaries as the manifests start them: what they listen on, what they answer to probes, who they are, and what the
 commands of the documentation do in them; then rollouts under load."""
-import asyncio, contextlib, os, re, shutil, socket, time, urllib.parse
+import asyncio, contextlib, os, re, shutil, socket, ssl, time, urllib.parse
 
 from breaks import setting
 from cluster import BRIDGE, PROPAGATION, Cluster
@@ -155,6 +155,26 @@ def demo(manifests, secrets, folder):
         check(not cluster.crashed, f'none has ended by itself {cluster.crashed or ""}')
         check(chats(cluster, secrets), 'the demo answers at the address of its Service, whole and streamed')
         heaviest(cluster, secrets)
+    finally:
+        cluster.stop()
+
+
+def within_tls(manifests, secrets, folder):
+    """The documentation's kustomization with TLS runs as it says, and is scraped as its ServiceMonitor says."""
+    cluster = Cluster(manifests, secrets, folder)
+    try:
+        for pod in started(cluster, {'gateway': 1}):
+            wrong = list(as_it_says(pod))
+            check(not wrong, f'TLS within: {pod.name} runs as it says {wrong or ""}')
+        (endpoint,) = manifests.find('ServiceMonitor', 'antigravity-gateway')['spec']['endpoints']
+        told = endpoint['tlsConfig']['ca']['secret']
+        trusted = ssl.create_default_context(cadata=secrets[told['name']][told['key']].decode())
+        (gateway,) = cluster.of('gateway')
+        with socket.create_connection((gateway.address, gateway.workload.port(endpoint['port'])), timeout=10) as plain:
+            with trusted.wrap_socket(plain, server_hostname=endpoint['tlsConfig']['serverName']) as connection:
+                connection.sendall(f'GET {endpoint["path"]} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n'.encode())
+                answer = b''.join(iter(lambda: connection.recv(65536), b''))
+        check(answer.startswith(b'HTTP/1.1 200') and b'antigravity_gateway_build_info' in answer, f'and is scraped over TLS, its certificate verified: {len(answer)} bytes')
     finally:
         cluster.stop()
 

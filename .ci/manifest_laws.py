@@ -253,6 +253,30 @@ def streaming(manifests, context):
             yield f'{name}: prompts are kept'
 
 
+def tls(manifests, _):
+    """Whoever asks a gateway that speaks TLS speaks it too, and nobody else does."""
+    gateway = manifests.find('Deployment', 'gateway')
+    if not gateway:
+        return
+    workload = manifests.workload('gateway')
+    speaks = workload.plain('TLS_CERT_FILE') is not None
+    askers = {kind: workload.container.get(kind, {}).get('httpGet', {}).get('scheme', 'HTTP') == 'HTTPS' for kind in ('startupProbe', 'readinessProbe', 'livenessProbe')}
+    for ingress in manifests.all('Ingress'):
+        told = ingress['metadata']['annotations']
+        askers['ingress-nginx'] = told.get('nginx.ingress.kubernetes.io/backend-protocol', 'HTTP') == 'HTTPS'
+        askers['NGINX Ingress Controller'] = 'gateway' in told.get('nginx.org/ssl-services', '').split(',')
+    askers['the Service'] = manifests.find('Service', 'gateway')['spec']['ports'][0].get('appProtocol') == 'https'
+    for monitor in manifests.all('ServiceMonitor'):
+        for endpoint in monitor['spec']['endpoints']:
+            asks = endpoint.get('scheme') == 'https'
+            if monitor['metadata']['name'] == 'antigravity-gateway':
+                askers['Prometheus'] = asks
+            # Pods are scraped by their addresses, which no certificate has.
+            if asks and not {'ca', 'serverName'} <= set(endpoint.get('tlsConfig', ())):
+                yield f'ServiceMonitor {monitor["metadata"]["name"]}: no certificate can be verified'
+    yield from (f'Deployment gateway: {asker} {"does not speak" if speaks else "speaks"} TLS with it' for asker, asks in askers.items() if asks != speaks)
+
+
 def observability(manifests, _):
     rules, dashboards = manifests.all('PrometheusRule'), [d for d in manifests.all('ConfigMap') if d['metadata'].get('labels', {}).get('grafana_dashboard')]
     if not manifests.all('ServiceMonitor'):
@@ -370,7 +394,7 @@ def bytes_of(quantity):
     return int(found[1]) * {None: 1, 'Ki': 1 << 10, 'Mi': 1 << 20, 'Gi': 1 << 30}[found[2]]
 
 
-LAWS = (references, variables, ports, selectors, endings, availability, room, memory, rights, streaming, observability, network)
+LAWS = (references, variables, ports, selectors, endings, availability, room, memory, rights, streaming, tls, observability, network)
 
 
 def broken(manifests, context):

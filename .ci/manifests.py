@@ -158,6 +158,8 @@ class Workload:
         for _, _, reference in self.variables():
             if reference:
                 yield reference
+        for reference in self.pod.get('imagePullSecrets', ()):
+            yield 'Secret', reference['name'], '.dockerconfigjson'
         for volume in self.pod.get('volumes', ()):
             if 'secret' in volume or 'configMap' in volume:
                 kind = 'Secret' if 'secret' in volume else 'ConfigMap'
