@@ -50,6 +50,13 @@ def probe(name, kind, /, **fields):
     return lambda manifests: workload(manifests, name).container[kind]['httpGet'].update(fields)
 
 
+def unmounted(name, path):
+    def change(manifests):
+        container = workload(manifests, name).container
+        container['volumeMounts'] = [mount for mount in container['volumeMounts'] if mount['mountPath'] != path]
+    return change
+
+
 def rule(**fields):
     return lambda manifests: manifests.all('PrometheusRule')[0]['spec']['groups'][0]['rules'][0].update(fields)
 
@@ -81,6 +88,7 @@ BREAKS = [
     ('base', variable('gateway', name='UPSTREAM_HEADERS_FILE', value='/secrets/headers'), 'nothing puts a file at /secrets/headers'),
     ('base', variable('gateway', name='UPSTREAM_HEADERS', valueFrom={'secretKeyRef': {'name': 'headers', 'key': 'headers'}}), 'the Secret headers'),
     ('postgres', variable('token-service', name='UPSTREAM_HEADERS', valueFrom={'secretKeyRef': {'name': 'database', 'key': 'dsn'}}), 'dsn of the Secret database'),
+    ('base', pod('gateway', imagePullSecrets=[{'name': 'registries'}]), 'the Secret registries'),
     ('base', lambda m: workload(m, 'gateway').pod['volumes'][0]['secret']['items'][0].update(key='keys'), 'keys of the Secret api-keys'),
     ('base', lambda m: workload(m, 'gateway').container['envFrom'][0]['configMapRef'].update(name='gateways'), 'there is no ConfigMap gateways'),
     ('base', without('PersistentVolumeClaim', 'token-service'), 'there is no PersistentVolumeClaim'),
@@ -120,6 +128,15 @@ BREAKS = [
     ('postgres', without('PodDisruptionBudget', 'token-service'), 'a node that goes takes it along'),
     ('base', lambda m: workload(m, 'gateway').spec['strategy']['rollingUpdate'].update(maxUnavailable=1), 'takes pods away before others are there'),
     ('base', lambda m: workload(m, 'gateway').container.pop('startupProbe'), "no ['startupProbe']"),
+    # What is written.
+    ('base', unmounted('token-service', '/tmp'), 'nothing can be written to /tmp'),
+    ('postgres', unmounted('token-service', '/tmp'), 'nothing can be written to /tmp'),
+    ('migrate', unmounted('migrate', '/tmp'), 'nothing can be written to /tmp'),
+    ('base', lambda m: workload(m, 'token-service').pod['volumes'][1]['emptyDir'].clear(), 'an emptyDir without a sizeLimit'),
+    ('postgres', lambda m: workload(m, 'token-service').container['resources']['limits'].update({'ephemeral-storage': '256Mi'}), 'less than its volumes and its logs'),
+    ('base', setting('gateway', 'MAX_CONCURRENT_REQUESTS_PER_KEY', '30'), '30 requests of 20971520 bytes may take more'),
+    ('base', setting('gateway', 'MAX_BODY_BYTES', '32MiB'), '20 requests of 33554432 bytes may take more'),
+    ('base', lambda m: [document['data'].pop('MAX_CONCURRENT_REQUESTS_PER_KEY', None) for document in m.all('ConfigMap')], 'nothing limits what one key'),
     # Rights.
     ('base', security('gateway', readOnlyRootFilesystem=False), 'read-only root is not so'),
     ('base', security('token-service', allowPrivilegeEscalation=True), 'no escalation is not so'),
@@ -141,6 +158,12 @@ BREAKS = [
     ('base', annotation('nginx.org/proxy-send-timeout', '60s'), 'less than an answer may be silent'),
     ('base', annotation('nginx.org/client-max-body-size', '1m'), 'refuses large bodies'),
     ('base', lambda m: m.find('Ingress', 'gateway')['spec']['rules'][0]['http']['paths'][0]['backend']['service']['port'].update(name='web'), 'there is no Service'),
+    # TLS.
+    ('base', setting('gateway', 'TLS_CERT_FILE', '/secrets/api-keys/api-keys'), 'readinessProbe does not speak TLS with it'),
+    ('base', setting('gateway', 'TLS_CERT_FILE', '/secrets/api-keys/api-keys'), 'ingress-nginx does not speak TLS with it'),
+    ('base', probe('gateway', 'livenessProbe', scheme='HTTPS'), 'livenessProbe speaks TLS with it'),
+    ('observability', setting('gateway', 'TLS_CERT_FILE', '/secrets/api-keys/api-keys'), 'Prometheus does not speak TLS with it'),
+    ('observability', endpoint(scheme='https'), 'no certificate can be verified'),
     # What is scraped.
     ('observability', rule(expr='up == 0'), 'it is not deploy/observability/alerts.yml'),
     ('observability', without('ConfigMap', 'grafana-dashboard'), 'the dashboard is not'),
@@ -155,6 +178,11 @@ BREAKS = [
     ('base', policy('gateway', 'ingress', 0, ports=[{'protocol': 'TCP', 'port': 80}]), '80 is no port of'),
     ('base', policy('gateway', 'egress', 0, ports=[{'protocol': 'TCP', 'port': 50052}]), 'network: gateway reaches token-service at []'),
     ('postgres', without('NetworkPolicy', 'token-service-database'), 'network: token-service reaches database at []'),
+    ('postgres', lambda m: m.find('NetworkPolicy', 'token-service-database')['spec']['egress'][0].update(to=[{'ipBlock': {'cidr': '10.0.0.0/8'}}]), 'network: token-service reaches private network'),
+    ('migrate', without('NetworkPolicy', 'migrate-database'), 'network: migrate reaches database at []'),
+    ('migrate', lambda m: workload(m, 'migrate').labels.update({'app.kubernetes.io/name': 'antigravity-token-service'}), 'the Service token-service takes it for one of its pods'),
+    ('base', without('NetworkPolicy', 'acme-solver'), 'network: ingress reaches acme solver at []'),
+    ('base', policy('acme-solver', 'ingress', 0, ports=[{'protocol': 'TCP', 'port': 8090}]), '8090 is no port of'),
     ('demo', without('NetworkPolicy', 'to-fake-google'), 'network: gateway reaches fake-google at []'),
     ('base', spec('NetworkPolicy', 'gateway', podSelector={'matchLabels': {'app': 'gateway'}}), 'NetworkPolicy gateway is for nobody'),
 ]

@@ -4,8 +4,9 @@ say; Services as kube-proxy makes them; names; and what a Deployment does when i
 All of it is in namespaces of the system that this process has made for itself (`enter`), and is gone with it. Root alone
 may make them.
 """
-import base64, http.client, itertools, os, shlex, shutil, signal, socket, struct, subprocess, sys, threading, time
+import base64, http.client, itertools, os, re, shlex, shutil, signal, socket, ssl, struct, subprocess, sys, threading, time
 
+from manifests import TOP
 from stack import BIN
 
 # The network of pods, and that of Services' own addresses. Nothing of it leaves the namespace.
@@ -26,7 +27,8 @@ for path in {system}; do [ -d $path ] && mkdir -p .$path && mount --rbind $path 
 for name in null urandom; do touch dev/$name; mount --bind /dev/$name dev/$name; done
 cp {resolv} etc/resolv.conf
 {mounts}
-for name in {binaries}; do touch bin/$name; mount --bind {bin}/$name bin/$name; mount -o remount,bind,ro,nosuid bin/$name; done
+touch bin/{binary}; mount --bind {bin}/{binary} bin/{binary}; mount -o remount,bind,ro,nosuid bin/{binary}
+{link}
 mount -t proc proc proc
 {read_only}
 ip link set lo up
@@ -54,9 +56,12 @@ def enter():
     os.execvp('unshare', ['unshare', '--net', '--mount', '--pid', '--ipc', '--fork', '--kill-child', '--mount-proc', sys.executable, *sys.argv])
 
 
-def get(address, port, path, timeout):
-    """The status of an answer; None: there was none in time."""
-    connection = http.client.HTTPConnection(address, port, timeout=timeout)
+def get(address, port, path, timeout, scheme='HTTP'):
+    """The status of an answer; None: there was none in time. A kubelet verifies no certificate."""
+    if scheme == 'HTTPS':
+        connection = http.client.HTTPSConnection(address, port, timeout=timeout, context=ssl._create_unverified_context())
+    else:
+        connection = http.client.HTTPConnection(address, port, timeout=timeout)
     try:
         connection.request('GET', path)
         return connection.getresponse().status
@@ -64,6 +69,16 @@ def get(address, port, path, timeout):
         return None
     finally:
         connection.close()
+
+
+def in_image(image):
+    """The binary of an image, as the Dockerfile copies it, and the command by which it has another name too."""
+    with open(os.path.join(TOP, 'Dockerfile'), encoding='utf8') as file:
+        text = file.read()
+    found = re.search(rf'ln -s (\S+) /out/{image}/(bin/\S+)', text)
+    if found:
+        return found[1], f'ln -s {found[1]} {found[2]}'
+    return re.search(rf'^FROM base AS {image}\nCOPY --from=build /out/bin/(\S+) /bin/$', text, re.M)[1], ''
 
 
 class Pod:
@@ -132,9 +147,10 @@ class Pod:
             zone = f'{self.workload.namespace}.svc.cluster.local'
             file.write(f'nameserver {BRIDGE}\nsearch {zone} svc.cluster.local cluster.local\noptions ndots:5\n')
         reading, writing = os.pipe()
+        file, link = in_image(self.workload.image[0].rsplit('/', 1)[-1])
         script = POD.format(
             root=self.root, system=' '.join(SYSTEM), resolv=resolv, mounts='\n'.join(self._volumes()), bin=os.path.realpath(BIN), ready=writing,
-            binaries=' '.join({'token-service': ['token-service', 'antigravity-gateway']}.get(self.workload.image[0].rsplit('/', 1)[-1], [self.workload.binary])),
+            binary=file, link=link,
             read_only=f'mount -o remount,ro {self.root}' if read_only else '', user=f'{pod["runAsUser"]}:{pod["runAsGroup"]}', groups=pod.get('fsGroup', pod['runAsGroup']),
             command=shlex.join([f'/bin/{self.workload.binary}', *self.workload.arguments]))
         with open(self.log, 'wb') as log:
@@ -170,8 +186,9 @@ class Pod:
     def probe(self, kind):
         """Asks once; whether the answer is a good one. What is not told is as Kubernetes has it."""
         told = self.workload.container[kind]
-        assert set(told['httpGet']) <= {'path', 'port'}, told
-        status = get(self.address, self.workload.port(told['httpGet']['port']), told['httpGet']['path'], told.get('timeoutSeconds', 1))
+        asked = told['httpGet']
+        assert set(asked) <= {'path', 'port', 'scheme'}, told
+        status = get(self.address, self.workload.port(asked['port']), asked['path'], told.get('timeoutSeconds', 1), asked.get('scheme', 'HTTP'))
         return status is not None and 200 <= status < 400
 
     def watch(self):

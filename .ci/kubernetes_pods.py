@@ -1,8 +1,10 @@
 """The binaries as the manifests start them: what they listen on, what they answer to probes, who they are, and what the
 commands of the documentation do in them; then rollouts under load."""
-import asyncio, contextlib, os, re, shutil, socket, time, urllib.parse
+import asyncio, contextlib, os, re, shutil, socket, ssl, time, urllib.parse
 
+from breaks import setting
 from cluster import BRIDGE, PROPAGATION, Cluster
+from manifest_laws import TIMES_ITS_BODY, bytes_of
 from manifests import TOP
 from postgres import Server
 from readme import blocks
@@ -78,6 +80,26 @@ def chats(cluster, secrets):
     return status == stream[0] == 200 and b'Hello there' in body and stream[2].endswith(b'data: [DONE]\n\n')
 
 
+def heaviest(cluster, secrets):
+    """The request that takes the most memory for its bytes, of as many as are allowed: messages without end."""
+    pod = cluster.of('gateway')[0]
+    most = bytes_of(pod.env['MAX_BODY_BYTES'].removesuffix('B'))
+    message = b'{"role":"user","content":"a"}'
+    body = b'{"model":"gemini-2.5-flash","stream":true,"messages":[' + b','.join([message] * (most // (len(message) + 1) - 4)) + b']}'
+    before = peak(pod)
+    status, _, answer = post(f'http://{pod.address}:8000/v1/chat/completions', body, api_key(secrets), timeout=60)
+    took = (peak(pod) - before) / len(body)
+    check(status == 200 and answer.endswith(b'data: [DONE]\n\n') and took < TIMES_ITS_BODY, f'{len(body)} bytes of small messages take {took:.1f} times as much memory, less than {TIMES_ITS_BODY}')
+    status, _, answer = post(f'http://{pod.address}:8000/v1/chat/completions', body + b' ' * (most - len(body) + 1), api_key(secrets), timeout=60)
+    check(status == 413, f'more than {most} are refused: {status}')
+
+
+def peak(pod):
+    """Bytes of memory that a pod's process has had at most."""
+    with open(f'/proc/{pod.pid}/status', encoding='utf8') as file:
+        return int(re.search(r'^VmHWM:\s+(\d+) kB$', file.read(), re.M)[1]) * 1024
+
+
 def executed(cluster, secrets):
     """Runs the commands of docs/kubernetes.md that are run in a pod; whether all went well."""
     texts = [block.text.replace('\\\n', ' ') for block in blocks('docs/kubernetes.md') if block.runner == 'kubernetes-exec']
@@ -132,6 +154,27 @@ def demo(manifests, secrets, folder):
             check(not wrong, f'demo: {pod.name} runs as it says {wrong or ""}')
         check(not cluster.crashed, f'none has ended by itself {cluster.crashed or ""}')
         check(chats(cluster, secrets), 'the demo answers at the address of its Service, whole and streamed')
+        heaviest(cluster, secrets)
+    finally:
+        cluster.stop()
+
+
+def within_tls(manifests, secrets, folder):
+    """The documentation's kustomization with TLS runs as it says, and is scraped as its ServiceMonitor says."""
+    cluster = Cluster(manifests, secrets, folder)
+    try:
+        for pod in started(cluster, {'gateway': 1}):
+            wrong = list(as_it_says(pod))
+            check(not wrong, f'TLS within: {pod.name} runs as it says {wrong or ""}')
+        (endpoint,) = manifests.find('ServiceMonitor', 'antigravity-gateway')['spec']['endpoints']
+        told = endpoint['tlsConfig']['ca']['secret']
+        trusted = ssl.create_default_context(cadata=secrets[told['name']][told['key']].decode())
+        (gateway,) = cluster.of('gateway')
+        with socket.create_connection((gateway.address, gateway.workload.port(endpoint['port'])), timeout=10) as plain:
+            with trusted.wrap_socket(plain, server_hostname=endpoint['tlsConfig']['serverName']) as connection:
+                connection.sendall(f'GET {endpoint["path"]} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n'.encode())
+                answer = b''.join(iter(lambda: connection.recv(65536), b''))
+        check(answer.startswith(b'HTTP/1.1 200') and b'antigravity_gateway_build_info' in answer, f'and is scraped over TLS, its certificate verified: {len(answer)} bytes')
     finally:
         cluster.stop()
 
@@ -171,6 +214,8 @@ class Ingress:
 def rolled_out(manifests, secrets, folder, what, gateways=GATEWAYS, streams=STREAMS, ways=('Service', 'Ingress'), longest=LONGEST, propagation=PROPAGATION, names=()):
     """Replaces all gateways, and then (`what`) the token-service, under load by each of the ways; the loads, and what the rollouts said."""
     manifests = manifests.copy()
+    # All of them with one key.
+    setting('gateway', 'MAX_CONCURRENT_REQUESTS_PER_KEY', '1000')(manifests)
     # Streams of a word a second.
     manifests.workload('fake-google').container['args'] = ['--listen', '0.0.0.0:8080', '--text-chunks', str(longest), '--event-delay', '1000']
     cluster, said = Cluster(manifests, secrets, folder, propagation, names), []

@@ -3,17 +3,22 @@ import ipaddress, json, os, re
 
 import yaml
 
-from manifests import TOP, seconds, selects
+from manifests import TOP, Manifests, seconds, selects
 
 # For the last reports, and for the process itself.
 MARGIN = 10
+# How much memory a request takes at most, of the bytes of its body, and a gateway without any.
+TIMES_ITS_BODY, GATEWAY_ALONE = 8, 64 << 20
+# Bytes that a node may keep of a pod's log files: five of 10 MiB, unless its kubelet is told otherwise.
+LOGS = 5 * (10 << 20)
 # Who is to be reached by whom, at which ports; whoever is not named here is not to be.
 EXPECTED = {
     ('ingress', 'gateway'): {8000}, ('client', 'gateway'): {8000}, ('monitoring', 'gateway'): {9090}, ('monitoring', 'token-service'): {9091},
     ('gateway', 'token-service'): {50051}, ('import', 'token-service'): {50051},
-    ('gateway', 'dns'): {53}, ('token-service', 'dns'): {53}, ('import', 'dns'): {53}, ('fake-google', 'dns'): {53},
+    ('ingress', 'acme solver'): {8089},
+    ('gateway', 'dns'): {53}, ('token-service', 'dns'): {53}, ('import', 'dns'): {53}, ('migrate', 'dns'): {53}, ('fake-google', 'dns'): {53}, ('acme solver', 'dns'): {53},
     ('gateway', 'google'): {443}, ('token-service', 'google'): {443},
-    ('token-service', 'database'): {5432},
+    ('token-service', 'database'): {5432}, ('migrate', 'database'): {5432},
     ('gateway', 'fake-google'): {8080}, ('token-service', 'fake-google'): {8080},
 }
 # Pods of others, by the labels of their namespaces and their own; addresses that are no pods.
@@ -26,8 +31,11 @@ OTHERS = {
     'stranger': ({'kubernetes.io/metadata.name': 'default'}, {'app.kubernetes.io/name': 'antigravity-gateway', 'app.kubernetes.io/component': 'operator'}),
     'neighbour': (None, {'app.kubernetes.io/name': 'something-else'}),
 }
-ADDRESSES = {'google': '142.250.74.10', 'metadata server': '169.254.169.254', 'private network': '10.0.0.7'}
-PORTS = {22, 53, 80, 443, 5432, 8000, 8080, 9090, 9091, 50051}
+# Pods that others put into our namespace, and for which there are policies.
+GUESTS = {'acme solver': (None, {'acme.cert-manager.io/http01-solver': 'true'})}
+GUESTS_PORTS = {8089}
+ADDRESSES = {'google': '142.250.74.10', 'metadata server': '169.254.169.254', 'private network': '10.0.0.7', 'database outside': '10.1.2.3'}
+PORTS = {22, 53, 80, 443, 5432, 8000, 8080, 8089, 9090, 9091, 50051}
 
 
 def references(manifests, context):
@@ -38,8 +46,8 @@ def references(manifests, context):
                 if keys is None or key is not None and key not in keys:
                     yield f'{workload}: no command of docs/kubernetes.md makes {key or "any key"} of the Secret {name}'
                 continue
-            found = manifests.find(kind, name)
-            if found is None or key is not None and key not in found.get('data', {}):
+            found = manifests.find(kind, name) or workload.kind == 'Job' and context.base.find(kind, name)
+            if not found or key is not None and key not in found.get('data', {}):
                 yield f'{workload}: there is no {kind} {name}{f" with {key}" if key else ""}'
         for volume, path, read_only in workload.volumes():
             if volume is None:
@@ -79,7 +87,7 @@ def variables(manifests, context):
                 yield f'{workload}: {name} and {name}_FILE'
 
 
-def ports(manifests, _):
+def ports(manifests, context):
     for workload in manifests.workloads():
         numbers = list(workload.ports.values())
         if len(set(numbers)) != len(numbers):
@@ -101,6 +109,9 @@ def ports(manifests, _):
             probe = workload.container.get(kind)
             if probe and workload.port(probe['httpGet']['port']) is None:
                 yield f'{workload}: {kind} asks a port that is not declared'
+        if workload.kind == 'Job':
+            taken = [service for service in context.base.all('Service') if selects({'matchLabels': service['spec']['selector']}, workload.labels)]
+            yield from (f'{workload}: the Service {service["metadata"]["name"]} takes it for one of its pods' for service in taken)
     for service in manifests.all('Service'):
         name = f'Service {service["metadata"]["name"]}'
         found = manifests.selected({'matchLabels': service['spec']['selector']})
@@ -136,14 +147,15 @@ def selectors(manifests, _):
             yield f'HorizontalPodAutoscaler: there is no {target["kind"]} {target["name"]}'
         elif 'replicas' in found['spec']:
             yield f'HorizontalPodAutoscaler: each apply would set the replicas of {target["name"]} back'
+    jobs = []
     for document in manifests.all('ServiceMonitor'):
         found = [service for service in manifests.all('Service') if selects(document['spec']['selector'], service['metadata']['labels'])]
-        jobs = {service['metadata']['labels'].get(document['spec']['jobLabel']) for service in found}
-        if jobs != {'antigravity-gateway', 'antigravity-token-service'}:
-            yield f'ServiceMonitor: the jobs are {jobs}, by which neither alerts nor dashboard know them'
+        jobs += [service['metadata']['labels'].get(document['spec']['jobLabel']) for service in found]
         for endpoint in document['spec']['endpoints']:
             if not all(endpoint['port'] in [port['name'] for port in service['spec']['ports']] for service in found):
                 yield f'ServiceMonitor: not each Service has a port {endpoint["port"]}'
+    if manifests.all('ServiceMonitor') and sorted(map(str, jobs)) != ['antigravity-gateway', 'antigravity-token-service']:
+        yield f'ServiceMonitor: the jobs are {jobs}, by which neither alerts nor dashboard know them'
 
 
 def endings(manifests, context):
@@ -241,6 +253,30 @@ def streaming(manifests, context):
             yield f'{name}: prompts are kept'
 
 
+def tls(manifests, _):
+    """Whoever asks a gateway that speaks TLS speaks it too, and nobody else does."""
+    gateway = manifests.find('Deployment', 'gateway')
+    if not gateway:
+        return
+    workload = manifests.workload('gateway')
+    speaks = workload.plain('TLS_CERT_FILE') is not None
+    askers = {kind: workload.container.get(kind, {}).get('httpGet', {}).get('scheme', 'HTTP') == 'HTTPS' for kind in ('startupProbe', 'readinessProbe', 'livenessProbe')}
+    for ingress in manifests.all('Ingress'):
+        told = ingress['metadata']['annotations']
+        askers['ingress-nginx'] = told.get('nginx.ingress.kubernetes.io/backend-protocol', 'HTTP') == 'HTTPS'
+        askers['NGINX Ingress Controller'] = 'gateway' in told.get('nginx.org/ssl-services', '').split(',')
+    askers['the Service'] = manifests.find('Service', 'gateway')['spec']['ports'][0].get('appProtocol') == 'https'
+    for monitor in manifests.all('ServiceMonitor'):
+        for endpoint in monitor['spec']['endpoints']:
+            asks = endpoint.get('scheme') == 'https'
+            if monitor['metadata']['name'] == 'antigravity-gateway':
+                askers['Prometheus'] = asks
+            # Pods are scraped by their addresses, which no certificate has.
+            if asks and not {'ca', 'serverName'} <= set(endpoint.get('tlsConfig', ())):
+                yield f'ServiceMonitor {monitor["metadata"]["name"]}: no certificate can be verified'
+    yield from (f'Deployment gateway: {asker} {"does not speak" if speaks else "speaks"} TLS with it' for asker, asks in askers.items() if asks != speaks)
+
+
 def observability(manifests, _):
     rules, dashboards = manifests.all('PrometheusRule'), [d for d in manifests.all('ConfigMap') if d['metadata'].get('labels', {}).get('grafana_dashboard')]
     if not manifests.all('ServiceMonitor'):
@@ -285,9 +321,11 @@ def _is(entry, peer):
 
 def network(manifests, context):
     """Each pair of pods and addresses, port by port: what the policies let through is what is expected, and no more."""
-    if not manifests.all('Namespace'):
-        return
-    ours = {workload.name: (None, workload.labels) for workload in [*manifests.workloads(), *context.job.workloads()]}
+    # Jobs are beside a base, and a base has the Jobs beside it.
+    others = [context.base] if not manifests.all('Namespace') else []
+    others += [job for job in context.jobs if not any(manifests.find('Job', workload.name) for workload in job.workloads())]
+    manifests = Manifests(manifests.documents + [document for other in others for document in other.documents])
+    ours = {**{workload.name: (None, workload.labels) for workload in manifests.workloads()}, **GUESTS}
     everybody = {**OTHERS, **ours, **ADDRESSES}
     for source, from_peer in everybody.items():
         for target, to_peer in everybody.items():
@@ -298,19 +336,65 @@ def network(manifests, context):
             expected = EXPECTED.get((source, target), set())
             if target == 'database' and source == 'token-service' and not any(name == 'database' for _, name, _ in manifests.workload(source).references()):
                 expected = set()
+            # Whose policy names an address has no pods of this cluster for it.
+            if target.startswith('database') and source in ours and outside(manifests, source):
+                expected = {5432} if target == 'database outside' else set()
             if reached != expected:
                 yield f'network: {source} reaches {target} at {sorted(reached)}, and is to at {sorted(expected)}'
     for policy in manifests.all('NetworkPolicy'):
         found = manifests.selected(policy['spec']['podSelector'])
-        if not found and not context.job.selected(policy['spec']['podSelector']):
+        guests = any(selects(policy['spec']['podSelector'], labels) for _, labels in GUESTS.values())
+        if not found and not guests:
             yield f'NetworkPolicy {policy["metadata"]["name"]} is for nobody'
         for rule in policy['spec'].get('ingress', ()):
             for port in rule['ports']:
-                if not all(port['port'] in workload.ports.values() for workload in found):
+                if not all(port['port'] in workload.ports.values() for workload in found) or not found and port['port'] not in GUESTS_PORTS:
                     yield f'NetworkPolicy {policy["metadata"]["name"]}: {port["port"]} is no port of {[str(workload) for workload in found]}'
 
 
-LAWS = (references, variables, ports, selectors, endings, availability, rights, streaming, observability, network)
+def outside(manifests, source):
+    """Whether a workload's way to its database is one to an address."""
+    policy = manifests.find('NetworkPolicy', f'{source}-database')
+    return bool(policy) and any('ipBlock' in peer for rule in policy['spec']['egress'] for peer in rule['to'])
+
+
+def room(manifests, _):
+    """What is written has a place, and the node's share of a pod is as much as its volumes may take."""
+    for workload in manifests.workloads():
+        folders = {path: volume for volume, path, read_only in workload.volumes() if volume and 'emptyDir' in volume and not read_only}
+        # The root is read-only. SQLite sorts there; a backup of PostgreSQL, and one that is restored, is drafted there.
+        if workload.image[0].endswith('/token-service') and workload.name != 'import' and '/tmp' not in folders:
+            yield f'{workload}: nothing can be written to /tmp'
+        sizes = [bytes_of(volume['emptyDir'].get('sizeLimit', '0')) for volume in folders.values()]
+        if folders and not all(sizes):
+            yield f'{workload}: an emptyDir without a sizeLimit may fill the node'
+        limit = bytes_of(workload.container.get('resources', {}).get('limits', {}).get('ephemeral-storage', '0'))
+        if limit < sum(sizes) + LOGS:
+            yield f'{workload}: ephemeral-storage is limited to {limit}, less than its volumes and its logs may take'
+
+
+def memory(manifests, context):
+    """One key's requests, however they are made, fit into a gateway."""
+    for workload in manifests.workloads():
+        if workload.binary != 'gateway':
+            continue
+        body = bytes_of(workload.plain('MAX_BODY_BYTES', context.defaults['MAX_BODY_BYTES']).removesuffix('B'))
+        at_once = workload.plain('MAX_CONCURRENT_REQUESTS_PER_KEY')
+        if at_once is None:
+            yield f'{workload}: nothing limits what one key may ask for at once'
+            continue
+        limit = bytes_of(workload.container.get('resources', {}).get('limits', {}).get('memory', '0'))
+        if limit < GATEWAY_ALONE + TIMES_ITS_BODY * body * int(at_once):
+            yield f'{workload}: {at_once} requests of {body} bytes may take more than its memory of {limit}'
+
+
+def bytes_of(quantity):
+    """A quantity as Kubernetes writes it."""
+    found = re.fullmatch(r'(\d+)(Ki|Mi|Gi)?', quantity)
+    return int(found[1]) * {None: 1, 'Ki': 1 << 10, 'Mi': 1 << 20, 'Gi': 1 << 30}[found[2]]
+
+
+LAWS = (references, variables, ports, selectors, endings, availability, room, memory, rights, streaming, tls, observability, network)
 
 
 def broken(manifests, context):
@@ -320,8 +404,8 @@ def broken(manifests, context):
 class Context:
     """What the manifests are held against."""
 
-    def __init__(self, variables, defaults, secrets, job):
-        self.variables, self.defaults, self.secrets, self.job = variables, defaults, secrets, job
+    def __init__(self, variables, defaults, secrets, base, jobs):
+        self.variables, self.defaults, self.secrets, self.base, self.jobs = variables, defaults, secrets, base, jobs
         with open(os.path.join(TOP, 'Dockerfile'), encoding='utf8') as file:
             self.images = set(re.findall(r'^FROM base AS (\S+)$', file.read(), re.M))
         with open(os.path.join(TOP, 'Cargo.toml'), encoding='utf8') as file:

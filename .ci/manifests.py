@@ -6,7 +6,9 @@ import jsonschema, kubernetes_validate, yaml
 TOP = os.path.realpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
 FOLDER = os.path.join(TOP, 'deploy', 'kubernetes')
 # What is rendered, by its name in what is told.
-RENDERED = {'base': 'base', 'postgres': 'overlays/postgres', 'observability': 'overlays/observability', 'demo': 'overlays/demo', 'import': 'import'}
+RENDERED = {'base': 'base', 'postgres': 'overlays/postgres', 'observability': 'overlays/observability', 'demo': 'overlays/demo', 'import': 'import', 'migrate': 'migrate'}
+# Those that are applied beside a base that runs already.
+JOBS = ('import', 'migrate')
 # The oldest version that the documentation promises, and the newest there is.
 VERSIONS = ('1.29', '1.37')
 SCHEMAS = os.path.join(FOLDER, 'components', 'observability', 'schemas')
@@ -156,6 +158,8 @@ class Workload:
         for _, _, reference in self.variables():
             if reference:
                 yield reference
+        for reference in self.pod.get('imagePullSecrets', ()):
+            yield 'Secret', reference['name'], '.dockerconfigjson'
         for volume in self.pod.get('volumes', ()):
             if 'secret' in volume or 'configMap' in volume:
                 kind = 'Secret' if 'secret' in volume else 'ConfigMap'

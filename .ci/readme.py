@@ -17,7 +17,7 @@ RUNNERS = {'start', 'test', 'install', 'login', 'login-begin', 'login-finish', '
 # These are run by containers.py.
 CONTAINERS = {'containers', 'containers-demo', 'containers-scale', 'containers-fastapi', 'containers-admin', 'containers-login', 'containers-one'}
 # And these by kubernetes.py.
-KUBERNETES = {'kubernetes-secrets', 'kubernetes-secret', 'kubernetes-exec'}
+KUBERNETES = {'kubernetes-secrets', 'kubernetes-secret', 'kubernetes-exec', 'kubernetes-backup', 'kubernetes-migrate'}
 # And these by operations.py, which holds that it has run each.
 OPERATIONS = 'operations-'
 # For reading only: pictures, and settings of other programs.
@@ -49,7 +49,7 @@ def blocks(file):
         language = fence[1]
         runner = named[1] if named else 'shown' if language in SHOWN else 'demo'
         assert runner in RUNNERS | CONTAINERS | KUBERNETES | {'shown'} or runner.startswith(OPERATIONS), f'{file}:{at}: nobody runs {runner!r}'
-        assert runner == 'shown' or language in ('sh', 'python', 'js'), f'{file}:{at + 1}: nobody runs {language!r}'
+        assert runner == 'shown' or language in ('sh', 'bash', 'python', 'js'), f'{file}:{at + 1}: nobody runs {language!r}'
         found.append(Block(file, at + 1, language, runner, '\n'.join(lines[at + 1:end]) + '\n'))
         at = end + 1
     return found
@@ -127,7 +127,7 @@ class Runner:
 
     def run(self, block, folder, env=None, timeout=900):
         began = time.monotonic()
-        if block.language == 'sh':
+        if block.language in ('sh', 'bash'):
             command = ['bash', '-euo', 'pipefail', '-c', block.text]
         elif block.language == 'python':
             venv = self.venv if re.search(r'^(from|import) openai\b', block.text, re.M) else self.clients
