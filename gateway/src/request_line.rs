@@ -162,6 +162,14 @@ impl RequestLine {
         }
     }
 
+    /// It has waited so long for a turn, and has one or none. What it waits for later, when it has
+    /// been sent on before, is not the gateway's.
+    pub fn turn_after(&self, waited: Duration) {
+        if self.0.told.lock().read.is_some() {
+            self.0.metrics.turn_after(waited);
+        }
+    }
+
     /// Something has come that may be what the client is told first.
     pub fn heard(&self) {
         self.0.told.lock().heard = Some(Instant::now());

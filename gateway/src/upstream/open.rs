@@ -168,7 +168,10 @@ impl Upstream {
         let work = async {
             let mut attempts = 0;
             while attempts < self.max_attempts {
-                let Some(lease) = self.lease(call, &mut course).await? else {
+                let wanted = Instant::now();
+                let lease = self.lease(call, &mut course).await;
+                call.about.line.turn_after(wanted.elapsed());
+                let Some(lease) = lease? else {
                     break;
                 };
                 if call.about.line.is_cancelled() {
