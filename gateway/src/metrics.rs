@@ -414,7 +414,7 @@ impl Metrics {
         self.0.overhead[0].observe(overhead.as_secs_f64());
     }
 
-    /// A request that is not sent on yet has a turn, or none, after so long.
+    /// A request that is not sent on yet has a turn, after so long.
     pub fn turn_after(&self, waited: Duration) {
         self.0.overhead[1].observe(waited.as_secs_f64());
     }

@@ -162,8 +162,8 @@ impl RequestLine {
         }
     }
 
-    /// It has waited so long for a turn, and has one or none. What it waits for later, when it has
-    /// been sent on before, is not the gateway's.
+    /// It has a turn, after so long. What it waits for later, when it has been sent on before, is
+    /// not counted; nor is who gets none, whom errors tell of.
     pub fn turn_after(&self, waited: Duration) {
         if self.0.told.lock().read.is_some() {
             self.0.metrics.turn_after(waited);
