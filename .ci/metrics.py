@@ -213,6 +213,13 @@ def scripted(world, size):
     same('hang-ups of bob', clients=bob.told['hung up'], prometheus=world.sum(chat + ',key="bob",outcome="cancelled"}'), counted=world.sum(f'{G}hang_ups_total'))
     all_told = sum(client.told[status] for client in (ann, cy, stranger) for status in (200, 400, 401)) + hang_ups
     same('all requests', clients=all_told, prometheus=world.sum(chat + '}'))
+    chats = lambda result: world.sum(f'{G}chat_requests_total{{result="{result}"}}')
+    same('requests in one word', clients=all_told, prometheus=world.sum(f'{G}chat_requests_total'))
+    same('of them served', clients=ann.told['whole'], prometheus=chats('served'))
+    same('without a key', clients=stranger.told[401], prometheus=chats('without_key'))
+    same('refused', clients=cy.told[400], prometheus=chats('refused'))
+    same('cancelled by clients', clients=hang_ups, prometheus=chats('cancelled'))
+    same('waited for a turn', prometheus=world.sum(f'{G}overhead_seconds_count{{part="turn"}}'), sent=world.sum(f'{G}overhead_seconds_count{{part="request"}}'))
     same('retries', script=retried, prometheus=world.sum(f'{G}retries_total{{reason="upstream_error"}}'))
     same('first tokens', clients=ann.told['streams'], prometheus=world.sum('gen_ai_server_time_to_first_token_seconds_count'))
     same('durations', clients=ann.told['whole'], prometheus=world.sum('gen_ai_server_request_duration_seconds_count{error_type=""}'))

@@ -5,7 +5,7 @@ serves meanwhile serves every request.
 
 It has a network of its own, so that the page's ports are free; root alone may make one.
 """
-import json, os, re, shutil, signal, sqlite3, subprocess, sys, time
+import glob, json, os, re, shutil, signal, sqlite3, subprocess, sys, time
 
 import postgres
 from pool import Load
@@ -92,8 +92,22 @@ class Place:
         with open(path, 'w', encoding='utf8') as file:
             file.write('\n'.join(lines) + '\n')
 
+    def settings(self, name):
+        with open(self.path('.env'), encoding='utf8') as file:
+            return re.findall(rf'^{name}=(.*)$', file.read(), re.M)
+
     def setting(self, name):
-        return re.search(rf'^{name}=(.*)$', open(self.path('.env'), encoding='utf8').read(), re.M)[1]
+        (value,) = self.settings(name)
+        return value
+
+    def mode(self, *names):
+        return os.stat(self.path(*names)).st_mode & 0o777
+
+    def kept(self, pattern):
+        """What the files of this pattern hold, which are for their owner alone."""
+        found = sorted(glob.glob(self.path(pattern)))
+        check(found and all(self.mode(path) == 0o600 for path in found), f'{pattern} is for its owner alone')
+        return [open(path, encoding='utf8').read().strip() for path in found]
 
 
 def answers(key, port=8000):
@@ -108,6 +122,11 @@ def ended(process):
 THREE = {f'fake-project-{n}': 'active' for n in (1, 2, 3)}
 
 
+def until_the_next_second():
+    """Files are named by it."""
+    time.sleep(1 - time.time() % 1 + 0.05)
+
+
 def newer_sqlite(path):
     """What a newer version leaves behind: a migration that this one does not know."""
     with sqlite3.connect(path) as database:
@@ -118,12 +137,16 @@ def in_one(stack, page, tokens):
     """Both services in one process, with SQLite."""
     place = Place(stack, page, 'one', OAUTH_TOKEN_URL=f'{GOOGLE}/token')
     shutil.copy(tokens, place.path('data', 'tokens.json'))
+    with open(place.path('.env'), 'w', encoding='utf8') as file:
+        file.write('LOG_LEVEL=info\n')
+    os.chmod(place.path('.env'), 0o644)
     place.run('listeners')
+    check(place.mode('.env') == 0o600 and place.setting('LOG_LEVEL') == 'info', 'a .env that anybody could read is for its owner alone')
     service = place.start('antigravity-gateway')
     key = place.secret('api_key')
     check(answers(key) == 200, 'it serves')
     said = place.run('look')
-    check(said.count('{"status":"ok"}') == 2 and 'fake-project-3' in said, 'and is well')
+    check(said.count('{"status":"ok"}\n') == 2 and 'fake-project-3' in said, 'and is well')
 
     place.run('backup')
     place.run('keep-key')
@@ -135,8 +158,9 @@ def in_one(stack, page, tokens):
     other = Place(stack, page, 'other', OAUTH_TOKEN_URL=f'{GOOGLE}/token')
     (backup,) = os.listdir(place.path('backups'))
     shutil.copy(place.path('backups', backup), other.path('pool.db'))
-    shutil.copy(place.path('encryption.key'), other.folder)
-    check(os.stat(place.path('encryption.key')).st_mode & 0o077 == 0, 'the key that was kept is for its owner alone')
+    (key_then,) = place.kept('encryption-*.key')
+    with open(other.path('encryption.key'), 'w', encoding='utf8') as file:
+        file.write(key_then)
     other.run('restore-elsewhere')
     service = other.start('antigravity-gateway')
     check(other.projects() == THREE and answers(other.secret('api_key')) == 200, 'on another machine the backup serves')
@@ -151,13 +175,19 @@ def in_one(stack, page, tokens):
     check(plain(place.secret('encryption.key')) != plain(before) and plain(before) in plain(place.secret('encryption.key.retired')), 'another key seals, and the old one is kept')
     place.run('restore')
     check(place.projects() == THREE and answers(key) == 200, 'a backup of before the rotation is restored all the same')
+    until_the_next_second()
+    place.run('keep-key')
+    check(len(set(map(plain, place.kept('encryption-*.key')))) == 2, 'the new key is kept beside the old one')
 
     place.run('backup-before')
     ended(service)
-    newer_sqlite(place.path('data', 'tokens.db'))
-    said = place.command('antigravity-gateway', fails=True)
-    check('was made by a newer version of this program' in said, 'the old version refuses a database of a newer one')
-    place.run('downgrade')
+    for _ in range(2):
+        newer_sqlite(place.path('data', 'tokens.db'))
+        said = place.command('antigravity-gateway', fails=True)
+        check('was made by a newer version of this program' in said, 'the old version refuses a database of a newer one')
+        until_the_next_second()
+        place.run('downgrade')
+    check(len(glob.glob(place.path('newer-*', 'tokens.db'))) == 2, 'each newer database has been put aside, also the second time')
     service = place.start('antigravity-gateway')
     check(place.projects() == THREE and answers(key) == 200, 'and goes on with the backup')
 
@@ -181,7 +211,13 @@ def apart(stack, page, tokens):
     check(answers(edge.secret('api_key')) == 200, 'two services apart serve with what init has made')
 
     with Load(['127.0.0.1:8000'], 60) as load:
-        place.set('ENCRYPTION_KEY', place.secret('encryption.key'))
+        place.command('antigravity-gateway', 'backup', 'before.db')
+        place.set('LOG_LEVEL', 'info')
+        said = place.run('key-first', fails=True)
+        check('ENCRYPTION_KEY is not in .env' in said, 'where the key is in its file, that is told')
+        said = place.run('key-drop', fails=True)
+        check('has no old key' in said and not glob.glob(place.path('retired-*.key')), 'and there is none to take out')
+        place.set('ENCRYPTION_KEY', '"' + place.secret('encryption.key') + '"')
         place.run('key-first')
         old = place.setting('ENCRYPTION_KEY').split(',')[1]
         check(old == place.secret('encryption.key'), 'the key of before is the second')
@@ -189,11 +225,20 @@ def apart(stack, page, tokens):
         service = place.start('token-service', block='token-service')
         said = place.run('rotate')
         check(re.search(r'opens +0\b', said), 'after the rotation the old key seals nothing')
+        until_the_next_second()
         place.run('key-drop')
         check(',' not in place.setting('ENCRYPTION_KEY'), 'and is taken out')
+        check(place.kept('retired-*.key') == [old], 'and kept')
+        said = place.run('key-drop', fails=True)
+        check('has no old key' in said and place.kept('retired-*.key') == [old], 'once')
         ended(service)
         service = place.start('token-service', block='token-service')
         check(place.projects() == THREE, 'the new key alone opens everything')
+        (retired,) = glob.glob(place.path('retired-*.key'))
+        said = place.command('antigravity-gateway', 'restore', 'before.db', '--yes', fails=True)
+        check('--key-file' in said, 'a backup of before needs the old key')
+        place.command('antigravity-gateway', 'restore', 'before.db', '--yes', '--key-file', retired)
+        check(place.projects() == THREE, 'with which it is restored')
 
         # GATEWAY_TOKEN, as the table says: the token-service, then the gateway.
         token = 'another-gateway-token'
@@ -245,6 +290,25 @@ def until(holds, seconds=10):
     return holds()
 
 
+def postgres_env(stack, page, first, target):
+    """The secrets that .env has already, from the page's sections before, stay what they are."""
+    place = Place(stack, page, 'settled')
+    shutil.copytree(first.path('data'), place.path('data'), dirs_exist_ok=True)
+    # Their files are older.
+    settled = {'ENCRYPTION_KEY': first.secret('encryption.key'), 'API_KEYS': 'ann=sk-ci-of-before', 'DATABASE_URL': 'sqlite://data/tokens.db', 'LOG_LEVEL': 'info'}
+    for name, value in settled.items():
+        place.set(name, value)
+    os.chmod(place.path('.env'), 0o644)
+    place.run('postgres-env', env=target)
+    check(place.mode('.env') == 0o600, 'a .env that anybody could read is for its owner alone')
+    check(all(place.setting(name) == value for name, value in settled.items() if name != 'DATABASE_URL'), 'what .env sets already is as it was')
+    check(place.setting('DATABASE_URL') == target['NEW_DATABASE_URL'], 'the database is the new one alone')
+    check((place.setting('GATEWAY_TOKEN'), place.setting('ADMIN_TOKEN')) == (place.secret('gateway_token'), place.secret('admin_token')), 'and the rest is set')
+    service = place.start('antigravity-gateway')
+    check(place.projects() == THREE and answers('sk-ci-of-before') == 200, 'it starts and serves')
+    ended(service)
+
+
 def on_postgres(stack, page, server, tokens):
     first, second, edge = (Place(stack, page, name, **env) for name, env in (('first', {'OAUTH_TOKEN_URL': f'{GOOGLE}/token'}), ('second', {}), ('balanced', {})))
     shutil.copy(tokens, first.path('data', 'tokens.json'))
@@ -257,10 +321,16 @@ def on_postgres(stack, page, server, tokens):
     check('is in use by the process' in said, 'while the pool serves, it is not moved')
     ended(service)
     said = first.run('to-postgres', env=target)
-    check('Moved 3 projects' in said, 'then it is')
+    check('Moved 3 projects, 1 OAuth client and 1 row of the ledger' in said, 'then it is')
+    said = first.run('to-postgres', env=target, fails=True)
+    check('--start-over' in said, 'once: what is there already is not overwritten unasked')
+    postgres_env(stack, page, first, target)
     first.run('postgres-env', env=target)
-    check(os.stat(first.path('.env')).st_mode & 0o077 == 0, '.env is for its owner alone')
+    check(first.mode('.env') == 0o600, '.env is for its owner alone')
     check(first.setting('API_KEYS') == first.secret('api_key'), 'clients keep their key')
+    before = open(first.path('.env'), encoding='utf8').read()
+    first.run('postgres-env', env=target)
+    check(sorted(before.splitlines()) == sorted(open(first.path('.env'), encoding='utf8').read().splitlines()), 'the same again changes nothing')
     usage = first.command('antigravity-gateway', 'usage', '--json')
     check('"answers": 1' in usage, 'the record of usage has come along')
 
@@ -302,6 +372,18 @@ def on_postgres(stack, page, server, tokens):
         replicas.one_by_one()
         said = first.run('rotate')
         check(re.search(r'opens +0\b', said), 'after the rotation the old key seals nothing')
+        # A third, while the old one is there.
+        other = Place(stack, page, 'three')
+        other.set('ENCRYPTION_KEY', f'"{first.setting("ENCRYPTION_KEY")}"')
+        other.run('keys-behind')
+        three = other.setting('ENCRYPTION_KEY').split(',')
+        check(three[:2] == first.setting('ENCRYPTION_KEY').split(','), 'a third key is behind two')
+        other.run('keys-swap')
+        check(other.setting('ENCRYPTION_KEY').split(',') == [three[2], *three[:2]], 'and comes before both')
+        other.run('key-drop')
+        check(other.setting('ENCRYPTION_KEY') == three[2] and other.kept('retired-*.key') == [','.join(three[:2])], 'which are kept when they are taken out')
+        said = other.run('keys-swap', fails=True)
+        check('has no new key' in said, 'one alone is not swapped')
         first.run('key-drop')
         replicas.copy()
         replicas.one_by_one()

@@ -206,6 +206,7 @@ pub async fn serve(
     let background = TaskTracker::new();
     let ended = CancellationToken::new();
     background.spawn(outcomes::run(client, reports, ended.clone()));
+    background.spawn(metrics::watch_lag(gateway.metrics.clone(), ended.clone()));
     background.spawn({
         let (tokens, ended) = (Arc::clone(&tokens), ended.clone());
         // Conversations find their projects among those in hand.

@@ -2,6 +2,7 @@
 
 mod gaps;
 mod genai;
+mod lag;
 mod names;
 mod recent;
 
@@ -22,13 +23,14 @@ use prometheus_client::{
 use translate::gemini::usage::Usage;
 
 use self::{genai::GenAi, names::Names};
+use crate::request_line::CHAT;
 
-pub(crate) use self::genai::Provider;
 pub use self::{
     gaps::Gaps,
     genai::{Series, Served},
     recent::{Chat, Failure, Fault, MINUTES, Minute, Recent, Spread},
 };
+pub(crate) use self::{genai::Provider, lag::watch_lag};
 
 /// The content type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -86,6 +88,11 @@ struct Request {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Chats {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Tokens {
     key: Arc<str>,
     r#type: &'static str,
@@ -100,9 +107,11 @@ struct Values {
     genai: GenAi,
     keys: Names<Arc<str>>,
     requests: Family<Request, Counter>,
+    chats: Family<Chats, Counter>,
     requests_in_flight: Gauge,
     streams_in_flight: Gauge,
-    overhead: [Histogram; 2],
+    overhead: [Histogram; 4],
+    lag: Histogram,
     retries: Family<Reason, Counter>,
     attempts: Family<Attempted, Counter>,
     hang_ups: Counter,
@@ -146,6 +155,12 @@ impl Default for Metrics {
             "Requests of clients that are over, by what came of them",
             Family::<Request, Counter>::default(),
         );
+        let chats = register(
+            ours,
+            "chat_requests",
+            "Chat requests that are over, by what came of them in one word",
+            Family::<Chats, Counter>::default(),
+        );
         let requests_in_flight = register(
             ours,
             "requests_in_flight",
@@ -161,9 +176,16 @@ impl Default for Metrics {
         let overhead = register(
             ours,
             "overhead_seconds",
-            "The gateway's own time: from a request's last byte to its sending to Google, and from \
-             the bytes that make the first piece of an answer to that piece",
+            "The gateway's own time: from a request's last byte to its sending to Google, what of \
+             that it waited for a turn and for media, and from the bytes that make the first piece \
+             of an answer to that piece",
             Family::<Part, Histogram>::new_with_constructor(|| Histogram::new(OVERHEAD)),
+        );
+        let lag = register(
+            ours,
+            "runtime_lag_seconds",
+            "How much later than due a task runs, which is tried ten times a second",
+            Histogram::new(lag::BUCKETS),
         );
         let retries = register(
             ours,
@@ -274,16 +296,21 @@ impl Default for Metrics {
                 outcome: outcome_name(outcome),
             }));
         }
-        let overhead =
-            ["request", "answer"].map(|part| overhead.get_or_create_owned(&Part { part }));
+        let overhead = ["request", "turn", "media", "answer"]
+            .map(|part| overhead.get_or_create_owned(&Part { part }));
+        for result in CHATS {
+            drop(chats.get_or_create_owned(&Chats { result }));
+        }
         Self(Arc::new(Values {
             registry,
             genai,
             keys: Names::new(|other| other),
             requests,
+            chats,
             requests_in_flight,
             streams_in_flight,
             overhead,
+            lag,
             retries,
             attempts,
             hang_ups,
@@ -307,6 +334,16 @@ impl Default for Metrics {
     }
 }
 
+/// What can come of a chat request.
+const CHATS: [&str; 6] = [
+    "served",
+    "failed",
+    "limited",
+    "refused",
+    "without_key",
+    "cancelled",
+];
+
 /// How a client's request ended.
 #[derive(Clone, Copy, Debug)]
 pub struct Ended<'a> {
@@ -320,6 +357,22 @@ pub struct Ended<'a> {
     pub key: Option<&'a str>,
 }
 
+impl Ended<'_> {
+    /// In one of few words, so that all are there from the start: the first error of a kind is a
+    /// rise of what was 0, which an alert sees.
+    fn result(&self) -> &'static str {
+        match (self.outcome, self.status) {
+            (_, ..500) if self.key.is_none() => "without_key",
+            ("cancelled", _) => "cancelled",
+            ("ok", _) => "served",
+            // A stream that has begun has its 200 already.
+            (_, 429) | ("insufficient_quota" | "rate_limit_exceeded", 200) => "limited",
+            (_, 200 | 500..) => "failed",
+            _ => "refused",
+        }
+    }
+}
+
 impl Metrics {
     /// A client's request begins.
     pub fn request_begins(&self) {
@@ -331,6 +384,10 @@ impl Metrics {
         self.0.requests_in_flight.dec();
         if ended.outcome == "cancelled" {
             self.0.hang_ups.inc();
+        }
+        if ended.surface == CHAT {
+            let result = ended.result();
+            self.0.chats.get_or_create(&Chats { result }).inc();
         }
         let request = Request {
             surface: ended.surface,
@@ -357,9 +414,24 @@ impl Metrics {
         self.0.overhead[0].observe(overhead.as_secs_f64());
     }
 
+    /// A request that is not sent on yet has a turn, after so long.
+    pub fn turn_after(&self, waited: Duration) {
+        self.0.overhead[1].observe(waited.as_secs_f64());
+    }
+
+    /// The media that a request names are fetched, or cannot be, after so long.
+    pub fn media_after(&self, fetching: Duration) {
+        self.0.overhead[2].observe(fetching.as_secs_f64());
+    }
+
     /// What had come of an answer is told, after so long.
     pub fn told_after(&self, overhead: Duration) {
-        self.0.overhead[1].observe(overhead.as_secs_f64());
+        self.0.overhead[3].observe(overhead.as_secs_f64());
+    }
+
+    /// A task ran so much later than it was due.
+    fn ran_late(&self, lag: Duration) {
+        self.0.lag.observe(lag.as_secs_f64());
     }
 
     /// The metrics of a model that is asked for.

@@ -138,7 +138,12 @@ pub async fn run(client: Client, reports: Reports, ended: CancellationToken) {
         }
     };
     if tokio::time::timeout(LAST_CALL, last).await.is_err() {
-        tracing::warn!("the token-service did not take the last reports of outcomes");
+        let reports = batch.len() + reports.len();
+        tracing::warn!(
+            reports,
+            "the token-service did not take the last reports of outcomes: the ledger lacks as many \
+             requests"
+        );
     }
 }
 

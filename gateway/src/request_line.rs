@@ -162,6 +162,14 @@ impl RequestLine {
         }
     }
 
+    /// It has a turn, after so long. What it waits for later, when it has been sent on before, is
+    /// not counted; nor is who gets none, whom errors tell of.
+    pub fn turn_after(&self, waited: Duration) {
+        if self.0.told.lock().read.is_some() {
+            self.0.metrics.turn_after(waited);
+        }
+    }
+
     /// Something has come that may be what the client is told first.
     pub fn heard(&self) {
         self.0.told.lock().heard = Some(Instant::now());

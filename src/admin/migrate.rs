@@ -69,9 +69,10 @@ pub(crate) async fn run(environment: &Environment, arguments: Arguments) -> Resu
         ""
     };
     terminal::line(format!(
-        "Moved {} projects, {} OAuth clients and {} rows of the ledger from {from} to {to}, and \
-         found both the same{again}.",
-        moved.projects, moved.oauth_clients, moved.usage_rows
+        "Moved {}, {} and {} of the ledger from {from} to {to}, and found both the same{again}.",
+        terminal::counted(moved.projects as u64, "project"),
+        terminal::counted(moved.oauth_clients as u64, "OAuth client"),
+        terminal::counted(moved.usage_rows as u64, "row")
     ));
     terminal::line(next_step(&to));
     Ok(())

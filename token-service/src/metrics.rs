@@ -60,6 +60,7 @@ struct ProjectState {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Group {
     model_group: String,
+    upstream: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -100,6 +101,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     projects: Family<InState, Gauge>,
     project_state: Family<Project, Gauge>,
+    fresh: Family<Dealt, Gauge>,
     resting: Family<Group, Gauge>,
     refused_clients: Gauge,
     refreshes: Family<Outcome, Counter>,
@@ -200,10 +202,16 @@ impl Default for Metrics {
                 "Each project with its state, in a pool of 200 at the most",
                 Family::default(),
             ),
+            fresh: register(
+                ours,
+                "projects_fresh",
+                "Projects in the rotation whose credential holds for longer than REFRESH_MARGIN",
+                Family::default(),
+            ),
             resting: register(
                 ours,
                 "cooldowns",
-                "Projects that rest for a model group",
+                "Projects in the rotation that rest for a model group, or for all",
                 Family::default(),
             ),
             refused_clients: register(
@@ -321,7 +329,7 @@ impl Default for Metrics {
 }
 
 /// How a refresh can end.
-const REFRESHES: [&str; 8] = [
+const REFRESHES: [&str; 9] = [
     "ok",
     "revoked",
     "key_refused",
@@ -329,6 +337,7 @@ const REFRESHES: [&str; 8] = [
     "client_mismatch",
     "unavailable",
     "not_stored",
+    "elsewhere",
     "superseded",
 ];
 
@@ -397,7 +406,7 @@ impl Metrics {
         rpc.observe(took.as_secs_f64());
     }
 
-    fn look_at(&self, state: &State, now: Timestamp) {
+    fn look_at(&self, state: &State, now: Timestamp, margin: Duration) {
         self.ledger_behind.set(state.ledger.is_behind.into());
         self.replicas
             .set(state.replicas.try_into().unwrap_or(i64::MAX));
@@ -414,9 +423,11 @@ impl Metrics {
                     .get_or_create(&InState { state, upstream })
                     .set(0);
             }
+            let upstream = upstream.name();
+            self.fresh.get_or_create(&Dealt { upstream }).set(0);
         }
         let each = state.projects.len() <= PROJECTS;
-        let mut resting = BTreeMap::<&str, i64>::new();
+        let mut resting = BTreeMap::<(&'static str, &str), i64>::new();
         let mut tokens = BTreeMap::<&'static str, (f64, f64)>::new();
         self.project_state.clear();
         self.project_expires_in.clear();
@@ -424,14 +435,27 @@ impl Metrics {
         self.age.clear();
         for (id, member) in &state.projects {
             let project = &member.record.project;
-            let (state, upstream) = (member.state(now).name(), project.upstream.name());
+            let standing = member.state(now);
+            let (state, upstream) = (standing.name(), project.upstream.name());
             self.projects
                 .get_or_create(&InState { state, upstream })
                 .inc();
-            for (group, cooldown) in &project.cooldowns {
-                if cooldown.until > now {
-                    *resting.entry(group).or_default() += 1;
+            if matches!(standing, Standing::Active | Standing::CoolingDown)
+                && member.is_fresh(now, margin)
+            {
+                self.fresh.get_or_create(&Dealt { upstream }).inc();
+            }
+            match standing {
+                Standing::CoolingDown => *resting.entry((upstream, "")).or_default() += 1,
+                Standing::Active => {
+                    for (group, cooldown) in &project.cooldowns {
+                        if cooldown.until > now {
+                            *resting.entry((upstream, group)).or_default() += 1;
+                        }
+                    }
                 }
+                // It would not be dealt either when it did not rest.
+                _ => {}
             }
             let labels = Project {
                 project: Arc::clone(id),
@@ -463,14 +487,17 @@ impl Metrics {
         self.rests(resting);
     }
 
-    fn rests(&self, resting: BTreeMap<&str, i64>) {
+    fn rests(&self, resting: BTreeMap<(&'static str, &str), i64>) {
         self.resting.clear();
-        // There is always one, so that a sum over all is 0 and not absent.
-        let all = Group {
-            model_group: "(all)".to_owned(),
-        };
-        self.resting.get_or_create(&all).set(0);
-        for (number, (group, projects)) in resting.into_iter().enumerate() {
+        // There is always one of each, so that a sum over all is 0 and not absent.
+        for upstream in Upstream::ALL {
+            let all = Group {
+                model_group: "(all)".to_owned(),
+                upstream: upstream.name(),
+            };
+            self.resting.get_or_create(&all).set(0);
+        }
+        for (number, ((upstream, group), projects)) in resting.into_iter().enumerate() {
             let model_group = match group {
                 // It is the whole project that rests.
                 "" => "(all)",
@@ -478,7 +505,11 @@ impl Metrics {
                 group => &group[..group.floor_char_boundary(LONGEST_GROUP)],
             };
             let model_group = model_group.to_owned();
-            let resting = self.resting.get_or_create_owned(&Group { model_group });
+            let group = Group {
+                model_group,
+                upstream,
+            };
+            let resting = self.resting.get_or_create_owned(&group);
             resting.inc_by(projects);
         }
     }
@@ -495,7 +526,7 @@ impl Pool {
         {
             return text.clone();
         }
-        metrics.look_at(&self.state(), self.now());
+        metrics.look_at(&self.state(), self.now(), self.refresh_margin);
         metrics
             .database_up
             .set(self.is_database_away().is_none().into());

@@ -226,6 +226,11 @@ impl Member {
         !self.refused && (unexpired || self.refreshed_lately(now))
     }
 
+    /// Whether what it is dealt with holds for longer than the refresh margin.
+    pub(crate) fn is_fresh(&self, now: Timestamp, margin: Duration) -> bool {
+        self.is_usable(now) && !self.is_due(now, margin)
+    }
+
     /// Whether less than the refresh margin is left.
     fn is_due(&self, now: Timestamp, margin: Duration) -> bool {
         match &self.record.token {

@@ -109,10 +109,15 @@ async fn answer(
     let ignored = ignored_params(&request.ignored);
     let stream = request.stream;
     let media: Arc<[Fetched]> = match &gateway.media {
-        Some(fetcher) if !request.wanted.is_empty() => tokio::select! {
-            fetched = Box::pin(fetcher.fetch(&request.wanted)) => fetched?.into(),
-            () = gateway.shutdown.abort.cancelled() => return Err(Error::ShuttingDown),
-        },
+        Some(fetcher) if !request.wanted.is_empty() => {
+            let wanted = Instant::now();
+            let fetched = tokio::select! {
+                fetched = Box::pin(fetcher.fetch(&request.wanted)) => fetched,
+                () = gateway.shutdown.abort.cancelled() => return Err(Error::ShuttingDown),
+            };
+            gateway.metrics.media_after(wanted.elapsed());
+            fetched?.into()
+        }
         _ => Arc::default(),
     };
     let asked = asked(

@@ -168,9 +168,11 @@ impl Upstream {
         let work = async {
             let mut attempts = 0;
             while attempts < self.max_attempts {
+                let wanted = Instant::now();
                 let Some(lease) = self.lease(call, &mut course).await? else {
                     break;
                 };
+                call.about.line.turn_after(wanted.elapsed());
                 if call.about.line.is_cancelled() {
                     // What was asked already may be read on; nobody wants more to be asked, or to
                     // hear why not.

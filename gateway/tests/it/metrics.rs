@@ -110,6 +110,34 @@ fn one(error: ErrorName) -> Fault {
 const CHAT: &str = "surface=\"chat\"";
 
 #[tokio::test]
+async fn the_first_failure_is_a_rise_of_what_was_there_and_0() {
+    let it = Scraped::start(Setup::projects(&[("p1", "gemini")])).await;
+    let chats = "antigravity_gateway_chat_requests_total";
+    // By then the admin listener is open.
+    assert_eq!(it.world.get("/v1/models").await.status, 200);
+    let text = it.text().await;
+    for result in [
+        "served",
+        "failed",
+        "limited",
+        "refused",
+        "without_key",
+        "cancelled",
+    ] {
+        let line = format!("{chats}{{result=\"{result}\"}} 0\n");
+        assert!(text.contains(&line), "{line} is not in {text}");
+    }
+    let world = &it.world;
+    let fault = Fault {
+        times: None,
+        ..one(ErrorName::Internal)
+    };
+    world.google.fake().script(fault);
+    assert!(world.chat(&hello()).await.status >= 500);
+    it.until(chats, &["result=\"failed\""], 1.0).await;
+}
+
+#[tokio::test]
 async fn figures_are_what_was_done() {
     let it = Scraped::start(Setup::projects(&[("p1", "gemini"), ("p2", "gemini")])).await;
     let world = &it.world;
@@ -183,6 +211,20 @@ async fn figures_are_what_was_done() {
     let overhead = "antigravity_gateway_overhead_seconds_count";
     scrape.has(overhead, &["part=\"request\""], 4.0);
     scrape.has(overhead, &["part=\"answer\""], 4.0);
+    // Not the second attempt's, before which the request had been sent on.
+    scrape.has(overhead, &["part=\"turn\""], 4.0);
+    scrape.has(overhead, &["part=\"media\""], 0.0);
+    let chats = "antigravity_gateway_chat_requests_total";
+    for (result, count) in [
+        ("served", 4.0),
+        ("refused", 1.0),
+        ("without_key", 1.0),
+        ("failed", 0.0),
+        ("limited", 0.0),
+        ("cancelled", 0.0),
+    ] {
+        scrape.has(chats, &[&format!("result=\"{result}\"")], count);
+    }
 
     let model = format!("gen_ai_request_model=\"{MODEL}\"");
     let labels = [

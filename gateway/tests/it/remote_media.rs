@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use translate::chat::request::Wanted;
 
-use crate::support::{MODEL, Setup};
+use crate::support::{MODEL, Setup, hello};
 
 /// A server of pictures on this machine, and how often it was asked.
 async fn pictures() -> (String, Arc<AtomicUsize>) {
@@ -302,8 +302,12 @@ async fn addresses_are_refused_unless_the_operator_lets_them_in() {
 #[tokio::test]
 async fn a_fetched_picture_reaches_google() {
     let (base, asked) = pictures().await;
+    let admin = fake_google::unused_address().unwrap().to_string();
     let world = Setup {
-        environment: vec![("FETCH_REMOTE_MEDIA", "true".to_owned())],
+        environment: vec![
+            ("FETCH_REMOTE_MEDIA", "true".to_owned()),
+            ("ADMIN_LISTEN", admin.clone()),
+        ],
         media_guard: Some(loopback_too),
         ..Setup::default()
     }
@@ -315,4 +319,11 @@ async fn a_fetched_picture_reaches_google() {
     let mut stream = picture(&format!("{base}/gone"));
     stream["stream"] = true.into();
     assert_eq!(world.chat(&stream).await.status, 400);
+    // Both took time, also the one in vain; a request without media is not among them.
+    assert_eq!(world.chat(&hello()).await.status, 200);
+    let url = format!("http://{admin}/metrics");
+    let text = world.client.get(url).send().await.unwrap().text().await;
+    let text = text.unwrap();
+    let line = "antigravity_gateway_overhead_seconds_count{part=\"media\"} 2\n";
+    assert!(text.contains(line), "{text}");
 }

@@ -51,7 +51,7 @@ impl Kept {
         kept
     }
 
-    fn all(&self) -> String {
+    pub(crate) fn all(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 

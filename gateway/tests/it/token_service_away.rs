@@ -8,7 +8,10 @@ use serde_json::json;
 use sqlx::Connection as _;
 use tokio::net::TcpListener;
 
-use crate::support::{API_KEY, Setup, World, error, eventually, hello};
+use crate::{
+    request_lines::Kept,
+    support::{API_KEY, Setup, World, error, eventually, hello},
+};
 
 async fn warm() -> World {
     let world = Setup::default().start().await;
@@ -149,6 +152,25 @@ async fn short_lived_tokens_serve_and_are_used_to_their_end_when_the_service_is_
         answer.json()["error"]["code"],
         json!("token_service_unavailable")
     );
+}
+
+#[tokio::test]
+async fn a_gateway_that_ends_meanwhile_tells_how_many_reports_are_lost() {
+    let kept = Kept::start();
+    let mut world = warm().await;
+    // Until those of before are with it.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    world.stop_tokens().await;
+    for _ in 0..11 {
+        assert_eq!(world.chat(&hello()).await.status, 200);
+    }
+    world.end_gateways().await;
+    let lines = kept.all();
+    let lost = lines.lines().any(|line| {
+        line.contains("did not take the last reports of outcomes")
+            && line.contains("\"reports\":11,")
+    });
+    assert!(lost, "{lines}");
 }
 
 #[tokio::test]

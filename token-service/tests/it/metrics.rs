@@ -4,11 +4,12 @@ use std::{net::SocketAddr, time::Duration};
 
 use antigravity_proto::v1::{self, Outcome, OutcomeReport};
 use antigravity_runtime::{shutdown::Shutdown, tls};
+use fake_google::{Action, Endpoint, ErrorForm, ErrorName, Fault};
 use token_service::{Config, Error, serve};
 use tokio::net::TcpListener;
 
 use crate::support::{
-    Home, Service, eventually, google, one_token, report, set_disabled, tokens_json, wanted,
+    Home, Service, eventually, fake, google, one_token, report, set_disabled, tokens_json, wanted,
 };
 
 struct Watched {
@@ -105,10 +106,14 @@ async fn figures_are_what_was_done() {
         "projects{state=\"disabled\",upstream=\"antigravity\"} 1",
         "projects{state=\"needs_login\",upstream=\"vertex\"} 0",
         "project_state{project=\"fake-project-3\",upstream=\"antigravity\",state=\"disabled\"} 1",
-        "cooldowns{model_group=\"gemini\"} 1",
-        "cooldowns{model_group=\"(all)\"} 0",
+        "projects_fresh{upstream=\"antigravity\"} 2",
+        "projects_fresh{upstream=\"vertex\"} 0",
+        "cooldowns{model_group=\"gemini\",upstream=\"antigravity\"} 1",
+        "cooldowns{model_group=\"(all)\",upstream=\"antigravity\"} 0",
+        "cooldowns{model_group=\"(all)\",upstream=\"gemini\"} 0",
         "refreshes_total{outcome=\"ok\"} 3",
         "refreshes_total{outcome=\"revoked\"} 0",
+        "refreshes_total{outcome=\"elsewhere\"} 0",
         "refresh_duration_seconds_count 3",
         "turns_dealt_total{upstream=\"antigravity\"} 3",
         "reports_total{result=\"counted\"} 2",
@@ -174,6 +179,64 @@ async fn a_revoked_login_and_unknown_calls_are_told() {
     }
     it.shows("rpc_duration_seconds_count{method=\"(other)\",code=\"UNIMPLEMENTED\"} 20")
         .await;
+}
+
+#[tokio::test]
+async fn a_rest_is_counted_once_and_only_of_what_would_be_dealt() {
+    let google = google(4).await;
+    let home = Home::new(&google);
+    home.write_tokens(&tokens_json(1..=4));
+    let it = Watched::start(&home).await;
+    let mut gateway = it.service.tokens().await;
+    gateway.acquire_tokens(wanted(4)).await.unwrap();
+    let end = home.clock.now().as_second() + 600;
+    let rests = |id: &str, project: usize, outcome: Outcome| OutcomeReport {
+        project_id: format!("fake-project-{project}"),
+        reset_at: Some(prost_types::Timestamp {
+            seconds: end,
+            nanos: 0,
+        }),
+        ..report(id, outcome)
+    };
+    let request = v1::ReportOutcomesRequest {
+        reports: vec![
+            rests("a", 1, Outcome::QuotaExhausted),
+            rests("b", 2, Outcome::QuotaExhausted),
+            rests("c", 3, Outcome::QuotaExhausted),
+        ],
+        ..Default::default()
+    };
+    gateway.report_outcomes(request).await.unwrap();
+    it.shows("cooldowns{model_group=\"gemini\",upstream=\"antigravity\"} 3")
+        .await;
+    let mut operator = it.service.projects().await;
+    set_disabled(&mut operator, "fake-project-3", true).await;
+    it.shows("cooldowns{model_group=\"gemini\",upstream=\"antigravity\"} 2")
+        .await;
+    it.service.stop().await;
+}
+
+#[tokio::test]
+async fn tokens_that_are_not_refreshed_in_time_are_not_fresh() {
+    let google = google(2).await;
+    let home = Home::new(&google);
+    home.write_tokens(&tokens_json(1..=2));
+    let it = Watched::start(&home).await;
+    it.shows("projects_fresh{upstream=\"antigravity\"} 2").await;
+    fake(&google).script(
+        Fault::always(Action::Error {
+            error: ErrorName::Internal,
+            form: ErrorForm::Object,
+            retry_after: None,
+        })
+        .at(Endpoint::OAuthToken),
+    );
+    // They serve on for another four minutes, and nothing comes after them.
+    home.clock.advance(Duration::from_secs(3600 - 240));
+    it.shows("projects_fresh{upstream=\"antigravity\"} 0").await;
+    it.shows("projects{state=\"active\",upstream=\"antigravity\"} 2")
+        .await;
+    it.service.stop().await;
 }
 
 #[tokio::test]
