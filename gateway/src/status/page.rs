@@ -57,8 +57,11 @@ struct Verdict {
 struct Failed {
     at: Moment,
     status: u16,
+    /// It had begun well, and broke.
+    broke_off: bool,
     tone: &'static str,
     code: &'static str,
+    /// Empty: it was refused before that was known, or there is none of such a name.
     model: String,
     request_id: String,
 }
@@ -216,6 +219,7 @@ fn failed(failure: Failure, now: Timestamp) -> Failed {
     Failed {
         at: words::moment(failure.at, now),
         status: failure.status,
+        broke_off: failure.status < 400,
         tone: match failure.fault {
             Fault::Ours => "bad",
             Fault::Clients => "rest",
@@ -489,6 +493,14 @@ mod tests {
         let page = Overview::of(seen(now, recent.failures())).render().unwrap();
         assert_eq!(page.matches("upstream_error").count(), 3, "{page}");
         assert_eq!(page.matches("invalid_type").count(), 50, "{page}");
+        assert!(!page.contains("</span> broke off"), "{page}");
+        // A stream has told its status before it broke; of whose model nothing is known a dash.
+        end(60, 200, "upstream_error");
+        let page = Overview::of(seen(now, recent.failures())).render().unwrap();
+        let first = page.split_once("class=\"failures\"").unwrap().1;
+        let first = first.split("</tr>").nth(1).unwrap();
+        assert!(first.contains("200</span> broke off"), "{first}");
+        assert!(first.contains("<td role=\"cell\">–</td>"), "{first}");
     }
 
     #[test]

@@ -8,6 +8,8 @@ const WIDTH: f64 = 600.0;
 const HEIGHT: f64 = 100.0;
 /// What is drawn at the very top would be cut by half its stroke.
 const ROOM: f64 = 2.0;
+/// The middle of an edge between bars is so far below the upper one.
+const EDGE: f64 = 0.5;
 
 /// How values are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +45,9 @@ pub(super) struct Plot {
     pub(super) summary: String,
     pub(super) kind: Kind,
     pub(super) series: Vec<Series>,
+    /// Between bars that stand on each other, whose colours are too like to be told apart by
+    /// everybody.
+    pub(super) edges: String,
     pub(super) hits: Vec<Hit>,
     /// How wide what one points at is.
     pub(super) step: String,
@@ -95,6 +100,10 @@ impl Figures {
             },
         });
         let series = series.collect();
+        let edges = match self.kind {
+            Kind::Bars => edges(&self.columns, step, y),
+            Kind::Lines => String::new(),
+        };
         let hits = self.columns.iter().enumerate().filter_map(|(at, column)| {
             let values: Vec<_> = std::iter::zip(self.series, &column.values)
                 .filter_map(|((name, _), value)| {
@@ -113,6 +122,7 @@ impl Figures {
             summary: self.summary,
             kind: self.kind,
             series,
+            edges,
             hits: hits.collect(),
             step: format!("{step:.1}"),
             ceiling: (self.unit)(ceiling),
@@ -148,6 +158,27 @@ fn bars(columns: &[Column], nth: usize, step: f64, y: impl Fn(f64) -> f64) -> St
             let (bottom, top) = (y(below), y(below + value));
             // Writing to a string does not fail.
             let _ = write!(path, "M{x:.1} {bottom:.1}V{top:.1}h{width:.1}V{bottom:.1}z");
+        }
+    }
+    path
+}
+
+/// Below the foot of each bar that stands on another: so that of a small one nothing is covered.
+fn edges(columns: &[Column], step: f64, y: impl Fn(f64) -> f64) -> String {
+    let mut path = String::new();
+    for (at, column) in columns.iter().enumerate() {
+        let mut below = 0.0;
+        for value in column.values.iter().flatten().filter(|value| **value > 0.0) {
+            if below > 0.0 {
+                // Writing to a string does not fail.
+                let _ = write!(
+                    path,
+                    "M{:.1} {:.1}h{step:.1}",
+                    at as f64 * step,
+                    y(below) + EDGE
+                );
+            }
+            below += value;
         }
     }
     path
@@ -212,6 +243,8 @@ mod tests {
             plot.series[1].path,
             "M20.0 41.2V21.6h160.0V41.2zM420.0 100.0V2.0h160.0V100.0z"
         );
+        // Where one stands on another, and nowhere else.
+        assert_eq!(plot.edges, "M0.0 41.7h200.0");
         let told: Vec<_> = plot.hits.iter().map(|hit| &*hit.text).collect();
         assert_eq!(told, ["12:00: answered 3, failed 1", "12:02: failed 5"]);
         assert!(!plot.is_empty);
