@@ -10,6 +10,8 @@ const HEIGHT: f64 = 100.0;
 const ROOM: f64 = 2.0;
 /// The middle of an edge between bars is so far below the upper one.
 const EDGE: f64 = 0.5;
+/// A bar that is no higher has none in it.
+const LEAST: f64 = 3.0;
 
 /// How values are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,22 +165,25 @@ fn bars(columns: &[Column], nth: usize, step: f64, y: impl Fn(f64) -> f64) -> St
     path
 }
 
-/// Below the foot of each bar that stands on another: so that of a small one nothing is covered.
+/// At the foot of each bar that stands on another, drawn into that: so that a small one, such as
+/// that of few failures, is not covered.
 fn edges(columns: &[Column], step: f64, y: impl Fn(f64) -> f64) -> String {
     let mut path = String::new();
     for (at, column) in columns.iter().enumerate() {
-        let mut below = 0.0;
+        let (mut below, mut top) = (0.0, HEIGHT);
         for value in column.values.iter().flatten().filter(|value| **value > 0.0) {
-            if below > 0.0 {
+            let foot = y(below);
+            if top - foot > LEAST {
                 // Writing to a string does not fail.
                 let _ = write!(
                     path,
                     "M{:.1} {:.1}h{step:.1}",
                     at as f64 * step,
-                    y(below) + EDGE
+                    foot + EDGE
                 );
             }
             below += value;
+            top = foot;
         }
     }
     path
@@ -248,6 +253,17 @@ mod tests {
         let told: Vec<_> = plot.hits.iter().map(|hit| &*hit.text).collect();
         assert_eq!(told, ["12:00: answered 3, failed 1", "12:02: failed 5"]);
         assert!(!plot.is_empty);
+    }
+
+    #[test]
+    fn few_failures_are_not_covered_by_an_edge() {
+        let few = [Some(90.0), Some(1.0), Some(9.0)];
+        let columns = [Column {
+            when: "12:00".to_owned(),
+            values: few.to_vec(),
+        }];
+        let path = edges(&columns, 10.0, |value| HEIGHT - value);
+        assert_eq!(path, "M0.0 10.5h10.0");
     }
 
     #[test]
