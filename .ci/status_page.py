@@ -9,6 +9,7 @@ others can neither frame it nor press its buttons.
 import argparse, base64, collections, contextlib, http.server, json, os, re, subprocess, tempfile, threading, time
 from selenium import webdriver
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.ui import WebDriverWait
 from stack import BIN, TOKENS, Stack, check, clean_env, control, failed, free_port, post
 
@@ -190,9 +191,12 @@ class Browser:
         self.find('button[type=submit]').click()
 
     def press(self, what, project):
-        self.find(f'#{what}-{project}').click()
-        self.wait(lambda: self.text('#notice').startswith(project), f'{what} is answered', 45)
-        check('bad' not in self.find('#notice').get_attribute('class'), self.text('#notice'))
+        button = self.find(f'#{what}-{project}')
+        button.click()
+        # What the page before tells is not the answer.
+        self.wait(lambda: staleness_of(button)(self.driver) and self.text('#notice').startswith(project), f'{what} is answered', 45)
+        told = self.find('#notice')
+        check('bad' not in told.get_attribute('class'), told.text)
 
 
 def number(text):
@@ -338,23 +342,22 @@ def buttons(browser, world):
 
 
 def click_needed(browser, world):
-    control(world.google, 'faults', {'matcher': {'project': 'fake-project-2'}, 'times': 1, 'action': {'kind': 'error', 'error': 'validation_required'}})
-    # Turns that were drawn while it was disabled are not its.
+    control(world.google, 'faults', {'matcher': {'project': 'fake-project-1'}, 'times': 1, 'action': {'kind': 'error', 'error': 'validation_required'}})
     for _ in range(30):
         world.ask()
-        if world.project('fake-project-2')['state'] == 'needs_validation':
+        if world.project('fake-project-1')['state'] == 'needs_validation':
             break
     browser.wait(lambda: browser.text('#verdict h2') == '1 project needs you', 'the page tells by itself that somebody is needed')
     first = browser.driver.find_elements(By.CSS_SELECTOR, '.projects tbody tr')[0]
     link = first.find_element(By.CSS_SELECTOR, 'a.go')
-    check('fake-project-2' in first.text and 'needs a click' in first.text, 'its project comes first')
+    check('fake-project-1' in first.text and 'needs a click' in first.text, 'its project comes first')
     check(link.get_attribute('href').startswith('https://') and 'noreferrer' in link.get_attribute('rel'), f'with its link: {link.text}')
     control(world.google, 'faults', {'matcher': {'project': 'fake-project-3'}, 'times': 1, 'action': {'kind': 'error', 'error': 'quota_exhausted', 'retry_after': 7200}})
     for _ in range(4):
         world.ask()
     browser.open()
     browser.shots('needs-a-click')
-    browser.press('refresh', 'fake-project-2')
+    browser.press('refresh', 'fake-project-1')
     browser.press('refresh', 'fake-project-3')
     browser.wait(lambda: browser.text('#verdict h2') == 'All is well', 'after the click and a refresh all is well')
 

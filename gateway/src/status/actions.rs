@@ -65,7 +65,8 @@ impl Action {
             Self::Refresh => "is refreshed",
         };
         let since = match (state, self) {
-            (Standing::Active, Self::Enable) => ", and dealt again",
+            // The turns that gateways hold were dealt without it.
+            (Standing::Active, Self::Enable) => ", and dealt again within half a minute",
             (Standing::Active, _) => ", and is tried again",
             (Standing::CoolingDown, _) => "; it is dealt once its rest is over",
             (Standing::NeedsLogin, _) => ", but is not dealt until it has a new credential",
@@ -182,7 +183,7 @@ mod tests {
         let person = Credential::RefreshToken;
         assert_eq!(
             told(Action::Enable, Standing::Active, person),
-            "is enabled, and dealt again."
+            "is enabled, and dealt again within half a minute."
         );
         for state in [
             Standing::NeedsLogin,

@@ -109,7 +109,10 @@ async fn each_button_does_what_it_says() {
     let told = page.get("/", refreshing).await.body;
     assert!(!told.contains("id=\"notice\"") && told.contains("id=\"disable-p1\""));
     let told = visitor.look("/").await;
-    assert_eq!(within(&told, "notice"), "p1 is enabled, and dealt again.");
+    assert_eq!(
+        within(&told, "notice"),
+        "p1 is enabled, and dealt again within half a minute."
+    );
     assert!(!world.project("p1").await.disabled);
 
     let reason = "This service has been disabled in this account";
