@@ -32,6 +32,8 @@ function focus(id) {
 // After a button one is at its row again, with the keyboard too. A reload is to lead nowhere.
 if (location.hash.startsWith('#project-')) {
   focus(location.hash.slice(1));
+  // The browser would, but not once the address has no place any more.
+  document.getElementById(location.hash.slice(1))?.scrollIntoView({ block: 'center' });
   history.replaceState(null, '', location.pathname + location.search);
 }
 
