@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The status page in a real Chromium, on a desktop and on a phone, light and dark: signing in, an empty pool, one under
+"""The status page in a real Chromium, from a small phone to a desktop, light and dark: signing in, an empty pool, one under
 load, one whose project needs a click, and no token-service. Its numbers are those of the load, its buttons do what they
 say, with and without scripts; it asks nobody else for anything, complains of nothing, fits, and can be read. Pages of
 others can neither frame it nor press its buttons.
@@ -9,12 +9,13 @@ others can neither frame it nor press its buttons.
 import argparse, base64, collections, contextlib, http.server, json, os, re, subprocess, tempfile, threading, time
 from selenium import webdriver
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.ui import WebDriverWait
 from stack import BIN, TOKENS, Stack, check, clean_env, control, failed, free_port, post
 
 FLAGS = ('--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
          '--disable-component-update', '--disable-sync', '--disable-dev-shm-usage', '--no-proxy-server', '--hide-scrollbars')
-SIZES = {'desktop': (1280, 900, 1, False), 'phone': (390, 844, 2, True)}
+SIZES = {'desktop': (1280, 900, 1, False), 'small-desktop': (1024, 768, 1, False), 'tablet': (768, 1024, 1, True), 'phone': (390, 844, 2, True), 'small-phone': (360, 740, 2, True)}
 SCHEMES = ('light', 'dark')
 MODEL = 'gemini-2.5-flash'
 # The least contrast of each text with what is behind it, as WCAG 2.2 (AA) wants it: 4.5, or 3 where it is large.
@@ -33,7 +34,30 @@ while (walker.nextNode()) {
   const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
   if (ratio < (size >= 24 || (size >= 18.66 && style.fontWeight >= 700) ? 3 : 4.5)) poor.push(`${ratio.toFixed(2)} ${e.tagName}.${e.className}: ${walker.currentNode.data.trim().slice(0, 40)}`);
 }
+const told = (ratio, least, e, what) => { if (ratio < least) poor.push(`${ratio.toFixed(2)} ${what} of ${e.tagName}.${e.getAttribute('class')} ${e.id}`); };
+const between = (a, b) => { const [x, y] = [light(rgba(a)), light(b)]; return (Math.max(x, y) + 0.05) / (Math.min(x, y) + 0.05); };
+const seen = (selector) => [...document.querySelectorAll(selector)].filter((e) => e.getClientRects().length && !e.closest('.unseen'));
+// What is drawn, and where a field or a button ends, need 3 (1.4.11); what stands in an empty field is a text.
+for (const e of seen('.plot path:not(.grid, .edge), .quota rect:not(.track)')) {
+  const style = getComputedStyle(e), back = rgba(getComputedStyle(e.closest('.card')).backgroundColor);
+  told(between(style.fill === 'none' ? style.stroke : style.fill, back), 3, e, 'colour');
+}
+for (const e of seen('.legend i')) told(between(getComputedStyle(e).backgroundColor, behind(e.parentElement)), 3, e, 'colour');
+for (const e of seen('button, input, .choices a, .pages a')) {
+  const style = getComputedStyle(e), back = behind(e.parentElement);
+  told(Math.max(between(style.borderTopColor, back), between(style.backgroundColor, back)), 3, e, 'border');
+  if (e.placeholder) told(between(getComputedStyle(e, '::placeholder').color, behind(e)), 4.5, e, 'placeholder');
+}
 return poor;'''
+# What does not fit its frame: sheets of figures may be moved sideways, those of projects and errors are not, and nothing is cut off.
+OUTSIDE = r'''
+const outside = [...document.querySelectorAll('#sheet-projects, #sheet-failures')].filter((e) => e.scrollWidth > e.clientWidth).map((e) => `${e.id}: ${e.scrollWidth} of ${e.clientWidth}`);
+for (const e of document.querySelectorAll('.quota b, .do button, .go, .failures code, #models tbody tr > :nth-child(2)')) {
+  const frame = e.closest('.card').getBoundingClientRect(), own = e.getBoundingClientRect();
+  if (own.width && (own.right > frame.right || own.left < frame.left || e.scrollWidth > e.clientWidth + 1 && e.clientWidth)) outside.push(`${e.tagName} ${e.id || e.className}: ${own.right} of ${frame.right}`);
+}
+if (document.documentElement.scrollWidth > document.documentElement.clientWidth) outside.push(`all of it: ${document.documentElement.scrollWidth} of ${document.documentElement.clientWidth}`);
+return outside;'''
 # What whoever does not see the page, or has no mouse, cannot do without.
 UNNAMED = r'''
 const named = (e) => (e.getAttribute('aria-label') || e.textContent || (e.labels && e.labels[0]?.textContent) || '').trim() !== '';
@@ -136,15 +160,14 @@ class Browser:
             for scheme in SCHEMES:
                 self.look(*metrics, scheme=scheme)
                 time.sleep(0.1)
-                room, need = self.driver.execute_script('return [document.documentElement.clientWidth, document.documentElement.scrollWidth]')
-                wide += [f'{size}: {need} of {room}'] if need > room else []
+                wide += [f'{size}: {text}' for text in self.driver.execute_script(OUTSIDE)]
                 poor += [f'{scheme}: {text}' for text in self.driver.execute_script(CONTRAST)]
                 picture = self.driver.execute_cdp_cmd('Page.captureScreenshot', {'captureBeyondViewport': True, 'fromSurface': True})
                 with open(os.path.join(self.folder, f'{name}-{size}-{scheme}.png'), 'wb') as file:
                     file.write(base64.b64decode(picture['data']))
         self.look()
-        check(not wide, f'{name}: fits on a desktop and a phone {wide}')
-        check(not poor, f'{name}: every text can be read, light and dark {poor[:6]}')
+        check(not wide, f'{name}: fits from a small phone to a desktop {wide[:4]}')
+        check(not poor, f'{name}: all of it can be read, light and dark {poor[:6]}')
         unnamed = self.driver.execute_script(UNNAMED)
         check(not unnamed, f'{name}: everything has a name {unnamed[:4]}')
         self.complaints(name)
@@ -168,9 +191,12 @@ class Browser:
         self.find('button[type=submit]').click()
 
     def press(self, what, project):
-        self.find(f'#{what}-{project}').click()
-        self.wait(lambda: self.text('#notice').startswith(project), f'{what} is answered', 45)
-        check('bad' not in self.find('#notice').get_attribute('class'), self.text('#notice'))
+        button = self.find(f'#{what}-{project}')
+        button.click()
+        # What the page before tells is not the answer.
+        self.wait(lambda: staleness_of(button)(self.driver) and self.text('#notice').startswith(project), f'{what} is answered', 45)
+        told = self.find('#notice')
+        check('bad' not in told.get_attribute('class'), told.text)
 
 
 def number(text):
@@ -216,7 +242,7 @@ def load(world):
 def numbers(browser, told):
     attempts = told['answered'] + 6
     browser.wait(lambda: number(browser.text('#sum-ledger-requests')) == attempts, f'the ledger has {attempts} requests to Google')
-    check(browser.text('#sum-requests') == f'{told["requests"]} in 3 h · 1 failed · 3 refused', f'requests: {browser.text("#sum-requests")}')
+    check(browser.text('#sum-requests') == f'{told["requests"]} since its start · 1 failed · 3 refused', f'requests: {browser.text("#sum-requests")}')
     tokens = f'{told["prompt"]:,} prompt · {told["completion"]:,} completion'
     for plot in ('tokens', 'ledger-tokens'):
         check(browser.text(f'#sum-{plot}') == tokens, f'{plot}: {browser.text(f"#sum-{plot}")}')
@@ -239,6 +265,7 @@ def refreshing(browser, world):
     browser.wait(lambda: number(browser.text('#sum-requests')) == world.told['requests'], 'the page refreshes itself')
     after = driver.execute_script("return [scrollY, document.activeElement.id, document.getElementById('minutes').open, window.kept]")
     check(after == [before, 'disable-fake-project-1', True, 'kept'], f'in its place: {after}')
+    focus(browser, world)
     pause = browser.find('#pause')
     pause.click()
     shown = browser.text('#verdict time')
@@ -248,6 +275,57 @@ def refreshing(browser, world):
     browser.wait(lambda: browser.text('#verdict time') != shown, 'and goes on', 5)
 
 
+def refreshed(browser, world, what):
+    """The page has refreshed itself once more."""
+    world.ask()
+    browser.wait(lambda: number(browser.text('#sum-requests')) == world.told['requests'], what)
+
+
+def focus(browser, world):
+    """Nor is what somebody is at: a link, a sheet that was moved, what is marked, a search half typed."""
+    driver = browser.driver
+    browser.look(*SIZES['small-phone'])
+    for at in ('show-resting', 'minutes-unfold', 'sheet-models'):
+        driver.execute_script(f"document.getElementById('sheet-minutes').scrollLeft = 90; document.getElementById('{at}').focus({{preventScroll: true}})")
+        refreshed(browser, world, f'it goes on while {at} has the focus')
+        after = driver.execute_script("return [document.activeElement.id, document.getElementById('sheet-minutes').scrollLeft]")
+        check(after == [at, 90], f'which it keeps, and its sheets their place: {after}')
+    browser.look()
+    field = browser.find('#q')
+    field.send_keys('half ty')
+    driver.execute_script('document.activeElement.setSelectionRange(2, 4)')
+    refreshed(browser, world, 'it goes on while somebody types')
+    kept = driver.execute_script('const at = document.activeElement; return [at.id, at.value, at.selectionStart, at.selectionEnd, document.querySelectorAll("#find").length]')
+    check(kept == ['q', 'half ty', 2, 4, 1], f'who is not disturbed: {kept}')
+    order = driver.execute_script("return [...document.querySelectorAll('main > section > h2, .choices > *')].map((e) => e.id)")
+    check(order == ['', 'projects', 'show-all', 'show-need-you', 'show-resting', 'show-in-rotation', 'show-disabled', 'find', 'live', 'ledger', 'errors'], f'and all is in its place {order}')
+    field.clear()
+    browser.find('#pause').send_keys('')
+    driver.execute_script("document.getElementById('pause').focus(); getSelection().selectAllChildren(document.querySelector('#project-fake-project-1 .id'))")
+    shown = browser.text('#verdict time')
+    time.sleep(12)
+    check(driver.execute_script('return String(getSelection())') == 'fake-project-1' and browser.text('#verdict time') == shown, 'what is marked stays so')
+    driver.execute_script('getSelection().removeAllRanges()')
+    browser.wait(lambda: browser.text('#verdict time') != shown, 'until it is no longer')
+
+
+def long_texts(browser, world):
+    """One word without an end does not destroy what is beside it."""
+    model = 'gemini-' + 'm' * 121
+    host = '.'.join(['h' * 60] * 3)
+    browser.open()
+    browser.driver.execute_script("""
+      const [model, host] = arguments, one = (selector) => document.querySelector(selector);
+      one('.failures tbody td:nth-child(4)').textContent = model;
+      one('.failures tbody code').textContent = model;
+      one('#models tbody th').textContent = model;
+      one('#project-fake-project-1 [data-of=State]').insertAdjacentHTML('beforeend', `<p class="next">${host}</p><p><a class="go" href="https://x.example">Open ${host}</a></p><p class="muted why"><code>${host}</code></p>`);
+      one('#project-fake-project-1 [data-of=Limits]').insertAdjacentHTML('beforeend', '<span class="quota"><span>gemini-2.5-flash weekly</span><svg viewBox="0 0 100 6"><rect class="blue" width="40" height="6"/></svg><b>100 %</b></span>');
+    """, model, host)
+    browser.find('#pause').click()
+    browser.shots('long-texts')
+
+
 def buttons(browser, world):
     for what, disabled in (('disable', True), ('enable', False)):
         browser.press(what, 'fake-project-2')
@@ -255,6 +333,7 @@ def buttons(browser, world):
     before = world.project('fake-project-3')['refreshed_at']
     browser.press('refresh', 'fake-project-3')
     check(world.project('fake-project-3')['refreshed_at'] != before, 'fake-project-3 is refreshed')
+    browser.wait(lambda: not browser.driver.find_elements(By.ID, 'notice'), 'what was told goes with the next refresh', 15)
     browser.open('?q=project-3')
     check(len(browser.driver.find_elements(By.CSS_SELECTOR, '.projects tbody tr')) == 1, 'a project is found by its name')
     browser.press('refresh', 'fake-project-3')
@@ -263,20 +342,22 @@ def buttons(browser, world):
 
 
 def click_needed(browser, world):
-    control(world.google, 'faults', {'matcher': {'project': 'fake-project-2'}, 'times': 1, 'action': {'kind': 'error', 'error': 'validation_required'}})
-    for _ in range(3):
+    control(world.google, 'faults', {'matcher': {'project': 'fake-project-1'}, 'times': 1, 'action': {'kind': 'error', 'error': 'validation_required'}})
+    for _ in range(30):
         world.ask()
+        if world.project('fake-project-1')['state'] == 'needs_validation':
+            break
     browser.wait(lambda: browser.text('#verdict h2') == '1 project needs you', 'the page tells by itself that somebody is needed')
     first = browser.driver.find_elements(By.CSS_SELECTOR, '.projects tbody tr')[0]
     link = first.find_element(By.CSS_SELECTOR, 'a.go')
-    check('fake-project-2' in first.text and 'needs a click' in first.text, 'its project comes first')
+    check('fake-project-1' in first.text and 'needs a click' in first.text, 'its project comes first')
     check(link.get_attribute('href').startswith('https://') and 'noreferrer' in link.get_attribute('rel'), f'with its link: {link.text}')
     control(world.google, 'faults', {'matcher': {'project': 'fake-project-3'}, 'times': 1, 'action': {'kind': 'error', 'error': 'quota_exhausted', 'retry_after': 7200}})
     for _ in range(4):
         world.ask()
     browser.open()
     browser.shots('needs-a-click')
-    browser.press('refresh', 'fake-project-2')
+    browser.press('refresh', 'fake-project-1')
     browser.press('refresh', 'fake-project-3')
     browser.wait(lambda: browser.text('#verdict h2') == 'All is well', 'after the click and a refresh all is well')
 
@@ -370,6 +451,13 @@ def many(folder):
         took = time.monotonic() - began
         size = len(driver.page_source)
         rows = driver.find_elements(By.CSS_SELECTOR, '.projects tbody tr')
+        row = rows[30].get_attribute('id').removeprefix('project-')
+        driver.execute_script("document.getElementById(arguments[0]).scrollIntoView({block: 'center'})", f'disable-{row}')
+        browser.press('refresh', row)
+        place = driver.execute_script("const box = document.getElementById(arguments[0]).getBoundingClientRect(), told = document.getElementById('notice').getBoundingClientRect(); return [scrollY > 0, document.activeElement.id, told.top >= 0 && told.bottom < innerHeight, box.top >= told.bottom && box.bottom <= innerHeight]", f'project-{row}')
+        check(place == [True, f'project-{row}', True, True], f'after a button one is at its row again, and sees what was told: {place}')
+        browser.open()
+        rows = driver.find_elements(By.CSS_SELECTOR, '.projects tbody tr')
         check(len(rows) == 50 and 'fake-project-2' in rows[0].text, 'it stands first of the 50 that are shown')
         check(took < 10 and size < 300_000, f'after {took:.1f} s, in {size:,} characters')
         browser.open('?q=many-099&page=2')
@@ -389,6 +477,8 @@ def full(folder):
         browser.open()
         browser.shots('under-load')
         refreshing(browser, world)
+        long_texts(browser, world)
+        browser.open()
         buttons(browser, world)
         click_needed(browser, world)
         others(browser, world)

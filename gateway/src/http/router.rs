@@ -104,7 +104,8 @@ pub fn admin_router(gateway: Arc<Gateway>, status: Arc<Status>) -> Router {
         .layer(middleware::from_fn_with_state(Arc::clone(&gateway), around))
         .with_state(gateway)
         // What is around its requests is its own: they are no client's.
-        .merge(status::router(status))
+        .merge(status::router(Arc::clone(&status)))
+        .layer(middleware::from_fn_with_state(status, status::by_our_name))
 }
 
 fn health_routes() -> Router<Arc<Gateway>> {

@@ -55,8 +55,11 @@ pub(super) struct Live {
     pub(super) all: Minute,
     /// The last few.
     pub(super) now: Minute,
-    /// How many those are: fewer at the start.
+    /// How many those are: fewer at the start, and one at least, as a second's requests are not a
+    /// minute's.
     pub(super) now_minutes: f64,
+    /// How long all of them are, in words.
+    pub(super) over: &'static str,
 }
 
 impl Live {
@@ -94,6 +97,11 @@ impl Live {
             });
             columns.collect::<Vec<_>>()
         };
+        let over = if ran > MINUTES as u64 {
+            "in 3 h"
+        } else {
+            "since its start"
+        };
         let below = || {
             [
                 match shown {
@@ -108,7 +116,7 @@ impl Live {
             Figures {
                 id: "requests",
                 title: "Requests a minute",
-                summary: outcomes(&all),
+                summary: outcomes(&all, over),
                 kind: Kind::Bars,
                 series: OUTCOMES,
                 columns: counts(|minute| {
@@ -143,7 +151,7 @@ impl Live {
             Figures {
                 id: "first-token",
                 title: "Time to first token",
-                summary: percentiles(&all.first_pieces, "stream"),
+                summary: percentiles(&all.first_pieces, "stream", over),
                 kind: Kind::Lines,
                 series: PERCENTILES,
                 columns: times(|minute| &minute.first_pieces),
@@ -154,7 +162,7 @@ impl Live {
             Figures {
                 id: "duration",
                 title: "Time to the whole answer",
-                summary: percentiles(&all.durations, "answer"),
+                summary: percentiles(&all.durations, "answer", over),
                 kind: Kind::Lines,
                 series: PERCENTILES,
                 columns: times(|minute| &minute.durations),
@@ -170,12 +178,13 @@ impl Live {
             lines,
             now: sum(last),
             all,
-            now_minutes: passed.min(up_for.as_secs_f64() / 60.0).max(1.0 / 60.0),
+            now_minutes: passed.min(up_for.as_secs_f64() / 60.0).max(1.0),
+            over,
         }
     }
 
     pub(super) fn tiles(&self) -> Vec<Tile> {
-        let Self { now, all, .. } = self;
+        let Self { now, all, over, .. } = self;
         let per_minute = |count: u64| words::short(count as f64 / self.now_minutes);
         let times = |spread: &Spread| {
             let within = |percent| {
@@ -195,7 +204,7 @@ impl Live {
                 id: "requests-now",
                 name: "Requests a minute",
                 value: per_minute(now.requests()),
-                more: format!("{} in 3 h", words::grouped(all.requests())),
+                more: format!("{} {over}", words::grouped(all.requests())),
                 tone: "",
             },
             Tile {
@@ -232,7 +241,7 @@ impl Live {
                 name: "Tokens a minute",
                 value: per_minute(now.prompt_tokens.saturating_add(now.completion_tokens)),
                 more: format!(
-                    "{} in, {} out in 3 h",
+                    "{} in, {} out {over}",
                     words::short(all.prompt_tokens as f64),
                     words::short(all.completion_tokens as f64)
                 ),
@@ -268,8 +277,8 @@ fn line(minute: &Minute, now: Timestamp) -> Line {
     }
 }
 
-fn outcomes(all: &Minute) -> String {
-    let mut text = format!("{} in 3 h", words::grouped(all.requests()));
+fn outcomes(all: &Minute, over: &str) -> String {
+    let mut text = format!("{} {over}", words::grouped(all.requests()));
     for (count, what) in [
         (all.failed, "failed"),
         (all.refused, "refused"),
@@ -290,7 +299,7 @@ pub(super) fn tokens(prompt: u64, completion: u64) -> String {
     )
 }
 
-fn percentiles(spread: &Spread, what: &str) -> String {
+fn percentiles(spread: &Spread, what: &str, over: &str) -> String {
     let within = |percent| {
         spread
             .percentile(percent)
@@ -301,7 +310,7 @@ fn percentiles(spread: &Spread, what: &str) -> String {
             "half within {half} · 95 % within {most} · {}",
             words::counted(spread.total(), what)
         ),
-        _ => format!("no {what}s in 3 h"),
+        _ => format!("no {what}s {over}"),
     }
 }
 
@@ -323,11 +332,24 @@ mod tests {
             minute.begins = now.as_second() / 60 - (MINUTES - 1 - at) as i64;
         }
         minutes[MINUTES - 1].answered = 30;
-        let tile = |up_for| {
-            let live = Live::of(&minutes, now, up_for);
-            live.tiles()[0].value.clone()
+        let told = |seconds| {
+            let live = Live::of(&minutes, now, Duration::from_secs(seconds));
+            let tile = live.tiles()[0].clone();
+            let summaries = live.plots.iter().map(|plot| plot.summary.clone());
+            (tile.value, tile.more, summaries.collect::<Vec<_>>())
         };
-        assert_eq!(tile(Duration::from_secs(60)), "30");
-        assert_eq!(tile(Duration::from_secs(3600)), "6.7");
+        for (seconds, value, over) in [
+            // A second's requests are not those of a minute.
+            (1, "30", "since its start"),
+            (60, "30", "since its start"),
+            (3600, "6.7", "since its start"),
+            (MINUTES as u64 * 60 - 1, "6.7", "since its start"),
+            (MINUTES as u64 * 60, "6.7", "in 3 h"),
+        ] {
+            let (tile, more, summaries) = told(seconds);
+            assert_eq!((&*tile, more), (value, format!("30 {over}")));
+            assert_eq!(summaries[0], format!("30 {over}"));
+            assert_eq!(summaries[2], format!("no streams {over}"));
+        }
     }
 }

@@ -44,6 +44,11 @@ pub(super) fn asked_by<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a s
     }
 }
 
+/// Whether nothing but this machine reaches this address, written as one of IPv6 too.
+pub(super) fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
 /// Whether a listener on loopback can be known by this name. A page of somebody else's whose name
 /// leads here (DNS rebinding) is none of ours, even though a browser takes it for one.
 pub(super) fn is_of_this_machine(host: &str) -> bool {
@@ -93,6 +98,21 @@ pub(super) fn is_of_our_page(host: Option<&str>, headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_of_this_machine() {
+        for (address, expected) in [
+            ("127.0.0.1", true),
+            ("127.1.2.3", true),
+            ("::1", true),
+            ("::ffff:127.0.0.1", true),
+            ("::ffff:10.0.0.7", false),
+            ("0.0.0.0", false),
+            ("::", false),
+        ] {
+            assert_eq!(is_loopback(address.parse().unwrap()), expected, "{address}");
+        }
+    }
 
     #[test]
     fn names_of_this_machine() {

@@ -14,6 +14,7 @@ use super::{
     form::{self, Form},
     message, see_other,
     session::LIFE,
+    throttle::Refusal,
 };
 use crate::tokens::operator::OperatorError;
 
@@ -37,17 +38,10 @@ pub(super) async fn login(
     if token.is_empty() {
         return super::form(StatusCode::BAD_REQUEST, "Give the operators' token.");
     }
-    if let Err(wait) = status.throttle.take() {
-        // Rounded up: whoever comes a moment early is refused again.
-        let seconds = wait.as_secs() + 1;
-        // Anybody can make as many as the network carries: those that were looked at have lines.
-        tracing::debug!("a login at the status page was refused: too many wrong tokens before it");
-        let told = format!("There were too many wrong tokens. Try again in {seconds} s.");
-        let mut response = super::form(StatusCode::TOO_MANY_REQUESTS, &told);
-        let headers = response.headers_mut();
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        return response;
-    }
+    let attempt = match status.throttle.take() {
+        Ok(attempt) => attempt,
+        Err(refusal) => return refused(refusal),
+    };
     let token = SecretString::from(token);
     let checked = match status.pool.operator(&token) {
         Ok(operator) => operator.check().await,
@@ -55,7 +49,7 @@ pub(super) async fn login(
     };
     match checked {
         Ok(()) => {
-            status.throttle.give_back();
+            attempt.give_back();
             begin(&status, &headers, token)
         }
         Err(OperatorError::WrongToken) => {
@@ -76,7 +70,7 @@ pub(super) async fn login(
         }
         Err(error) => {
             // It says nothing about the token.
-            status.throttle.give_back();
+            attempt.give_back();
             let told = format!(
                 "The token cannot be checked now: {error}. Look whether the token-service runs, \
                  and try again."
@@ -86,13 +80,36 @@ pub(super) async fn login(
     }
 }
 
+/// What is told to whoever comes while no token is looked at.
+fn refused(refusal: Refusal) -> Response<Body> {
+    let Refusal { wait, are_checked } = refusal;
+    // Rounded up: whoever comes a moment early is refused again.
+    let seconds = wait.as_secs() + 1;
+    // Anybody can make as many as the network carries: those that were looked at have lines.
+    tracing::debug!(
+        are_checked,
+        "a login at the status page was refused: too many at once, or too many wrong tokens"
+    );
+    let why = if are_checked {
+        "As many tokens as may be at once are being checked, and the token-service has not \
+         answered yet."
+    } else {
+        "There were too many wrong tokens."
+    };
+    let told = format!("{why} Try again in {seconds} s.");
+    let mut response = super::form(StatusCode::TOO_MANY_REQUESTS, &told);
+    let headers = response.headers_mut();
+    headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    response
+}
+
 /// `GET /login`, where a browser is after a token that was refused: the form is at `/`.
 pub(super) async fn back() -> Response<Body> {
-    see_other("")
+    see_other("", None)
 }
 
 fn begin(status: &Status, headers: &HeaderMap, token: SecretString) -> Response<Body> {
-    if let Some(before) = status.shown(headers) {
+    for before in status.shown(headers) {
         status.sessions.end(before);
     }
     let cookie = status.sessions.begin(token).and_then(|id| {
@@ -102,7 +119,7 @@ fn begin(status: &Status, headers: &HeaderMap, token: SecretString) -> Response<
     match cookie {
         Ok(cookie) => {
             tracing::info!("somebody signed in at the status page");
-            let mut response = see_other("");
+            let mut response = see_other("", None);
             response.headers_mut().insert(header::SET_COOKIE, cookie);
             response
         }
@@ -133,7 +150,7 @@ pub(super) async fn logout(
         }
         status.sessions.end(&shown);
     }
-    let mut response = see_other("");
+    let mut response = see_other("", None);
     if let Ok(cookie) = cookie(&status, &headers, "", 0) {
         response.headers_mut().insert(header::SET_COOKIE, cookie);
     }

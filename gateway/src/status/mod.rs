@@ -74,7 +74,7 @@ impl Status {
             // Which no other host and nothing in the clear can set.
             cookie: if tls { format!("__Host-{name}") } else { name },
             tls,
-            on_loopback: address.ip().is_loopback(),
+            on_loopback: guard::is_loopback(address.ip()),
             gateway,
         })
     }
@@ -84,21 +84,22 @@ impl Status {
         self.sessions.clone().forget(ended).await;
     }
 
-    /// What the cookie has, if there is one.
-    fn shown<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str> {
+    /// What our cookie has. There may be several: whatever else is at this host, on any port and
+    /// below any path, can set one of the same name, which browsers send along.
+    fn shown<'h>(&self, headers: &'h HeaderMap) -> impl Iterator<Item = &'h str> {
         let cookies = headers.get_all(header::COOKIE).iter();
-        let mut pairs = cookies
+        let pairs = cookies
             .filter_map(|cookies| cookies.to_str().ok())
             .flat_map(|cookies| cookies.split(';'));
-        pairs.find_map(|pair| {
+        pairs.filter_map(|pair| {
             let (name, value) = pair.trim().split_once('=')?;
             (name == self.cookie).then_some(value)
         })
     }
 
     fn session(&self, headers: &HeaderMap) -> Option<(String, Session)> {
-        let shown = self.shown(headers)?;
-        Some((shown.to_owned(), self.sessions.of(shown)?))
+        let mut shown = self.shown(headers);
+        shown.find_map(|shown| Some((shown.to_owned(), self.sessions.of(shown)?)))
     }
 }
 
@@ -117,22 +118,36 @@ pub fn router(status: Arc<Status>) -> Router {
         .with_state(status)
 }
 
-/// What is around every request of the page: names that are none of ours and other pages' forms
-/// are turned away, every answer has the headers that hold browsers back, and a defect of ours
-/// harms no other request.
+/// Around everything that the admin listener has: names that are none of ours are turned away. The
+/// figures at `/metrics` are as little a stranger's page's as those that are drawn.
+pub async fn by_our_name(
+    State(status): State<Arc<Status>>,
+    request: Request,
+    next: Next,
+) -> Response<Body> {
+    let asked_by = guard::asked_by(request.uri(), request.headers());
+    let is_ours = guard::is_of_this_machine(asked_by.unwrap_or_default());
+    if !status.on_loopback || status.tls || is_ours {
+        return next.run(request).await;
+    }
+    let mut response = message(
+        StatusCode::MISDIRECTED_REQUEST,
+        "Not by this name",
+        "This is for this machine alone, and was asked for by another name. Open it at \
+         http://localhost with its port; a proxy in front of it has to send that as Host.",
+    );
+    guard::put_on(response.headers_mut());
+    response
+}
+
+/// What is around every request of the page: other pages' forms are turned away, every answer has
+/// the headers that hold browsers back, and a defect of ours harms no other request.
 async fn around(State(status): State<Arc<Status>>, request: Request, next: Next) -> Response<Body> {
     let http1 = request.version() < Version::HTTP_2;
     let asked_by = guard::asked_by(request.uri(), request.headers()).map(str::to_owned);
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
-    let named = asked_by.as_deref().unwrap_or_default();
-    let mut response = if status.on_loopback && !status.tls && !guard::is_of_this_machine(named) {
-        message(
-            StatusCode::MISDIRECTED_REQUEST,
-            "Not by this name",
-            "This page is for this machine alone, and was asked for by another name. Open it at \
-             http://localhost with its port; a proxy in front of it has to send that as Host.",
-        )
-    } else if changes && !guard::is_of_our_page(asked_by.as_deref(), request.headers()) {
+    let mut response = if changes && !guard::is_of_our_page(asked_by.as_deref(), request.headers())
+    {
         tracing::debug!(
             path = request.uri().path(),
             "another page asked the status page to do something, and was refused"
@@ -174,12 +189,14 @@ fn form(status: StatusCode, message: &str) -> Response<Body> {
 
 /// Sends the browser on to a page that it gets. Where it is stands as seen from `/`, so that a
 /// proxy may put all of it below a path of its own.
-fn see_other(query: &str) -> Response<Body> {
-    let location = if query.is_empty() {
-        "./".to_owned()
-    } else {
-        format!("./?{query}")
-    };
+fn see_other(query: &str, place: Option<&str>) -> Response<Body> {
+    let mut location = "./".to_owned();
+    for (mark, part) in [("?", query), ("#", place.unwrap_or_default())] {
+        if !part.is_empty() {
+            location.push_str(mark);
+            location.push_str(part);
+        }
+    }
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SEE_OTHER;
     if let Ok(location) = HeaderValue::from_str(&location) {
@@ -190,11 +207,12 @@ fn see_other(query: &str) -> Response<Body> {
 
 async fn overview(
     State(status): State<Arc<Status>>,
+    method: Method,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response<Body> {
     let Some((shown, session)) = status.session(&headers) else {
-        let ended = status.shown(&headers).is_some();
+        let ended = status.shown(&headers).next().is_some();
         let why = if ended { login::ENDED } else { "" };
         return form(StatusCode::OK, why);
     };
@@ -203,7 +221,8 @@ async fn overview(
         status.sessions.end(&shown);
         return form(StatusCode::OK, login::NO_LONGER);
     }
-    let notice = if headers.contains_key(REFRESHES) {
+    // Whoever asks for the head alone, or by himself, shows it to nobody.
+    let notice = if headers.contains_key(REFRESHES) || method == Method::HEAD {
         None
     } else {
         status.sessions.notice(&shown)

@@ -27,8 +27,6 @@ use crate::{
 
 /// How often a page asks for itself anew, in seconds.
 const REFRESH: u32 = 10;
-/// Failures that are listed.
-const FAILURES: usize = 50;
 
 /// The form that asks for the operators' token.
 #[derive(Debug, Template)]
@@ -59,8 +57,11 @@ struct Verdict {
 struct Failed {
     at: Moment,
     status: u16,
+    /// It had begun well, and broke.
+    broke_off: bool,
     tone: &'static str,
     code: &'static str,
+    /// Empty: it was refused before that was known, or there is none of such a name.
     model: String,
     request_id: String,
 }
@@ -70,6 +71,7 @@ struct Failed {
 pub(super) struct Seen {
     pub(super) now: Timestamp,
     pub(super) minutes: Vec<Minute>,
+    /// As many as are kept of each fault: none of one pushes out one of the other.
     pub(super) failures: Vec<Failure>,
     pub(super) standing: Standing,
     /// Projects whose access token is in hand.
@@ -206,7 +208,6 @@ impl Overview {
             ledger_error,
             failures: failures
                 .into_iter()
-                .take(FAILURES)
                 .map(|failure| failed(failure, now))
                 .collect(),
             without_key: words::counted(standing.requests_without_key, "request"),
@@ -218,6 +219,7 @@ fn failed(failure: Failure, now: Timestamp) -> Failed {
     Failed {
         at: words::moment(failure.at, now),
         status: failure.status,
+        broke_off: failure.status < 400,
         tone: match failure.fault {
             Fault::Ours => "bad",
             Fault::Clients => "rest",
@@ -257,44 +259,57 @@ fn verdict(counts: Counts, live: &Live) -> Verdict {
             },
         );
     }
-    if counts.need_you > 0 {
-        let text = match counts.need_you {
-            1 => "1 project needs you".to_owned(),
-            many => format!("{} projects need you", words::grouped(many as u64)),
-        };
-        return told(
-            "warn",
-            text,
-            "The others go on serving. What to do stands beside each below.",
-        );
-    }
-    if counts.unrefreshed > 0 {
-        let text = match counts.unrefreshed {
-            1 => "1 project cannot be refreshed".to_owned(),
-            many => format!(
-                "{} projects cannot be refreshed",
-                words::grouped(many as u64)
-            ),
-        };
-        return told(
-            "warn",
-            text,
-            "It is tried again by itself; what has an access token serves until that ends. Why \
-             stands beside each below.",
-        );
-    }
+    // What clients feel comes before what they may not.
     if now.failed * 100 > now.requests() * MANY {
         let text = format!(
             "{} of the requests failed in the last 5 minutes",
             words::percent(now.failed, now.requests())
         );
+        let mut next = "The last errors below tell what clients were told.".to_owned();
+        if counts.need_you > 0 {
+            next = format!(
+                "{}: what to do stands beside the project. {next}",
+                need_you(counts.need_you)
+            );
+        } else if counts.unrefreshed > 0 {
+            next = format!(
+                "{}: why stands beside the project. {next}",
+                unrefreshed(counts.unrefreshed)
+            );
+        }
+        return told("bad", text, &next);
+    }
+    if counts.need_you > 0 {
+        let next = if now.answered > 0 {
+            "The others go on serving. What to do stands beside the project below."
+        } else {
+            "What to do stands beside the project below."
+        };
+        return told("warn", need_you(counts.need_you), next);
+    }
+    if counts.unrefreshed > 0 {
         return told(
-            "bad",
-            text,
-            "The last errors below tell what clients were told.",
+            "warn",
+            unrefreshed(counts.unrefreshed),
+            "What has an access token serves until that ends. Why, and what to do, stands beside \
+             the project below.",
         );
     }
     told("good", "All is well".to_owned(), "")
+}
+
+fn need_you(projects: usize) -> String {
+    match projects {
+        1 => "1 project needs you".to_owned(),
+        many => format!("{} projects need you", words::grouped(many as u64)),
+    }
+}
+
+fn unrefreshed(projects: usize) -> String {
+    format!(
+        "{} cannot be refreshed",
+        words::counted(projects as u64, "project")
+    )
 }
 
 /// What is to be said when it does not.
@@ -369,8 +384,7 @@ mod tests {
             let last = &mut minutes[MINUTES - 1];
             (last.answered, last.failed) = (answered, failed);
             let live = Live::of(&minutes, now, Duration::from_secs(3600));
-            let verdict = verdict(Counts::of(&projects), &live);
-            (verdict.tone, verdict.text)
+            verdict(Counts::of(&projects), &live)
         };
         let well = [State::Active, State::Disabled, State::CoolingDown];
         for (states, answered, failed, refresh_error, tone, text) in [
@@ -387,25 +401,106 @@ mod tests {
             ),
             (
                 &well,
-                90,
-                10,
+                95,
+                5,
                 "Google does not answer",
                 "warn",
                 "1 project cannot be refreshed",
             ),
             (
                 &[State::Active, State::NeedsLogin, State::Denied],
-                0,
-                100,
+                95,
+                5,
                 "",
                 "warn",
                 "2 projects need you",
             ),
+            (
+                &[State::Active, State::NeedsLogin],
+                7,
+                93,
+                "",
+                "bad",
+                "93 % of the requests failed in the last 5 minutes",
+            ),
             (&well[1..], 0, 0, "", "bad", "No project is in the rotation"),
         ] {
             let told = said(states, answered, failed, refresh_error);
-            assert_eq!(told, (tone, text.to_owned()));
+            assert_eq!((told.tone, told.text), (tone, text.to_owned()));
         }
+        // Nothing is said of the others that is not known.
+        let needed = [State::Active, State::NeedsLogin];
+        let others = "The others go on serving";
+        assert!(said(&needed, 1, 0, "").next.starts_with(others));
+        for (answered, failed) in [(0, 0), (7, 93)] {
+            let next = said(&needed, answered, failed, "").next;
+            assert!(!next.contains(others), "{next}");
+        }
+        let next = said(&needed, 7, 93, "").next;
+        assert!(next.starts_with("1 project needs you: "), "{next}");
+        let next = said(&well, 7, 93, "Google does not answer").next;
+        assert!(
+            next.starts_with("1 project cannot be refreshed: "),
+            "{next}"
+        );
+    }
+
+    fn seen(now: Timestamp, failures: Vec<Failure>) -> Seen {
+        Seen {
+            now,
+            minutes: vec![Minute::default(); MINUTES],
+            failures,
+            standing: Standing {
+                up_for: Duration::from_secs(3600),
+                requests_in_flight: 0,
+                streams_in_flight: 0,
+                away_for: None,
+                reports_queued: 0,
+                reports_dropped: 0,
+                requests_without_key: 0,
+            },
+            tokens_in_hand: 0,
+            told: Err(OperatorError::Away("Connection refused".to_owned())),
+            filter: Filter::default(),
+            csrf: "mark".into(),
+            notice: None,
+            token_service: String::new(),
+        }
+    }
+
+    #[test]
+    fn failures_of_ours_are_listed_however_many_are_the_clients() {
+        let now: Timestamp = "2026-11-26T12:30:30Z".parse().unwrap();
+        let recent = crate::metrics::Recent::default();
+        let end = |nth: usize, status, outcome| {
+            let chat = crate::metrics::Chat {
+                request_id: &Arc::from(format!("req_{nth}")),
+                model: None,
+                status,
+                outcome,
+                duration: Duration::ZERO,
+                first_piece: None,
+                usage: None,
+            };
+            recent.ended(&chat, now + Duration::from_millis(nth as u64));
+        };
+        for nth in 0..3 {
+            end(nth, 502, "upstream_error");
+        }
+        for nth in 3..60 {
+            end(nth, 400, "invalid_type");
+        }
+        let page = Overview::of(seen(now, recent.failures())).render().unwrap();
+        assert_eq!(page.matches("upstream_error").count(), 3, "{page}");
+        assert_eq!(page.matches("invalid_type").count(), 50, "{page}");
+        assert!(!page.contains("</span> broke off"), "{page}");
+        // A stream has told its status before it broke; of whose model nothing is known a dash.
+        end(60, 200, "upstream_error");
+        let page = Overview::of(seen(now, recent.failures())).render().unwrap();
+        let first = page.split_once("class=\"failures\"").unwrap().1;
+        let first = first.split("</tr>").nth(1).unwrap();
+        assert!(first.contains("200</span> broke off"), "{first}");
+        assert!(first.contains("<td role=\"cell\">–</td>"), "{first}");
     }
 
     #[test]

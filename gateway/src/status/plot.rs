@@ -8,6 +8,10 @@ const WIDTH: f64 = 600.0;
 const HEIGHT: f64 = 100.0;
 /// What is drawn at the very top would be cut by half its stroke.
 const ROOM: f64 = 2.0;
+/// The middle of an edge between bars is so far below the upper one.
+const EDGE: f64 = 0.5;
+/// A bar that is no higher has none in it.
+const LEAST: f64 = 3.0;
 
 /// How values are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +47,9 @@ pub(super) struct Plot {
     pub(super) summary: String,
     pub(super) kind: Kind,
     pub(super) series: Vec<Series>,
+    /// Between bars that stand on each other, whose colours are too like to be told apart by
+    /// everybody.
+    pub(super) edges: String,
     pub(super) hits: Vec<Hit>,
     /// How wide what one points at is.
     pub(super) step: String,
@@ -95,6 +102,10 @@ impl Figures {
             },
         });
         let series = series.collect();
+        let edges = match self.kind {
+            Kind::Bars => edges(&self.columns, step, y),
+            Kind::Lines => String::new(),
+        };
         let hits = self.columns.iter().enumerate().filter_map(|(at, column)| {
             let values: Vec<_> = std::iter::zip(self.series, &column.values)
                 .filter_map(|((name, _), value)| {
@@ -113,6 +124,7 @@ impl Figures {
             summary: self.summary,
             kind: self.kind,
             series,
+            edges,
             hits: hits.collect(),
             step: format!("{step:.1}"),
             ceiling: (self.unit)(ceiling),
@@ -148,6 +160,30 @@ fn bars(columns: &[Column], nth: usize, step: f64, y: impl Fn(f64) -> f64) -> St
             let (bottom, top) = (y(below), y(below + value));
             // Writing to a string does not fail.
             let _ = write!(path, "M{x:.1} {bottom:.1}V{top:.1}h{width:.1}V{bottom:.1}z");
+        }
+    }
+    path
+}
+
+/// At the foot of each bar that stands on another, drawn into that: so that a small one, such as
+/// that of few failures, is not covered.
+fn edges(columns: &[Column], step: f64, y: impl Fn(f64) -> f64) -> String {
+    let mut path = String::new();
+    for (at, column) in columns.iter().enumerate() {
+        let (mut below, mut top) = (0.0, HEIGHT);
+        for value in column.values.iter().flatten().filter(|value| **value > 0.0) {
+            let foot = y(below);
+            if top - foot > LEAST {
+                // Writing to a string does not fail.
+                let _ = write!(
+                    path,
+                    "M{:.1} {:.1}h{step:.1}",
+                    at as f64 * step,
+                    foot + EDGE
+                );
+            }
+            below += value;
+            top = foot;
         }
     }
     path
@@ -212,9 +248,22 @@ mod tests {
             plot.series[1].path,
             "M20.0 41.2V21.6h160.0V41.2zM420.0 100.0V2.0h160.0V100.0z"
         );
+        // Where one stands on another, and nowhere else.
+        assert_eq!(plot.edges, "M0.0 41.7h200.0");
         let told: Vec<_> = plot.hits.iter().map(|hit| &*hit.text).collect();
         assert_eq!(told, ["12:00: answered 3, failed 1", "12:02: failed 5"]);
         assert!(!plot.is_empty);
+    }
+
+    #[test]
+    fn few_failures_are_not_covered_by_an_edge() {
+        let few = [Some(90.0), Some(1.0), Some(9.0)];
+        let columns = [Column {
+            when: "12:00".to_owned(),
+            values: few.to_vec(),
+        }];
+        let path = edges(&columns, 10.0, |value| HEIGHT - value);
+        assert_eq!(path, "M0.0 10.5h10.0");
     }
 
     #[test]

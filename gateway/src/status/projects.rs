@@ -119,25 +119,16 @@ impl Filter {
         query.finish()
     }
 
-    fn has(&self, project: &v1::Project, looked_for: &str) -> bool {
-        let shown = self.show == Show::All || self.show == Show::of(project.state());
-        let within = |text: &String| text.to_lowercase().contains(looked_for);
-        shown
-            && (looked_for.is_empty()
-                || [
-                    &project.id,
-                    &project.display_name,
-                    &project.google_project_id,
-                    &project.account,
-                ]
-                .into_iter()
-                .any(within))
+    fn shows(&self, project: &v1::Project) -> bool {
+        self.show == Show::All || self.show == Show::of(project.state())
     }
 }
 
 /// How many there are, by what they are to whoever looks.
 #[derive(Clone, Debug)]
 pub(super) struct Choice {
+    /// As a query names it.
+    pub(super) name: &'static str,
     pub(super) title: &'static str,
     pub(super) count: String,
     pub(super) query: String,
@@ -170,7 +161,7 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    pub(super) fn of(projects: &[v1::Project]) -> Self {
+    pub(super) fn of<'p>(projects: impl IntoIterator<Item = &'p v1::Project>) -> Self {
         let mut counts = Self::default();
         for project in projects {
             counts.all += 1;
@@ -201,10 +192,14 @@ impl Counts {
 /// The page that `filter` asks for, or the last where it asks for one beyond.
 pub(super) fn list(projects: &[v1::Project], in_all: u32, filter: &Filter, now: Timestamp) -> List {
     let looked_for = filter.text.to_lowercase();
-    let mut found: Vec<_> = projects
+    let named: Vec<_> = projects
         .iter()
-        .filter(|project| filter.has(project, &looked_for))
+        .filter(|project| is_named(project, &looked_for))
         .collect();
+    // Each choice leads to as many as it says, with the same words.
+    let counts = Counts::of(named.iter().copied());
+    let mut found = named;
+    found.retain(|project| filter.shows(project));
     found.sort_by(|a, b| (urgency(a), &a.id).cmp(&(urgency(b), &b.id)));
     let last = found.len().saturating_sub(1) / PAGE;
     let page = filter.page.min(last);
@@ -214,8 +209,8 @@ pub(super) fn list(projects: &[v1::Project], in_all: u32, filter: &Filter, now: 
         page,
         ..filter.clone()
     };
-    let counts = Counts::of(projects);
     let choices = Show::EACH.map(|show| Choice {
+        name: show.name(),
         title: show.title(),
         count: words::grouped(counts.shown(show) as u64),
         query: Filter {
@@ -239,6 +234,20 @@ pub(super) fn list(projects: &[v1::Project], in_all: u32, filter: &Filter, now: 
         after: (page < last).then(|| at(page + 1).query()),
         only_of: (projects.len() < in_all as usize).then(|| words::grouped(in_all.into())),
     }
+}
+
+/// Whether these words, in small letters, are in its id, name, Google project or account.
+fn is_named(project: &v1::Project, looked_for: &str) -> bool {
+    let within = |text: &String| text.to_lowercase().contains(looked_for);
+    looked_for.is_empty()
+        || [
+            &project.id,
+            &project.display_name,
+            &project.google_project_id,
+            &project.account,
+        ]
+        .into_iter()
+        .any(within)
 }
 
 /// What comes first has the lowest.
@@ -366,13 +375,27 @@ fn row(project: &v1::Project, now: Timestamp) -> Row {
     }
 }
 
-/// What the token-service says, for who sees the page and not the contract's fields.
+/// How the token-service begins to say what is to be done, after what led to it. The next step
+/// says that already, and in the page's own words.
+const ADVICE: [&str; 7] = [
+    "nothing to do",
+    "mend it in the Google Cloud console",
+    "log in again (",
+    "look whether the service account",
+    "make a new key (",
+    "open action_url",
+    "appeal to Google",
+];
+
+/// What the token-service says led to the state, for who sees the page and not the contract's
+/// fields.
 fn reason(said: &str) -> String {
-    // The next step says that already.
-    if said.starts_with("nothing to do") {
-        return String::new();
-    }
-    said.replace("action_url", "the link")
+    let begins = ADVICE.iter().filter_map(|advice| {
+        let after = said.rfind(&format!("; {advice}"));
+        after.or_else(|| said.starts_with(advice).then_some(0))
+    });
+    let led = &said[..begins.min().unwrap_or(said.len())];
+    led.replace("action_url", "the link")
 }
 
 fn quota(quota: &v1::Quota, now: Timestamp) -> Quota {
@@ -386,11 +409,24 @@ fn quota(quota: &v1::Quota, now: Timestamp) -> Quota {
     }
 }
 
+/// With what the token-service begins to tell that Google does not take a project's OAuth client.
+const CLIENT_REFUSED: &str = "Google refuses the OAuth client: ";
+/// And that it takes the client, but not for this refresh token.
+const CLIENT_MISMATCH: &str = "Google refuses the OAuth client for this refresh token";
+
 /// What whoever looks has to do; empty: nothing.
 fn next_step(project: &v1::Project) -> String {
     let id = &project.id;
     match project.state() {
         State::Unspecified => "This gateway is older than the token-service.".to_owned(),
+        State::Active if project.refresh_error.starts_with(CLIENT_REFUSED) => format!(
+            "Set the right secret of its OAuth client: antigravity-gateway oauth-clients put {} \
+             --secret-file FILE; then press Refresh.",
+            project.oauth_client_id
+        ),
+        State::Active if project.refresh_error.starts_with(CLIENT_MISMATCH) => {
+            format!("Log in again, with its own OAuth client: antigravity-gateway login --id {id}")
+        }
         State::Active if !project.refresh_error.is_empty() => {
             "It is tried again by itself, or at once with Refresh.".to_owned()
         }
@@ -401,12 +437,13 @@ fn next_step(project: &v1::Project) -> String {
                 format!("Log in again: antigravity-gateway login --id {id}")
             }
             Credential::ServiceAccountKey => format!(
-                "Make a new key, then: antigravity-gateway projects set-credential {id} \
-                 --service-account-file FILE"
+                "Look whether the service account is there and enabled, and make a new key (Google \
+                 Cloud console: IAM & Admin, Service Accounts, Keys); then: antigravity-gateway \
+                 projects set-credential {id} --service-account-file FILE"
             ),
             Credential::ApiKey => format!(
-                "Make a new key, then: antigravity-gateway projects set-credential {id} \
-                 --api-key-file FILE"
+                "Make a new key (aistudio.google.com/apikey), then: antigravity-gateway projects \
+                 set-credential {id} --api-key-file FILE; if the key is good, press Refresh."
             ),
         },
         State::NeedsValidation => {
@@ -414,9 +451,9 @@ fn next_step(project: &v1::Project) -> String {
         }
         State::Suspended => "Appeal to Google; press Refresh once it is lifted.".to_owned(),
         State::Disabled => "Press Enable to have it dealt again.".to_owned(),
-        State::Denied => {
-            "Mend it at Google. It is tried again by itself, or at once with Refresh.".to_owned()
-        }
+        State::Denied => "Mend it in the Google Cloud console. It is tried again by itself, or at \
+                          once with Refresh."
+            .to_owned(),
     }
 }
 
@@ -480,6 +517,51 @@ mod tests {
         assert_eq!(ids(&read("show=need-you")), ["p09998"]);
         assert!(read("q=nothing-of-the-kind").rows.is_empty());
         assert!(all.only_of.is_none());
+        // The choices count what they lead to.
+        let named = read("q=p0999");
+        let counts: Vec<_> = named.choices.iter().map(|choice| &*choice.count).collect();
+        assert_eq!(counts, ["10", "1", "0", "9", "0"]);
+        assert_eq!(read(&named.choices[1].query).rows.len(), 1);
+    }
+
+    #[test]
+    fn what_is_to_be_done_is_said_once_and_whole() {
+        for (said, led) in [
+            (
+                "Token has been expired or revoked.; log in again (`antigravity-gateway login --id \
+                 ID`), or set a new refresh token (edit the tokens file and import it, or \
+                 UpdateProject)",
+                "Token has been expired or revoked.",
+            ),
+            (
+                "appeal to Google; refresh the project once it is lifted",
+                "",
+            ),
+            (
+                "quota; nothing more; open action_url as the account's owner, then refresh the project",
+                "quota; nothing more",
+            ),
+            ("open the link", "open the link"),
+            ("see action_url", "see the link"),
+            ("", ""),
+        ] {
+            assert_eq!(reason(said), led);
+        }
+        let refused = |error: &str| {
+            next_step(&v1::Project {
+                refresh_error: error.to_owned(),
+                oauth_client_id: "123.apps".to_owned(),
+                ..project("p1", State::Active)
+            })
+        };
+        let step = refused("Google refuses the OAuth client: invalid_client: Unauthorized");
+        assert!(
+            step.contains("oauth-clients put 123.apps --secret-file"),
+            "{step}"
+        );
+        let step = refused("Google refuses the OAuth client for this refresh token: x");
+        assert!(step.contains("login --id p1"), "{step}");
+        assert!(refused("timed out").starts_with("It is tried again by itself"));
     }
 
     #[test]

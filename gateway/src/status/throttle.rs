@@ -21,14 +21,33 @@ pub(super) struct Throttle {
 #[derive(Debug)]
 struct Tries {
     left: u32,
+    /// Taken, and not known yet what comes of them.
+    open: u32,
     /// When `left` was last added to.
     since: Instant,
+}
+
+/// There is no try left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// After so long there is one.
+    pub(super) wait: Duration,
+    /// Some are taken by tokens of which nobody knows yet whether they are wrong.
+    pub(super) are_checked: bool,
+}
+
+/// One that was taken: of a wrong token, unless it is given back.
+#[derive(Debug)]
+pub(super) struct Try<'t> {
+    throttle: &'t Throttle,
+    was_wrong: bool,
 }
 
 impl Throttle {
     pub(super) fn new(clock: Clock) -> Self {
         let tries = Mutex::new(Tries {
             left: SAVED,
+            open: 0,
             since: clock.instant(),
         });
         Self { clock, tries }
@@ -39,7 +58,7 @@ impl Throttle {
     ///
     /// # Errors
     /// There is none left; after how long there is.
-    pub(super) fn take(&self) -> Result<(), Duration> {
+    pub(super) fn take(&self) -> Result<Try<'_>, Refusal> {
         let now = self.clock.instant();
         let mut tries = self.tries.lock();
         let passed = now.saturating_duration_since(tries.since);
@@ -54,19 +73,37 @@ impl Throttle {
             };
         }
         if tries.left == 0 {
-            return Err(EACH.saturating_sub(now.saturating_duration_since(tries.since)));
+            return Err(Refusal {
+                wait: EACH.saturating_sub(now.saturating_duration_since(tries.since)),
+                are_checked: tries.open > 0,
+            });
         }
         if tries.left == SAVED {
             tries.since = now;
         }
         tries.left -= 1;
-        Ok(())
+        tries.open += 1;
+        Ok(Try {
+            throttle: self,
+            was_wrong: true,
+        })
     }
+}
 
-    /// Gives a try back that was no wrong token.
-    pub(super) fn give_back(&self) {
-        let mut tries = self.tries.lock();
-        tries.left = (tries.left + 1).min(SAVED);
+impl Try<'_> {
+    /// It was no wrong token.
+    pub(super) fn give_back(mut self) {
+        self.was_wrong = false;
+    }
+}
+
+impl Drop for Try<'_> {
+    fn drop(&mut self) {
+        let mut tries = self.throttle.tries.lock();
+        tries.open -= 1;
+        if !self.was_wrong {
+            tries.left = (tries.left + 1).min(SAVED);
+        }
     }
 }
 
@@ -81,7 +118,8 @@ mod tests {
         for _ in 0..SAVED {
             assert!(throttle.take().is_ok());
         }
-        let wait = throttle.take().unwrap_err();
+        let Refusal { wait, are_checked } = throttle.take().unwrap_err();
+        assert!(!are_checked, "all were wrong");
         assert!(wait <= EACH && wait > EACH / 2, "{wait:?}");
         clock.advance(wait + Duration::from_millis(1));
         assert!(throttle.take().is_ok());
@@ -89,11 +127,21 @@ mod tests {
         // A right token costs nothing.
         clock.advance(EACH);
         for _ in 0..100 {
-            assert!(throttle.take().is_ok());
-            throttle.give_back();
+            throttle.take().unwrap().give_back();
         }
         clock.advance(EACH * 1000);
         let tries = (0..100).filter(|_| throttle.take().is_ok()).count();
         assert_eq!(tries, SAVED as usize);
+    }
+
+    #[test]
+    fn who_comes_while_others_are_checked_is_not_told_that_they_were_wrong() {
+        let throttle = Throttle::new(Clock::movable());
+        let open: Vec<_> = (0..SAVED).map(|_| throttle.take().unwrap()).collect();
+        assert!(throttle.take().unwrap_err().are_checked);
+        for open in open {
+            open.give_back();
+        }
+        assert!(throttle.take().is_ok());
     }
 }

@@ -97,10 +97,12 @@ pub(super) fn short(value: f64) -> String {
     }
 }
 
-/// Of how many, in hundredths, as far as it tells something.
+/// Of how many, in hundredths, as far as it tells something: none and all are told of nothing else.
 pub(super) fn percent(part: u64, whole: u64) -> String {
     match part as f64 * 100.0 / whole as f64 {
         _ if part == 0 || whole == 0 => "0 %".to_owned(),
+        percent if percent < 0.1 => "< 0.1 %".to_owned(),
+        percent if percent >= 99.5 && part < whole => "> 99 %".to_owned(),
         percent if percent < 1.0 => format!("{percent:.1} %"),
         percent => format!("{percent:.0} %"),
     }
@@ -157,8 +159,20 @@ mod tests {
             ["0 errors", "1 error", "2,000 errors"]
         );
         assert_eq!(
-            [percent(0, 0), percent(1, 300), percent(1, 3)],
-            ["0 %", "0.3 %", "33 %"]
+            [
+                (0, 0),
+                (0, 9_004),
+                (4, 9_004),
+                (1, 300),
+                (1, 3),
+                (994, 1000),
+                (996, 1000),
+                (7, 7)
+            ]
+            .map(|(part, whole)| percent(part, whole)),
+            [
+                "0 %", "0 %", "< 0.1 %", "0.3 %", "33 %", "99 %", "> 99 %", "100 %"
+            ]
         );
     }
 }

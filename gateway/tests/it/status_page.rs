@@ -70,6 +70,18 @@ impl Page {
             .await
     }
 
+    /// In the token-service's place somebody who takes connections and says nothing, until what is
+    /// returned is dropped.
+    async fn silence_tokens(&mut self) -> std::net::TcpListener {
+        self.world.stop_tokens().await;
+        loop {
+            match std::net::TcpListener::bind(self.world.token_address()) {
+                Ok(silent) => return silent,
+                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+            }
+        }
+    }
+
     async fn sign_in(&self) -> Visitor<'_> {
         let answer = self.try_token(ADMIN_TOKEN).await;
         assert_eq!(answer.status, 303, "{}", answer.body);

@@ -23,6 +23,15 @@ async fn report(page: &Page, report: OutcomeReport) {
     client.report_outcomes(request).await.unwrap();
 }
 
+/// Has it reported of a project what a gateway would.
+pub(super) async fn report_outcome(page: &Page, project: &str, outcome: Outcome, reason: &str) {
+    let outcome = OutcomeReport {
+        outcome: outcome.into(),
+        ..validation(project, reason, "", "gemini-2.5-flash")
+    };
+    report(page, outcome).await;
+}
+
 fn validation(project: &str, reason: &str, url: &str, model: &str) -> OutcomeReport {
     OutcomeReport {
         outcome_id: format!("outcome of {project}"),
@@ -269,8 +278,14 @@ async fn a_name_that_leads_here_is_not_ours() {
         "127.0.0.1.attacker.example:9090",
         "localhost.attacker.example",
     ] {
+        for path in ["/metrics", "/readyz", "/nothing"] {
+            let answer = page.get(path, asked_by(host)).await;
+            assert_eq!(answer.status, 421, "{host} {path}");
+            assert!(!answer.body.contains("antigravity_gateway_"));
+        }
         let answer = page.get("/", asked_by(host)).await;
         assert_eq!(answer.status, 421, "{host}");
+        assert_eq!(answer.header("x-frame-options"), Some("DENY"));
         assert!(
             !answer.body.contains("p1") && !answer.body.contains("attacker"),
             "{}",
@@ -287,6 +302,8 @@ async fn a_name_that_leads_here_is_not_ours() {
         "10.1.2.3",
         "status.localhost",
     ] {
+        let metrics = page.get("/metrics", asked_by(host)).await;
+        assert_eq!(metrics.status, 200, "{host}");
         let answer = page.get("/", asked_by(host)).await;
         assert_eq!(answer.status, 200, "{host}");
         assert!(

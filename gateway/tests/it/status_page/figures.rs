@@ -1,6 +1,6 @@
 //! What the page tells, and what its buttons do.
 
-use antigravity_proto::v1::project::State;
+use antigravity_proto::v1::{Outcome, project::State};
 use fake_google::{Action, ErrorName, Fault};
 use serde_json::json;
 
@@ -44,7 +44,7 @@ async fn numbers_are_those_of_the_load() {
     let told = visitor.look_until("13 in 24 h").await;
     assert_eq!(
         within(&told, "sum-requests"),
-        "10 in 3 h · 1 failed · 2 refused"
+        "10 since its start · 1 failed · 2 refused"
     );
     assert_eq!(within(&told, "sum-tokens"), "7,000 prompt · 210 completion");
     assert!(within(&told, "sum-first-token").ends_with("· 4 streams"));
@@ -81,12 +81,23 @@ async fn each_button_does_what_it_says() {
     let answer = visitor.press("disable", "p1").await;
     assert_eq!(
         (answer.status, answer.header("location")),
-        (303, Some("./"))
+        (303, Some("./#project-p1")),
+        "back to its row"
     );
+    // Who asks for the head alone does not read it.
+    let head = page.client.head(page.url("/")).headers(visitor.headers());
+    assert_eq!(head.send().await.unwrap().status(), 200);
     let told = visitor.look("/").await;
     assert_eq!(
         within(&told, "notice"),
-        "p1 is disabled, and not dealt any more."
+        "p1 is disabled: it is not dealt any more, and what gateways hold of it is used up within \
+         half a minute."
+    );
+    visitor.press("refresh", "p1").await;
+    let told = visitor.look("/").await;
+    assert_eq!(
+        within(&told, "notice"),
+        "p1 is refreshed, but is disabled, and not dealt."
     );
     assert!(told.contains("id=\"enable-p1\"") && !told.contains("id=\"disable-p1\""));
     assert!(world.project("p1").await.disabled);
@@ -98,14 +109,32 @@ async fn each_button_does_what_it_says() {
     let told = page.get("/", refreshing).await.body;
     assert!(!told.contains("id=\"notice\"") && told.contains("id=\"disable-p1\""));
     let told = visitor.look("/").await;
-    assert_eq!(within(&told, "notice"), "p1 is enabled, and dealt again.");
+    assert_eq!(
+        within(&told, "notice"),
+        "p1 is enabled, and dealt again within half a minute."
+    );
     assert!(!world.project("p1").await.disabled);
 
+    let reason = "This service has been disabled in this account";
+    super::attacks::report_outcome(&page, "p3", Outcome::Suspended, reason).await;
+    for action in ["disable", "enable"] {
+        visitor.press(action, "p3").await;
+    }
+    assert_eq!(world.project("p3").await.state(), State::Suspended);
+    let told = visitor.look("/").await;
+    let notice = within(&told, "notice");
+    assert!(
+        notice.starts_with("p3 is enabled, but is suspended"),
+        "{notice}"
+    );
     let before = world.refreshes("p2");
     visitor.press("refresh", "p2").await;
     assert_eq!(world.refreshes("p2"), before + 1);
     let told = visitor.look("/").await;
-    assert_eq!(within(&told, "notice"), "p2 is refreshed, and tried again.");
+    assert_eq!(
+        within(&told, "notice"),
+        "p2 is refreshed, and is tried again."
+    );
 
     for (action, id) in [("delete", "p1"), ("", "p1"), ("disable", "")] {
         let answer = visitor.press(action, id).await;
@@ -141,12 +170,55 @@ async fn a_project_that_needs_a_click_comes_first_with_its_link() {
     assert!(first.starts_with(needs), "{told}");
     let (first, _) = first.split_once("</tr>").unwrap();
     let link = world.project(needs).await.action_url;
+    // What is to be done is said once.
+    assert!(!first.contains("then refresh the project"), "{first}");
     assert!(first.contains("needs a click") && first.contains("press Refresh"));
     let href = format!("href=\"{}\"", link.replace('&', "&#38;"));
     assert!(first.contains(&href), "{link}: {first}");
     visitor.press("refresh", needs).await;
     assert_eq!(world.project(needs).await.state(), State::Active);
     assert!(visitor.look("/").await.contains("All is well"));
+}
+
+#[tokio::test]
+async fn each_row_says_what_is_to_be_done_once_and_whole() {
+    let page = Page::start(Setup::default()).await;
+    let world = &page.world;
+    let visitor = page.sign_in().await;
+    // So that the first tokens are not what the faults meet.
+    for _ in 0..3 {
+        assert_eq!(world.chat(&hello()).await.status, 200);
+    }
+    for (project, name) in [
+        ("p1", ErrorName::InvalidClient),
+        ("p2", ErrorName::InvalidGrant),
+    ] {
+        let fault = Fault::once(error(name, None));
+        let fault = fault.refresh_token(format!("1//planted-{project}"));
+        world.google.fake().script(fault);
+        visitor.press("refresh", project).await;
+    }
+    let reason = "This service has been disabled in this account";
+    super::attacks::report_outcome(&page, "p3", Outcome::Suspended, reason).await;
+    let told = visitor.look("/").await;
+    let row = |project: &str| {
+        let (_, row) = told
+            .split_once(&format!("id=\"project-{project}\""))
+            .unwrap_or_else(|| panic!("no {project}: {told}"));
+        row.split_once("</tr>").unwrap().0
+    };
+    let client = world.project("p1").await.oauth_client_id;
+    let put = format!("antigravity-gateway oauth-clients put {client} --secret-file FILE");
+    assert!(row("p1").contains(&put), "{}", row("p1"));
+    assert!(!row("p1").contains("tried again by itself"));
+    assert!(row("p2").contains("antigravity-gateway login --id p2"));
+    assert!(row("p3").contains("Appeal to Google"), "{}", row("p3"));
+    assert!(row("p3").contains(reason), "{}", row("p3"));
+    for project in ["p1", "p2", "p3"] {
+        for words in ["--id ID", "UpdateProject", ".;", "; appeal to Google"] {
+            assert!(!row(project).contains(words), "{}", row(project));
+        }
+    }
 }
 
 #[tokio::test]
@@ -176,7 +248,7 @@ async fn while_the_token_service_is_away_the_gateways_own_figures_are_told() {
     );
     let address = page.world.token_address().to_string();
     assert!(within(&told, "verdict").len() > 10 && told.contains(&address));
-    assert_eq!(within(&told, "sum-requests"), "7 in 3 h");
+    assert_eq!(within(&told, "sum-requests"), "7 since its start");
     assert_eq!(
         told.matches("Not known while the token-service does not answer")
             .count(),
@@ -226,13 +298,7 @@ async fn a_token_service_that_is_silent_keeps_nobody_waiting_for_long() {
         let visitor = page.sign_in().await;
         (visitor.cookie, visitor.csrf)
     };
-    page.world.stop_tokens().await;
-    let silent = loop {
-        match std::net::TcpListener::bind(page.world.token_address()) {
-            Ok(silent) => break silent,
-            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
-        }
-    };
+    let silent = page.silence_tokens().await;
     page.world.clock.advance(std::time::Duration::from_secs(2));
     let visitor = super::Visitor {
         page: &page,

@@ -128,6 +128,27 @@ async fn only_the_operators_token_opens_it() {
 }
 
 #[tokio::test]
+async fn a_cookie_of_the_same_name_hides_no_session() {
+    let page = Page::start(Setup::default()).await;
+    let visitor = page.sign_in().await;
+    let (name, _) = visitor.cookie.split_once('=').unwrap();
+    for cookie in [
+        format!("{name}=planted; {}", visitor.cookie),
+        format!("{}; {name}=planted", visitor.cookie),
+    ] {
+        let answer = page.get("/", headers(&[("cookie", &cookie)])).await;
+        assert!(answer.body.contains("id=\"verdict\""), "{}", answer.body);
+    }
+    // Nor does it keep it from ending.
+    let cookie = format!("{name}=planted; {}", visitor.cookie);
+    let fields = [("csrf", &*visitor.csrf)];
+    let out = page.post("/logout", &fields, headers(&[("cookie", &cookie)]));
+    assert_eq!(out.await.status, 303);
+    let after = page.get("/", visitor.headers()).await;
+    assert!(after.body.contains("Your session has ended"));
+}
+
+#[tokio::test]
 async fn over_tls_the_cookie_is_secure() {
     let folder = tempfile::tempdir().unwrap();
     let authority = Authority::new("ours");
@@ -238,6 +259,25 @@ async fn who_guesses_has_to_wait() {
     for _ in 0..10 {
         assert_eq!(page.try_token(ADMIN_TOKEN).await.status, 303);
     }
+}
+
+#[tokio::test]
+async fn who_comes_while_the_token_service_is_silent_is_not_told_of_wrong_tokens() {
+    let mut page = Page::start(Setup::default()).await;
+    let _silent = page.silence_tokens().await;
+    let tries = (0..7).map(|_| page.try_token(ADMIN_TOKEN));
+    let answers = futures_util::future::join_all(tries).await;
+    let count = |status| answers.iter().filter(|a| a.status == status).count();
+    assert_eq!((count(503), count(429)), (5, 2));
+    for answer in answers {
+        assert!(!answer.body.contains("wrong"), "{}", answer.body);
+        if answer.status == 429 {
+            assert!(answer.body.contains("are being checked"), "{}", answer.body);
+            assert!(answer.header("retry-after").is_some());
+        }
+    }
+    // They cost nobody a try.
+    assert_eq!(page.try_token(ADMIN_TOKEN).await.status, 503);
 }
 
 #[tokio::test]
