@@ -499,8 +499,8 @@ fn status(error: AdminError) -> Status {
             RefreshFailed::Refused(RefreshError::Transient(_))
             | RefreshFailed::BrokenOff
             | RefreshFailed::Superseded
-            | RefreshFailed::NotStored
-            | RefreshFailed::DatabaseAway
+            | RefreshFailed::NotStored(_)
+            | RefreshFailed::DatabaseAway(_)
             | RefreshFailed::Elsewhere => Status::unavailable(message),
             RefreshFailed::Refused(error) => {
                 Status::failed_precondition(format!("{message}; {}", next_step(&error)))
@@ -517,7 +517,7 @@ fn status(error: AdminError) -> Status {
         }
         AdminError::Store(source) => {
             tracing::error!(error = %source, "the store failed");
-            Status::internal(message)
+            Status::internal(format!("{message}: {source}"))
         }
         AdminError::BrokenOff => Status::internal(message),
     }
