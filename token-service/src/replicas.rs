@@ -11,6 +11,8 @@ use jiff::Timestamp;
 use tokio::{sync::MutexGuard, time::Instant};
 use tokio_util::sync::CancellationToken;
 
+use self::trouble::Asked;
+pub(crate) use self::{ahead::Ahead, trouble::Trouble};
 use crate::{
     pool::{Pool, State},
     project::{Project, ProjectId, Status},
@@ -18,9 +20,6 @@ use crate::{
         Change, Delta, Exclusive, HEARTBEAT, Lease, News, ProjectRecord, Restated, StoreError,
     },
 };
-
-use self::trouble::Asked;
-pub(crate) use self::{ahead::Ahead, trouble::Trouble};
 
 /// Changes are looked for after this at the latest, in case the news of one was lost.
 const POLL: Duration = Duration::from_secs(2);

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use super::trouble::Asked;
 use crate::{
     pool::{Pool, State},
     project::{Project, ProjectId},
@@ -62,7 +63,8 @@ impl State {
     }
 
     /// The changes that bring the database up to memory.
-    fn changes_ahead(&self) -> Vec<Change> {
+    fn changes_ahead(&mut self) -> Vec<Change> {
+        self.make_room();
         let clients = self.ahead.clients.iter();
         let clients = clients.filter_map(|id| self.clients.get(id));
         let clients = clients.map(|client| Change::PutClient(client.record.clone()));
@@ -70,6 +72,22 @@ impl State {
         let projects = projects.filter_map(|id| self.projects.get(id));
         let projects = projects.map(|member| Change::PutProject(Box::new(member.record.clone())));
         clients.chain(projects).collect()
+    }
+
+    /// A project that is added again goes behind those that were added in its place.
+    fn make_room(&mut self) {
+        for id in &self.ahead.projects {
+            let Some(position) = self.projects.get(id).map(|it| it.record.project.position) else {
+                continue;
+            };
+            let mut others = self.projects.iter().filter(|(other, _)| *other != id);
+            if others.any(|(_, other)| other.record.project.position == position) {
+                let behind = self.next_position();
+                if let Some(member) = self.projects.get_mut(id) {
+                    member.record.project.position = behind;
+                }
+            }
+        }
     }
 
     /// Where they came from, without which the next start would import the same file once more,
@@ -120,17 +138,14 @@ impl Pool {
         if !is_ahead(&self.state()) {
             return;
         }
-        match self.change_again().await {
-            Ok(0) => {}
-            Ok(changes) => tracing::warn!(
+        let made = self.change_again().await;
+        if let Ok(changes @ 1..) = made {
+            tracing::warn!(
                 changes,
                 "the database lacked what operators had changed last; it is stored again"
-            ),
-            Err(error) => tracing::error!(
-                %error,
-                "the database lacks what operators have changed last; it is tried again"
-            ),
+            );
         }
+        self.tell_trouble(Asked::Again, made.err());
     }
 
     async fn change_again(&self) -> Result<usize, StoreError> {
@@ -138,7 +153,7 @@ impl Pool {
         let mut changing = self.change_imports().await?;
         // What others have stored again meanwhile is not ahead any more.
         let changes = {
-            let state = self.state();
+            let mut state = self.state();
             let mut changes = state.changes_ahead();
             changes.extend(state.lacking(known));
             changes

@@ -12,6 +12,8 @@ pub(super) enum Asked {
     Look,
     /// To note that this replica is there.
     Beat,
+    /// To take again what it lacks.
+    Again,
 }
 
 /// Why it is refused, as long as it is.
@@ -19,12 +21,15 @@ pub(super) enum Asked {
 pub(crate) struct Trouble {
     look: Option<String>,
     beat: Option<String>,
+    again: Option<String>,
 }
 
 impl Trouble {
     /// The first of what is refused.
     pub(crate) fn why(&self) -> Option<&str> {
-        self.look.as_deref().or(self.beat.as_deref())
+        let Self { look, beat, again } = self;
+        let first = look.as_deref().or(beat.as_deref());
+        first.or(again.as_deref())
     }
 }
 
@@ -35,11 +40,11 @@ impl Pool {
             return;
         }
         let mut state = self.state();
-        let Trouble { look, beat } = &mut state.trouble;
-        let was_well = look.is_none() && beat.is_none();
+        let was_well = state.trouble.why().is_none();
         let why = match asked {
-            Asked::Look => &mut *look,
-            Asked::Beat => &mut *beat,
+            Asked::Look => &mut state.trouble.look,
+            Asked::Beat => &mut state.trouble.beat,
+            Asked::Again => &mut state.trouble.again,
         };
         *why = error.as_ref().map(ToString::to_string);
         match (error, was_well) {
@@ -49,7 +54,7 @@ impl Pool {
                  served, and it is asked again every 2 s. {}",
                 remedy(&error)
             ),
-            (None, false) if look.is_none() && beat.is_none() => {
+            (None, false) if state.trouble.why().is_none() => {
                 tracing::info!("the database refuses nothing any more");
             }
             _ => {}

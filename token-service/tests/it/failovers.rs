@@ -141,7 +141,8 @@ async fn what_a_standby_lacks_is_stored_again() {
     })
     .await;
 
-    // The primary is lost, and the standby takes its place. The third project was added last.
+    // The primary is lost, and the standby takes its place. The third project was added last,
+    // and the fourth was there.
     let (server, _) = url(&home).rsplit_once('/').unwrap();
     let server = format!("{server}/postgres");
     let database = name(&home);
@@ -173,7 +174,10 @@ async fn what_a_standby_lacks_is_stored_again() {
              DELETE FROM imports WHERE project_id = 'fake-project-3';
              DELETE FROM projects WHERE id = 'fake-project-3';
              UPDATE removals SET count = (SELECT count FROM lagging_removals);
-             DELETE FROM refresh_leases",
+             DELETE FROM refresh_leases;
+             INSERT INTO projects SELECT (jsonb_populate_record(old, jsonb_build_object(
+                 'position', (SELECT position FROM lagging WHERE id = 'fake-project-3')))).*
+             FROM lagging old WHERE id = 'fake-project-4'",
         )
         .await
         .unwrap();
@@ -184,7 +188,7 @@ async fn what_a_standby_lacks_is_stored_again() {
     .await;
 
     let now = "SELECT (SELECT bool_or(disabled) FROM projects WHERE id = 'fake-project-2')
-         AND (SELECT count(*) = 3 FROM projects) AND (SELECT count(*) = 3 FROM imports WHERE project_id <> 'fake-project-4')
+         AND (SELECT count(*) = 4 FROM projects) AND (SELECT count(*) = 3 FROM imports WHERE project_id <> 'fake-project-4')
          AND (SELECT count(*) = 0 FROM projects JOIN lagging USING (id)
               WHERE id = 'fake-project-1'
                   AND projects.refresh_token_sealed = lagging.refresh_token_sealed)";
@@ -207,8 +211,8 @@ async fn what_a_standby_lacks_is_stored_again() {
     other.stop().await;
     let service = home.start().await;
     let mut projects = service.projects().await;
-    assert_eq!(ids(&mut projects).await.len(), 3);
-    for number in 1..=3 {
+    assert_eq!(ids(&mut projects).await.len(), 4);
+    for number in 1..=4 {
         refresh(&mut projects, number).await.unwrap();
     }
     assert!(project(&mut projects, "fake-project-2").await.disabled);

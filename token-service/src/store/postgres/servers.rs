@@ -39,12 +39,11 @@ const SESSION: &str = "SET statement_timeout = '10s';
     SET default_transaction_isolation = 'read committed'";
 
 /// What holds in sessions of their own, whatever the role's settings are: they may take their time.
-/// Who asked may be gone meanwhile; a server of version 14 or later finds that out.
 const OWN_SESSION: &str = "SET statement_timeout = 0;
     SET lock_timeout = 0;
-    SET idle_in_transaction_session_timeout = 0;
-    SELECT set_config(name, '2s', false) FROM pg_settings
-        WHERE name = 'client_connection_check_interval'";
+    SET idle_in_transaction_session_timeout = 0";
+/// Who asked may be gone meanwhile. Servers of version 14 or later, on most systems, find that out.
+const OWN_WHILE_WANTED: &str = "SET client_connection_check_interval = '2s'";
 
 /// Who may be the primary, and who is.
 pub(super) struct Servers {
@@ -262,6 +261,8 @@ impl Servers {
         let connected = async {
             let mut connection = options.connect().await?;
             connection.execute(OWN_SESSION).await?;
+            // Elsewhere it is asked for to no end.
+            let _ = connection.execute(OWN_WHILE_WANTED).await;
             Ok(connection)
         };
         match tokio::time::timeout(CONNECT, connected).await {
