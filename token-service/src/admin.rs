@@ -403,6 +403,7 @@ impl State {
             member.quota_asked = Default::default();
             member.forced_at = None;
             member.credential_at = Some(now);
+            member.replaced = Default::default();
             member.set_token(token);
         }
         self.recount(from, to);

@@ -161,6 +161,13 @@ impl Pool {
 
     /// A copy of all that is kept, up to the last turn.
     pub(crate) async fn back_up(self: &Arc<Self>) -> Result<Draft, KeysError> {
+        if self.store.shared().is_some() {
+            self.save_places().await;
+            self.keep_states().await;
+            self.store_usage().await;
+            // Nobody else waits for it: it ends with its caller.
+            return Ok(self.store.back_up().await?);
+        }
         self.to_its_end(|this| async move {
             this.save_places().await;
             this.keep_states().await;

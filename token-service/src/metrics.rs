@@ -260,7 +260,7 @@ impl Default for Metrics {
             database_up: register(
                 ours,
                 "database_up",
-                "Whether the database answers; while it does not, memory is served",
+                "Whether the database answers, and does what it is asked; otherwise memory is served",
                 Gauge::default(),
             ),
             replicas: register(
@@ -358,7 +358,7 @@ impl Metrics {
             Err(RefreshFailed::Refused(RefreshError::Transient(_)) | RefreshFailed::BrokenOff) => {
                 "unavailable"
             }
-            Err(RefreshFailed::NotStored | RefreshFailed::DatabaseAway) => "not_stored",
+            Err(RefreshFailed::NotStored(_) | RefreshFailed::DatabaseAway(_)) => "not_stored",
             Err(RefreshFailed::Elsewhere) => "elsewhere",
             Err(RefreshFailed::Superseded) => "superseded",
         };
@@ -527,9 +527,7 @@ impl Pool {
             return text.clone();
         }
         metrics.look_at(&self.state(), self.now(), self.refresh_margin);
-        metrics
-            .database_up
-            .set(self.is_database_away().is_none().into());
+        metrics.database_up.set(self.is_database_up().into());
         metrics.clock_skew.set(self.skew() as f64 / 1000.0);
         let mut text = String::new();
         // Writing to a string does not fail.

@@ -30,7 +30,8 @@ use crate::{
     outcomes::SeenOutcomes,
     project::{Denial, ProjectId, Status, Upstream},
     quota::{self, Quota},
-    refresh::{Failure, Flight, Unstored},
+    refresh::{Failure, Flight, Replaced, Unstored},
+    replicas::{Ahead, Trouble},
     rotation::Rotation,
     store::{
         ClientImportRecord, ClientRecord, Everything, ImportRecord, ProjectRecord, Restated, Store,
@@ -85,8 +86,12 @@ pub(crate) struct State {
     pub(crate) pending: HashMap<ProjectId, Restated>,
     /// Projects whose state could not be stored when it was tried last.
     pub(crate) unkept: HashSet<ProjectId>,
+    /// What operators have changed, and the database lacks.
+    pub(crate) ahead: Ahead,
     /// Why something that another replica has stored cannot be read.
     pub(crate) unreadable: Option<String>,
+    /// Why the database, which is there, refuses what replicas ask of it.
+    pub(crate) trouble: Trouble,
     /// How many replicas share the database, this one included.
     pub(crate) replicas: usize,
     /// How many projects each upstream has, by [`Upstream::index`].
@@ -111,6 +116,8 @@ pub(crate) struct Member {
     pub(crate) credential_at: Option<Timestamp>,
     /// What Google returned to a refresh, as long as it could not be stored.
     pub(crate) unstored: Option<Unstored>,
+    /// The refresh tokens that it had before.
+    pub(crate) replaced: Replaced,
     pub(crate) denial: Option<Denial>,
     pub(crate) last_hour: LastHour,
     /// What Google last said of its quotas.
@@ -273,7 +280,9 @@ impl State {
             ledger: Ledger::default(),
             pending: HashMap::new(),
             unkept: HashSet::new(),
+            ahead: Ahead::default(),
             unreadable: None,
+            trouble: Trouble::default(),
             replicas: 1,
             population: [0; 3],
         };
@@ -305,6 +314,7 @@ impl State {
             dealt_at: None,
             credential_at: None,
             unstored: None,
+            replaced: Replaced::default(),
             denial: None,
             last_hour: LastHour::default(),
             quotas: Vec::new(),
@@ -349,6 +359,7 @@ impl State {
         }
         self.rotation.remove(id);
         self.pending.remove(id);
+        self.ahead.projects.remove(id);
     }
 
     /// Puts a project into the rotation or takes it out, as its state now says.

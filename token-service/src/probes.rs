@@ -109,13 +109,17 @@ async fn readyz(State(probed): State<Probed>) -> impl IntoResponse {
         let is_behind = state.ledger.is_behind || !state.unkept.is_empty();
         (is_behind, state.unreadable.clone())
     };
-    let reason = match (pool.is_database_away(), unreadable) {
-        (Some(why), _) => format!("the database is away, and memory is served: {why}"),
-        (None, Some(why)) => format!("what another replica has stored cannot be read: {why}"),
-        (None, None) if is_behind => "the database takes no writes; they are kept in memory and \
-                                      tried again every second"
-            .to_owned(),
-        (None, None) => return (StatusCode::OK, JSON, r#"{"status":"ok"}"#.to_owned()),
+    let reason = if let Some(why) = pool.is_database_away() {
+        format!("the database is away, and memory is served: {why}")
+    } else if let Some(why) = pool.is_database_refusing() {
+        format!("the database refuses what it is asked for, and memory is served: {why}")
+    } else if let Some(why) = unreadable {
+        format!("what another replica has stored cannot be read: {why}")
+    } else if is_behind {
+        "the database takes no writes; they are kept in memory and tried again every second"
+            .to_owned()
+    } else {
+        return (StatusCode::OK, JSON, r#"{"status":"ok"}"#.to_owned());
     };
     (StatusCode::OK, JSON, told("degraded", &reason))
 }

@@ -3,6 +3,7 @@
 
 mod ahead;
 mod lease;
+mod replaced;
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
@@ -17,13 +18,14 @@ use tokio::sync::watch;
 
 pub use self::ahead::{BACKGROUND_REFRESHES, ahead, stagger};
 use self::lease::Renewal;
+pub(crate) use self::replaced::Replaced;
 use crate::{
     credential::{Credential, Kind, Proof},
     metrics,
     oauth::{RefreshError, USUAL_LIFETIME},
     pool::{Grant, Member, Pool, Refusal, State, within},
     project::{ProjectId, Status},
-    store::{Lease, Restated, StoredToken},
+    store::{Lease, Restated, StoreError, StoredToken},
 };
 
 /// After a refresh the token is handed out for as long, whatever its lifetime.
@@ -63,11 +65,11 @@ pub(crate) enum RefreshFailed {
     #[error("the project was changed meanwhile; try again")]
     Superseded,
     /// The answer could not be kept, so it cannot be handed out.
-    #[error("the new access token cannot be stored")]
-    NotStored,
+    #[error("the new access token cannot be stored: {0}")]
+    NotStored(String),
     /// The database cannot be asked whether another replica refreshes it, nor keep the answer.
-    #[error("the database is away, without which no access token is refreshed")]
-    DatabaseAway,
+    #[error("no access token is refreshed without the database: {0}")]
+    DatabaseAway(String),
     /// Another replica has not come to an end with it.
     #[error("another token-service refreshes it, and has not ended yet; try again")]
     Elsewhere,
@@ -82,8 +84,8 @@ impl RefreshFailed {
         match self {
             Self::Refused(error) => error.kind(),
             Self::Superseded => "superseded",
-            Self::NotStored => "not_stored",
-            Self::DatabaseAway => "database_away",
+            Self::NotStored(_) => "not_stored",
+            Self::DatabaseAway(_) => "database_away",
             Self::Elsewhere => "elsewhere",
             Self::BrokenOff => "broken_off",
         }
@@ -402,21 +404,20 @@ impl Pool {
     async fn store_and_take_in(
         &self,
         id: &ProjectId,
-        unstored: Unstored,
+        mut unstored: Unstored,
     ) -> Result<Grant, RefreshFailed> {
-        let Unstored {
-            generation,
-            lease,
-            token,
-            rotated,
-        } = &unstored;
-        let kept = self
-            .store
-            .commit_refresh(id, *generation, lease, token, rotated.as_ref())
-            .await;
+        let mut kept = self.keep(id, &unstored).await;
+        if matches!(kept, Ok(false)) {
+            // The database may be another one, which lacks what this was refreshed with.
+            self.look_while_writing().await;
+            if let Some(lacking) = self.take_unstored(id, unstored.generation) {
+                unstored = unstored.in_place_of(lacking);
+                kept = self.keep(id, &unstored).await;
+            }
+        }
         match kept {
             Ok(true) => self.take_in(id, unstored.token, unstored.rotated),
-            Ok(false) => self.overtaken(id, *generation).await,
+            Ok(false) => self.overtaken(id, unstored.generation).await,
             Err(error) => {
                 self.metrics.not_stored(metrics::Unstored::AccessToken);
                 tracing::error!(
@@ -427,9 +428,21 @@ impl Pool {
                 if let Some(member) = self.state().projects.get_mut(id) {
                     member.unstored = Some(unstored);
                 }
-                Err(RefreshFailed::NotStored)
+                Err(RefreshFailed::NotStored(error.to_string()))
             }
         }
+    }
+
+    async fn keep(&self, id: &ProjectId, unstored: &Unstored) -> Result<bool, StoreError> {
+        let Unstored {
+            generation,
+            lease,
+            token,
+            rotated,
+        } = unstored;
+        self.store
+            .commit_refresh(id, *generation, lease, token, rotated.as_ref())
+            .await
     }
 
     /// Another replica was first, or the credential was set anew. The caller holds `writes`.
@@ -461,7 +474,7 @@ impl Pool {
             .ok_or(RefreshFailed::Superseded)?;
         member.set_token(Some(token));
         if let Some(rotated) = rotated {
-            member.record.credential = Credential::RefreshToken(rotated);
+            member.put_credential(Credential::RefreshToken(rotated));
         }
         member.failure = None;
         let client = &member.record.project.oauth_client_id;
@@ -499,8 +512,8 @@ impl Pool {
             let rest = match failed {
                 RefreshFailed::Superseded => return,
                 RefreshFailed::Refused(RefreshError::ClientMismatch(_)) => CONFIGURATION_REST,
-                RefreshFailed::NotStored
-                | RefreshFailed::DatabaseAway
+                RefreshFailed::NotStored(_)
+                | RefreshFailed::DatabaseAway(_)
                 | RefreshFailed::Elsewhere => STORE_REST,
                 _ => TRANSIENT_REST,
             };

@@ -2,16 +2,23 @@
 //! here is changed on top of that. With a database of its own a service is alone, and all of this
 //! is nothing.
 
+mod ahead;
+mod trouble;
+
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use tokio::{sync::MutexGuard, time::Instant};
 use tokio_util::sync::CancellationToken;
 
+use self::trouble::Asked;
+pub(crate) use self::{ahead::Ahead, trouble::Trouble};
 use crate::{
     pool::{Pool, State},
-    project::{ProjectId, Status},
-    store::{Change, Delta, Exclusive, HEARTBEAT, News, ProjectRecord, Restated, StoreError},
+    project::{Project, ProjectId, Status},
+    store::{
+        Change, Delta, Exclusive, HEARTBEAT, Lease, News, ProjectRecord, Restated, StoreError,
+    },
 };
 
 /// Changes are looked for after this at the latest, in case the news of one was lost.
@@ -157,6 +164,9 @@ impl Pool {
     /// Takes over what others store, as soon as it is heard of, until `stop`; and looks for the
     /// database when it is away.
     pub(crate) async fn follow(self: Arc<Self>, stop: CancellationToken) {
+        let Some(database) = self.store.shared() else {
+            return;
+        };
         let followed = async {
             let mut news = None;
             let mut beaten: Option<Instant> = None;
@@ -165,34 +175,40 @@ impl Pool {
                     news = None;
                     self.look_for_database().await;
                 }
-                if news.is_none() {
-                    news = self.listen().await;
-                }
-                self.follow_once().await;
-                if beaten.is_none_or(|at| at.elapsed() >= HEARTBEAT) {
-                    beaten = Some(Instant::now());
-                    self.beat().await;
-                }
-                if !next(&mut news).await {
-                    news = None;
+                // What is still asked of a server that others have lost is not waited for.
+                tokio::select! {
+                    () = self.follow_on(&mut news, &mut beaten) => {}
+                    () = database.lost() => news = None,
                 }
                 tokio::time::sleep(PAUSE).await;
             }
         };
-        if self.store.shared().is_none() {
-            return;
-        }
         tokio::select! {
             () = followed => {}
             () = stop.cancelled() => {}
         }
     }
 
+    /// Looks once, says that this replica is there if it is time to, and waits for news.
+    async fn follow_on(&self, news: &mut Option<News>, beaten: &mut Option<Instant>) {
+        if news.is_none() {
+            *news = self.listen().await;
+        }
+        self.follow_once().await;
+        self.store_what_is_ahead().await;
+        if beaten.is_none_or(|at| at.elapsed() >= HEARTBEAT) {
+            *beaten = Some(Instant::now());
+            self.beat().await;
+        }
+        if !next(news).await {
+            *news = None;
+        }
+    }
+
     async fn follow_once(&self) {
         let _writes = self.writes.lock().await;
-        if let Err(error) = self.take_over().await {
-            tracing::debug!(%error, "cannot look for what others have changed");
-        }
+        let looked = self.take_over().await;
+        self.tell_trouble(Asked::Look, looked.err());
     }
 
     async fn listen(&self) -> Option<News> {
@@ -210,13 +226,14 @@ impl Pool {
         let Some(database) = self.store.shared() else {
             return;
         };
-        match database.beat().await {
-            Ok(replicas) => self.state().replicas = replicas,
-            Err(error) => tracing::debug!(%error, "cannot tell others that this replica is here"),
+        let beaten = database.beat().await;
+        if let Ok(replicas) = &beaten {
+            self.state().replicas = *replicas;
         }
+        self.tell_trouble(Asked::Beat, beaten.err());
     }
 
-    /// Why the database takes nothing; `None`: it does.
+    /// Why the database takes nothing; `None`: it is there.
     pub(crate) fn is_database_away(&self) -> Option<String> {
         self.store.shared()?.is_away()
     }
@@ -259,37 +276,62 @@ impl State {
 
     fn apply_delta(&mut self, delta: Delta, now: Timestamp) {
         // Clients first: projects name them.
+        let is_another = delta.is_another;
         for client in delta.clients {
+            if self.is_client_ahead(&client, is_another) {
+                continue;
+            }
             let known = self.clients.get(&client.credentials.client_id);
             if known.is_none_or(|known| known.record.updated_at != client.updated_at) {
                 self.change_client(client);
             }
         }
-        for record in delta.projects {
-            self.take_over(record, now);
+        for (record, late) in delta.projects {
+            self.take_over(record, late, is_another, now);
         }
         let Some((projects, clients)) = delta.present else {
             return;
         };
+        if is_another && !delta.has_removed {
+            self.mark_missing(&projects, &clients);
+        }
         // All of memory has been stored: what is not there was removed.
         let gone = self.projects.keys().filter(|id| !projects.contains(&***id));
+        let gone = gone.filter(|id| !self.ahead.projects.contains(*id));
         for id in gone.cloned().collect::<Vec<_>>() {
             self.remove(&id);
         }
-        self.clients.retain(|id, _| clients.contains(id));
+        let ahead = &self.ahead.clients;
+        self.clients
+            .retain(|id, _| clients.contains(id) || ahead.contains(id));
     }
 
     /// A project as it is stored. What this replica has learned of it and not stored yet stays.
-    fn take_over(&mut self, record: ProjectRecord, now: Timestamp) {
+    fn take_over(
+        &mut self,
+        mut record: ProjectRecord,
+        late: Lease,
+        is_another: bool,
+        now: Timestamp,
+    ) {
         let id = Arc::clone(&record.project.id);
         let Some(member) = self.projects.get(&id) else {
             self.insert(record, 0);
             return;
         };
-        let mut record = record;
         let mine = &member.record.project;
         let pending = self.pending.get(&id).copied();
         let same_credential = member.record.generation == record.generation;
+        if self.ahead.is_behind(&record, mine, is_another) {
+            if !same_credential {
+                return;
+            }
+            record.project = Project {
+                status: record.project.status,
+                cooldowns: record.project.cooldowns,
+                ..mine.clone()
+            };
+        }
         // What has ended is forgotten here and there at other times: none is brought back.
         let cooldowns = &mut record.project.cooldowns;
         cooldowns.retain(|group, it| it.until > now || mine.cooldowns.contains_key(group));
@@ -313,7 +355,7 @@ impl State {
         }
         let project = record.project.clone();
         if same_credential {
-            self.renew(record);
+            self.renew(record, late, is_another);
         } else {
             self.pending.remove(&id);
             self.replace(record, now);
@@ -335,11 +377,20 @@ impl State {
 
     /// The same credential, whose token another replica may have refreshed, and what operators
     /// have changed of the rest.
-    fn renew(&mut self, record: ProjectRecord) {
+    fn renew(&mut self, mut record: ProjectRecord, late: Lease, is_another: bool) {
         let id = Arc::clone(&record.project.id);
         let Some(member) = self.projects.get_mut(&id) else {
             return;
         };
+        if member.is_lacked_by(&record, is_another) {
+            tracing::warn!(
+                project = &*id,
+                "the database lacks the last refresh of the project; it is stored again"
+            );
+            member.store_again(late);
+            record.credential = member.record.credential.clone();
+            record.token = member.record.token.clone();
+        }
         let mine = &member.record.project;
         let (from, to) = (mine.upstream, record.project.upstream);
         let is_mended = record.project.status == Status::Active && mine.status != Status::Active;
@@ -353,7 +404,7 @@ impl State {
         let status = mine.status.clone();
         let cooldowns = mine.cooldowns.clone();
         let client = record.project.oauth_client_id.clone();
-        member.record.credential = record.credential;
+        member.put_credential(record.credential);
         member.record.project = record.project;
         // The caller sets them as it has found them to be.
         member.record.project.status = status;

@@ -279,6 +279,9 @@ pub enum StoreError {
     /// Others keep PostgreSQL busy.
     #[error("the database is busy; try again")]
     Busy,
+    /// The same, as PostgreSQL says it: of a lock or a statement that took too long.
+    #[error("the database is busy ({0}); try again")]
+    Waited(String),
     /// A PostgreSQL server of a version that is too old.
     #[error("PostgreSQL {version} is too old; version 13 or later is needed")]
     OldServer {
@@ -348,7 +351,9 @@ impl From<sqlx::Error> for StoreError {
                         server: String::new(),
                     },
                     // Statements and locks that took too long, deadlocks, serialization.
-                    "57014" | "55P03" | "40P01" | "40001" => Self::Busy,
+                    "57014" | "55P03" | "40P01" | "40001" => {
+                        Self::Waited(said.message().to_owned())
+                    }
                     // It stops, starts, has no room, or has ended an idle transaction.
                     code if code.starts_with("57P")
                         || code.starts_with("08")
@@ -378,7 +383,10 @@ impl StoreError {
 
     /// Whether it goes by, without anybody changing anything here.
     pub(crate) fn is_passing(&self) -> bool {
-        matches!(self, Self::Away { .. } | Self::ReadOnly { .. } | Self::Busy)
+        matches!(
+            self,
+            Self::Away { .. } | Self::ReadOnly { .. } | Self::Busy | Self::Waited(_)
+        )
     }
 
     /// The same for whoever asks next, of what goes by.

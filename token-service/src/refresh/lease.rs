@@ -43,13 +43,19 @@ impl Pool {
         loop {
             let followed = self.followed.notified();
             let taken = self.store.take_lease(id, generation).await;
-            match taken.map_err(|_| RefreshFailed::DatabaseAway)? {
+            match taken.map_err(|error| RefreshFailed::DatabaseAway(error.to_string()))? {
                 Taken::Gone => {
                     self.look_again().await;
                     return Err(RefreshFailed::Superseded);
                 }
                 Taken::Mine(lease, stored) => {
                     let stored = stored.as_deref();
+                    let lacked =
+                        stored.and_then(|stored| self.state().lacked_by(id, stored, &lease));
+                    if let Some(lacked) = lacked {
+                        let _ = self.store.end_lease(id, &lease).await;
+                        return Ok(Renewal::Granted(lacked));
+                    }
                     if stored.is_some_and(|stored| self.is_renewed(stored, known)) {
                         // What cannot be ended now ends by itself.
                         let _ = self.store.end_lease(id, &lease).await;
@@ -105,7 +111,7 @@ impl Pool {
                     .map(Renewal::Elsewhere)
                     .ok_or(RefreshFailed::Elsewhere)
             }
-            Err(_) => Err(RefreshFailed::DatabaseAway),
+            Err(error) => Err(RefreshFailed::DatabaseAway(error.to_string())),
         }
     }
 
@@ -136,6 +142,11 @@ impl Pool {
 
     pub(super) async fn look_again(&self) {
         let _writes = self.writes.lock().await;
+        self.look_while_writing().await;
+    }
+
+    /// The caller holds `writes`.
+    pub(super) async fn look_while_writing(&self) {
         if let Err(error) = self.take_over().await {
             tracing::debug!(%error, "cannot look for what another replica has stored");
         }

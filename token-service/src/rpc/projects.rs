@@ -511,8 +511,8 @@ fn status(error: AdminError) -> Status {
             ),
             RefreshFailed::BrokenOff
             | RefreshFailed::Superseded
-            | RefreshFailed::NotStored
-            | RefreshFailed::DatabaseAway
+            | RefreshFailed::NotStored(_)
+            | RefreshFailed::DatabaseAway(_)
             | RefreshFailed::Elsewhere => unavailable("NOT_REFRESHED", message),
             RefreshFailed::Refused(error) => {
                 Status::failed_precondition(format!("{message}; {}", next_step(&error)))
@@ -529,7 +529,7 @@ fn status(error: AdminError) -> Status {
         }
         AdminError::Store(source) => {
             tracing::error!(error = %source, "the store failed");
-            Status::internal(message)
+            Status::internal(format!("{message}: {source}"))
         }
         AdminError::BrokenOff => Status::internal(message),
     }

@@ -295,7 +295,11 @@ impl Store {
     pub(crate) async fn back_up(&self) -> Result<Draft, StoreError> {
         match self {
             Self::Sqlite(database) => database.back_up().await,
-            Self::Postgres(database) => moving::back_up(database).await,
+            Self::Postgres(database) => {
+                // Each has a connection of its own, beside those that are granted.
+                let _one = database.one_backup().await;
+                moving::back_up(database).await
+            }
         }
     }
 

@@ -45,6 +45,8 @@ pub(crate) struct Postgres {
     instance: String,
     /// Up to where it knows what others have changed.
     known: Mutex<Known>,
+    /// Held by the backup that is made.
+    backing_up: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -52,6 +54,9 @@ struct Known {
     mark: Mark,
     /// Each project, and the transaction that changed it last.
     projects: HashMap<ProjectId, i64>,
+    /// Since another server was found, until it is looked at: how many removals the one before
+    /// had told of.
+    removals_before: Option<i64>,
 }
 
 /// A change of what operators see. Nobody else makes one until it is over.
@@ -245,6 +250,16 @@ impl Postgres {
 
     pub(in crate::store) fn seals(&self) -> &Seals {
         &self.seals
+    }
+
+    /// Returns when no other backup is made.
+    pub(in crate::store) async fn one_backup(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.backing_up.lock().await
+    }
+
+    /// Returns when the server has been lost since this was last asked.
+    pub(crate) async fn lost(&self) {
+        self.servers.lost().await;
     }
 
     /// A connection of its own, for what may take its time.

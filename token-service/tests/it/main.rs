@@ -17,6 +17,7 @@ mod backups;
 mod cooldowns;
 mod crashes;
 mod credentials;
+mod failovers;
 mod formats;
 mod imports;
 mod keys;

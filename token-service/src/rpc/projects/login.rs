@@ -145,10 +145,10 @@ fn refusal(error: LoginError) -> Status {
         }
         LoginError::Admin(AdminError::Store(error)) => {
             tracing::error!(%error, "a login cannot be stored");
-            Status::internal(
-                "the login cannot be stored (is the disk full? The token-service's log says \
-                 why); nothing was stored. Mend that, and log in again",
-            )
+            Status::internal(format!(
+                "the login cannot be stored ({error}; is the disk full?); nothing was stored. Mend that, and log in \
+                 again"
+            ))
         }
         LoginError::Admin(error) => status(error),
         LoginError::Seal(error) => {

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     project::ProjectId,
     store::{
-        ClientRecord, Everything, ProjectRecord, StoreError, milliseconds,
+        ClientRecord, Everything, Lease, ProjectRecord, StoreError, milliseconds,
         seals::{ClientRow, CooldownRow, cooldowns},
     },
 };
@@ -39,15 +39,40 @@ pub(super) struct Mark {
     /// The first transaction that the last snapshot may not have seen.
     transaction: i64,
     removals: i64,
+    /// When the server was started; 0: it has not been looked at.
+    started: i64,
+}
+
+impl Mark {
+    /// Nothing has been read.
+    const NONE: Self = Self {
+        transaction: 0,
+        removals: -1,
+        started: 0,
+    };
+
+    /// Whether what it counts is not what counted on to `before`: there is another server behind
+    /// the same address, as a proxy or a name has it.
+    fn is_of_another(self, before: Self) -> bool {
+        before.started != 0
+            && (self.started != before.started
+                || self.transaction < before.transaction
+                || self.removals < before.removals)
+    }
 }
 
 /// What others have changed.
 #[derive(Debug, Default)]
 pub(crate) struct Delta {
-    pub(crate) projects: Vec<ProjectRecord>,
+    /// Each with what may take the place of its refresh token, as long as that is stored.
+    pub(crate) projects: Vec<(ProjectRecord, Lease)>,
     pub(crate) clients: Vec<ClientRecord>,
     /// The projects and OAuth clients that there are, if some may have been removed.
     pub(crate) present: Option<(HashSet<String>, HashSet<String>)>,
+    /// It is the first look at a server, which may lack what the one before had last.
+    pub(crate) is_another: bool,
+    /// Some have been removed since the last look, as far as the server knows.
+    pub(crate) has_removed: bool,
     /// The server's time.
     pub(crate) now: Option<Timestamp>,
     /// What could not be read; it is tried again with the next look.
@@ -88,6 +113,7 @@ impl News {
 struct Snapshot {
     transaction: i64,
     removals: i64,
+    started: i64,
     now: i64,
 }
 
@@ -98,6 +124,7 @@ async fn snapshot(connection: &mut PgConnection) -> Result<(Mark, Timestamp), St
     let snapshot: Snapshot = sqlx::query_as(
         "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS transaction,
              (SELECT count FROM removals) AS removals,
+             (extract(epoch FROM pg_postmaster_start_time()) * 1000)::bigint AS started,
              (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now",
     )
     .fetch_one(connection)
@@ -105,6 +132,7 @@ async fn snapshot(connection: &mut PgConnection) -> Result<(Mark, Timestamp), St
     let mark = Mark {
         transaction: snapshot.transaction,
         removals: snapshot.removals,
+        started: snapshot.started,
     };
     let now = Timestamp::from_millisecond(snapshot.now).unwrap_or_default();
     Ok((mark, now))
@@ -120,15 +148,18 @@ impl Postgres {
     /// Looks for the server again, after it was lost.
     pub(crate) async fn reach(&self) -> Result<(), StoreError> {
         self.servers.reach().await?;
-        // It may be another server, which lacks what the old one had last, and counts transactions
-        // its own way: all is read again.
-        let mut known = self.known.lock();
-        known.projects.clear();
-        known.mark = Mark {
-            transaction: 0,
-            removals: -1,
-        };
+        self.doubt();
         Ok(())
+    }
+
+    /// It may be another server, which lacks what the old one had last, and counts transactions
+    /// its own way: all is read again.
+    fn doubt(&self) {
+        let mut known = self.known.lock();
+        let removals = known.mark.removals;
+        known.removals_before.get_or_insert(removals);
+        known.projects.clear();
+        known.mark = Mark::NONE;
     }
 
     /// The OAuth clients that there are.
@@ -210,13 +241,23 @@ impl Postgres {
 
     /// What has changed since the last look. The caller sees to it that there is one at a time.
     pub(crate) async fn look(&self) -> Result<Delta, StoreError> {
-        let before = self.known.lock().mark;
         self.servers
             .bounded(async {
                 let mut lent = self.servers.lend().await?;
                 let (mark, now) = snapshot(&mut lent).await?;
                 let told = Instant::now();
-                let mut delta = Delta::default();
+                if mark.is_of_another(self.known.lock().mark) {
+                    self.doubt();
+                }
+                let (before, removals_before) = {
+                    let known = self.known.lock();
+                    (known.mark, known.removals_before)
+                };
+                let mut delta = Delta {
+                    is_another: removals_before.is_some(),
+                    has_removed: mark.removals > removals_before.unwrap_or(before.removals),
+                    ..Delta::default()
+                };
                 let clients: Vec<ClientRow> = sqlx::query_as(concat!(
                     "SELECT ",
                     columns!(oauth_clients),
@@ -263,10 +304,11 @@ impl Postgres {
                 let mut changes = Vec::with_capacity(rows.len());
                 for ChangedRow { row, change } in rows {
                     let resting = resting.remove(&row.id).unwrap_or_default();
+                    let late = Lease::late(row.refresh_token_sealed.clone());
                     match self.seals.project(row, resting) {
                         Ok(record) => {
                             changes.push((record.project.id.clone(), change));
-                            delta.projects.push(record);
+                            delta.projects.push((record, late));
                         }
                         Err(error) => delta.unreadable = Some(error),
                     }
@@ -294,6 +336,8 @@ impl Postgres {
             known.projects.retain(|id, _| projects.contains(&**id));
         }
         known.mark.removals = mark.removals;
+        known.mark.started = mark.started;
+        known.removals_before = None;
         // Rows that could not be opened are read again, once the key is there.
         if delta.unreadable.is_none() {
             known.mark.transaction = mark.transaction;

@@ -15,6 +15,8 @@ use crate::{
 
 /// How long a lease holds; longer than Google may take to answer.
 const LEASE: Duration = Duration::from_secs(40);
+/// The sequence begins behind it.
+const NO_FENCE: i64 = 0;
 
 /// The right to refresh a project's token.
 #[derive(Clone, Debug)]
@@ -30,9 +32,27 @@ impl Lease {
     /// Of a database that has no other writer.
     pub(in crate::store) fn sole() -> Self {
         Self {
-            fence: 0,
+            fence: NO_FENCE,
             sealed: None,
             asked: Instant::now(),
+        }
+    }
+
+    /// None at all: what is kept with it is kept only as long as `sealed` is the refresh token
+    /// that is stored.
+    pub(in crate::store) fn late(sealed: Vec<u8>) -> Self {
+        Self {
+            fence: NO_FENCE,
+            sealed: Some(sealed),
+            asked: Instant::now(),
+        }
+    }
+
+    /// The same without its hold.
+    pub(crate) fn given_up(self) -> Self {
+        Self {
+            fence: NO_FENCE,
+            ..self
         }
     }
 

@@ -46,6 +46,7 @@ impl Postgres {
             seals: Seals::new(Arc::clone(&keys)),
             instance: instance.to_owned(),
             known: parking_lot::Mutex::new(Known::default()),
+            backing_up: tokio::sync::Mutex::new(()),
         };
         this.servers.reach().await?;
         let name = this.servers.name().to_owned();
@@ -69,6 +70,7 @@ impl Postgres {
             seals: Seals::new(keys),
             instance: String::new(),
             known: parking_lot::Mutex::new(Known::default()),
+            backing_up: tokio::sync::Mutex::new(()),
         };
         this.servers.reach().await?;
         let pool = this.servers.own_pool()?;

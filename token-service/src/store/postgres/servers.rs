@@ -15,6 +15,7 @@ use sqlx::{
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
+use tokio::sync::Notify;
 
 use crate::{config, store::StoreError};
 
@@ -37,6 +38,13 @@ const SESSION: &str = "SET statement_timeout = '10s';
     SET tcp_keepalives_count = 3;
     SET default_transaction_isolation = 'read committed'";
 
+/// What holds in sessions of their own, whatever the role's settings are: they may take their time.
+const OWN_SESSION: &str = "SET statement_timeout = 0;
+    SET lock_timeout = 0;
+    SET idle_in_transaction_session_timeout = 0";
+/// Who asked may be gone meanwhile. Servers of version 14 or later, on most systems, find that out.
+const OWN_WHILE_WANTED: &str = "SET client_connection_check_interval = '2s'";
+
 /// Who may be the primary, and who is.
 pub(super) struct Servers {
     /// As operators see them.
@@ -46,6 +54,8 @@ pub(super) struct Servers {
     /// Which of them is tried first.
     first: AtomicUsize,
     state: RwLock<State>,
+    /// Wakes who looks for the server when it is lost.
+    lost: Notify,
 }
 
 impl fmt::Debug for Servers {
@@ -117,7 +127,13 @@ impl Servers {
                     problem: "it has not been asked yet".to_owned(),
                 },
             }),
+            lost: Notify::new(),
         }
+    }
+
+    /// Returns when the server has been lost since this was last asked.
+    pub(super) async fn lost(&self) {
+        self.lost.notified().await;
     }
 
     /// As operators see them.
@@ -242,8 +258,15 @@ impl Servers {
     pub(super) async fn own(&self) -> Result<PgConnection, StoreError> {
         let index = self.first.load(Ordering::Relaxed) % self.options.len().max(1);
         let options = self.options.get(index).ok_or_else(late)?;
-        match tokio::time::timeout(CONNECT, options.connect()).await {
-            Ok(connected) => Ok(connected?),
+        let connected = async {
+            let mut connection = options.connect().await?;
+            connection.execute(OWN_SESSION).await?;
+            // Elsewhere it is asked for to no end.
+            let _ = connection.execute(OWN_WHILE_WANTED).await;
+            Ok(connection)
+        };
+        match tokio::time::timeout(CONNECT, connected).await {
+            Ok(connected) => connected,
             Err(_) => Err(late()),
         }
     }
@@ -255,6 +278,12 @@ impl Servers {
         Ok(PgPoolOptions::new()
             .max_connections(1)
             .acquire_timeout(CONNECT)
+            .after_connect(|connection, _| {
+                Box::pin(async move {
+                    connection.execute(OWN_SESSION).await?;
+                    Ok(())
+                })
+            })
             .connect_lazy_with(options.clone()))
     }
 
@@ -289,13 +318,13 @@ impl Servers {
         done.map_err(|error| {
             let error = error.of_server(&self.name);
             if matches!(error, StoreError::Away { .. } | StoreError::ReadOnly { .. }) {
-                self.lost(&error);
+                self.lose(&error);
             }
             error
         })
     }
 
-    fn lost(&self, error: &StoreError) {
+    fn lose(&self, error: &StoreError) {
         let mut state = self.state.write();
         if let State::Here(pool) = &*state {
             tracing::error!(
@@ -307,6 +336,7 @@ impl Servers {
             let pool = pool.clone();
             tokio::spawn(async move { pool.close().await });
             *state = State::Away { why: error.again() };
+            self.lost.notify_one();
         }
     }
 

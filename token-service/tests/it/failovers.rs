@@ -1,0 +1,397 @@
+//! PostgreSQL in trouble: servers that take over and lack what was stored last, are found late, or
+//! refuse what is asked. They need a server: `TEST_DATABASE_URL`, and `--include-ignored`.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use antigravity_proto::v1;
+use antigravity_runtime::tls;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinSet,
+};
+use tonic::{Code, Status};
+
+use crate::support::{
+    Home, ProjectsClient, Service, eventually, google, ids, one_token, project, rotating_google,
+    set_disabled, tokens_json, update,
+};
+
+/// As the owner of the server.
+async fn run(url: &str, statement: &str) {
+    let mut connection = PgConnection::connect(url).await.unwrap();
+    let statement = AssertSqlSafe(statement.to_owned());
+    connection.execute(statement).await.unwrap();
+}
+
+fn url(home: &Home) -> &str {
+    let database = home.postgres.as_ref();
+    &database.expect("TEST_DATABASE_URL is set").url
+}
+
+fn name(home: &Home) -> &str {
+    url(home).rsplit_once('/').unwrap().1
+}
+
+/// A service whose role is none of the server's owners, with its probes.
+struct Guest {
+    role: String,
+    service: Service,
+    admin: SocketAddr,
+    http: reqwest::Client,
+}
+
+impl Guest {
+    async fn start(home: &Home, settings: &str) -> Self {
+        let role = format!("role_of_{}", name(home));
+        run(
+            url(home),
+            &format!(
+                "CREATE ROLE {role} LOGIN PASSWORD 'first'; {}
+                 ALTER DATABASE {} OWNER TO {role}",
+                settings.replace("NAME", &role),
+                name(home),
+            ),
+        )
+        .await;
+        let (_, place) = url(home).rsplit_once('@').unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let admin = port.local_addr().unwrap();
+        drop(port);
+        let mut config = home.config();
+        config.database = format!("postgres://{role}:first@{place}").parse().unwrap();
+        config.admin_listen = Some(admin);
+        tls::install_crypto_provider();
+        let http = reqwest::Client::builder().tls_certs_only([]);
+        Self {
+            role,
+            service: Service::start(config).await,
+            admin,
+            http: http.build().unwrap(),
+        }
+    }
+
+    async fn get(&self, path: &str) -> String {
+        let url = format!("http://{}{path}", self.admin);
+        match self.http.get(url).send().await {
+            Ok(answer) => answer.text().await.unwrap(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// Whether the probes and the metrics tell that the database is in trouble, and why.
+    async fn shows(&self, why: &str) -> bool {
+        let readyz = self.get("/readyz").await;
+        let metrics = self.get("/metrics").await;
+        readyz.contains("degraded")
+            && readyz.contains(why)
+            && metrics.contains("antigravity_token_service_database_up 0")
+    }
+
+    async fn is_well(&self) -> bool {
+        let metrics = self.get("/metrics").await;
+        self.get("/readyz").await.contains("\"ok\"")
+            && metrics.contains("antigravity_token_service_database_up 1")
+    }
+}
+
+async fn refresh(projects: &mut ProjectsClient, number: usize) -> Result<(), Status> {
+    let id = format!("fake-project-{number}");
+    let refreshed = projects.refresh_project(v1::RefreshProjectRequest { id });
+    refreshed.await.map(drop)
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: TEST_DATABASE_URL"]
+async fn what_a_standby_lacks_is_stored_again() {
+    let google = rotating_google(4).await;
+    let home = Home::new(&google);
+    home.write_tokens(&tokens_json([1, 2, 3, 4]));
+    let (one, other) = (home.start().await, home.start().await);
+    let (mut here, mut there) = (one.projects().await, other.projects().await);
+    for number in 1..=3 {
+        refresh(&mut here, number).await.unwrap();
+    }
+    // As far as the standby has come.
+    let mut standby = PgConnection::connect(url(&home)).await.unwrap();
+    standby
+        .execute(
+            "CREATE TABLE lagging AS SELECT * FROM projects;
+             CREATE TABLE lagging_removals AS SELECT * FROM removals",
+        )
+        .await
+        .unwrap();
+    refresh(&mut here, 1).await.unwrap();
+    refresh(&mut there, 1).await.unwrap();
+    set_disabled(&mut here, "fake-project-2", true).await;
+    let id = "fake-project-4".to_owned();
+    here.delete_project(v1::DeleteProjectRequest { id })
+        .await
+        .unwrap();
+    let token = one_token(&mut one.tokens().await).await;
+    eventually("the other has heard of it", async || {
+        ids(&mut there).await.len() == 3
+            && project(&mut there, "fake-project-2").await.disabled
+            && project(&mut there, "fake-project-1").await.token_expires_at
+                == project(&mut here, "fake-project-1").await.token_expires_at
+    })
+    .await;
+
+    // The primary is lost, and the standby takes its place. The third project was added last,
+    // and the fourth was there.
+    let (server, _) = url(&home).rsplit_once('/').unwrap();
+    let server = format!("{server}/postgres");
+    let database = name(&home);
+    let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()")
+        .fetch_one(&mut standby)
+        .await
+        .unwrap();
+    run(
+        &server,
+        &format!("ALTER DATABASE {database} ALLOW_CONNECTIONS false"),
+    )
+    .await;
+    run(
+        &server,
+        &format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE datname = '{database}' AND pid <> {pid}"
+        ),
+    )
+    .await;
+    standby
+        .execute(
+            "UPDATE projects SET disabled = old.disabled, updated_at = old.updated_at,
+                 refresh_token_sealed = old.refresh_token_sealed,
+                 access_token_sealed = old.access_token_sealed,
+                 access_token_expires_at = old.access_token_expires_at,
+                 refreshed_at = old.refreshed_at
+             FROM lagging old WHERE old.id = projects.id;
+             DELETE FROM imports WHERE project_id = 'fake-project-3';
+             DELETE FROM projects WHERE id = 'fake-project-3';
+             UPDATE removals SET count = (SELECT count FROM lagging_removals);
+             DELETE FROM refresh_leases;
+             INSERT INTO projects SELECT (jsonb_populate_record(old, jsonb_build_object(
+                 'position', (SELECT position FROM lagging WHERE id = 'fake-project-3')))).*
+             FROM lagging old WHERE id = 'fake-project-4'",
+        )
+        .await
+        .unwrap();
+    run(
+        &server,
+        &format!("ALTER DATABASE {database} ALLOW_CONNECTIONS true"),
+    )
+    .await;
+
+    let now = "SELECT (SELECT bool_or(disabled) FROM projects WHERE id = 'fake-project-2')
+         AND (SELECT count(*) = 4 FROM projects) AND (SELECT count(*) = 3 FROM imports WHERE project_id <> 'fake-project-4')
+         AND (SELECT count(*) = 0 FROM projects JOIN lagging USING (id)
+              WHERE id = 'fake-project-1'
+                  AND projects.refresh_token_sealed = lagging.refresh_token_sealed)";
+    eventually("it is stored again", async || {
+        let row = sqlx::query(now).fetch_one(&mut standby).await.unwrap();
+        row.get(0)
+    })
+    .await;
+    assert!(project(&mut here, "fake-project-2").await.disabled);
+    let again = one_token(&mut one.tokens().await).await;
+    if again.project_id == token.project_id {
+        assert_eq!(again.access_token, token.access_token);
+    }
+    for projects in [&mut here, &mut there] {
+        for number in [1, 3] {
+            refresh(projects, number).await.unwrap();
+        }
+    }
+    one.stop().await;
+    other.stop().await;
+    let service = home.start().await;
+    let mut projects = service.projects().await;
+    assert_eq!(ids(&mut projects).await.len(), 4);
+    for number in 1..=4 {
+        refresh(&mut projects, number).await.unwrap();
+    }
+    assert!(project(&mut projects, "fake-project-2").await.disabled);
+    service.stop().await;
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: TEST_DATABASE_URL"]
+async fn a_server_that_refuses_is_told_of_and_why() {
+    let google = google(1).await;
+    let home = Home::new(&google);
+    home.write_tokens(&tokens_json([1]));
+    let it = Guest::start(&home, "").await;
+    let mut projects = it.service.projects().await;
+    one_token(&mut it.service.tokens().await).await;
+    eventually("all is well", async || it.is_well().await).await;
+    let role = &it.role;
+
+    run(url(&home), &format!("REVOKE ALL ON projects FROM {role}")).await;
+    eventually("it is told", async || {
+        it.shows("permission denied for table projects").await
+    })
+    .await;
+    let refused = refresh(&mut projects, 1).await.unwrap_err();
+    assert!(refused.message().contains("permission denied"), "{refused}");
+    let named = v1::Project {
+        id: "fake-project-1".to_owned(),
+        display_name: "Ann's".to_owned(),
+        ..Default::default()
+    };
+    let refused = update(&mut projects, named, "", &["display_name"]).await;
+    let refused = refused.unwrap_err();
+    assert!(refused.message().contains("permission denied"), "{refused}");
+    one_token(&mut it.service.tokens().await).await;
+    run(url(&home), &format!("GRANT ALL ON projects TO {role}")).await;
+    eventually("all is well again", async || it.is_well().await).await;
+
+    // Connections that it has would go on.
+    run(
+        url(&home),
+        &format!(
+            "ALTER ROLE {role} PASSWORD 'second';
+             SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'"
+        ),
+    )
+    .await;
+    eventually("it is told", async || {
+        it.shows("password authentication failed").await
+    })
+    .await;
+    let refused = refresh(&mut projects, 1).await.unwrap_err();
+    let message = refused.message();
+    assert!(
+        message.contains("password authentication failed"),
+        "{refused}"
+    );
+    run(url(&home), &format!("ALTER ROLE {role} PASSWORD 'first'")).await;
+    eventually("all is well again", async || it.is_well().await).await;
+
+    let mut holding = PgConnection::connect(url(&home)).await.unwrap();
+    let lock = "BEGIN; LOCK TABLE projects IN ACCESS EXCLUSIVE MODE";
+    holding.execute(lock).await.unwrap();
+    eventually("it is told", async || it.shows("lock timeout").await).await;
+    let refused = refresh(&mut projects, 1).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+    assert!(refused.message().contains("lock timeout"), "{refused}");
+    holding.execute("ROLLBACK").await.unwrap();
+    eventually("all is well again", async || it.is_well().await).await;
+    refresh(&mut projects, 1).await.unwrap();
+    it.service.stop().await;
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: TEST_DATABASE_URL"]
+async fn what_may_take_its_time_has_it_and_one_backup_is_made_at_a_time() {
+    let google = google(1).await;
+    let home = Home::new(&google);
+    home.write_tokens(&tokens_json([1]));
+    let it = Guest::start(&home, "ALTER ROLE NAME SET statement_timeout = '40ms';").await;
+    one_token(&mut it.service.tokens().await).await;
+    let mut holding = PgConnection::connect(url(&home)).await.unwrap();
+    let lock = "BEGIN; LOCK TABLE imports IN ACCESS EXCLUSIVE MODE";
+    holding.execute(lock).await.unwrap();
+    let mut backups = JoinSet::new();
+    for _ in 0..6 {
+        let mut database = it.service.database().await;
+        backups.spawn(async move {
+            let answer = database.back_up(v1::BackUpRequest::default()).await;
+            let mut pieces = answer?.into_inner();
+            let mut bytes = 0;
+            while let Some(piece) = pieces.message().await? {
+                bytes += piece.backup.len();
+            }
+            Ok::<_, Status>(bytes)
+        });
+    }
+    let role = &it.role;
+    let waiting = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE usename = '{role}'
+             AND wait_event_type = 'Lock'"
+    );
+    let mut watching = PgConnection::connect(url(&home)).await.unwrap();
+    let mut count = async || -> i64 {
+        let statement = AssertSqlSafe(waiting.clone());
+        let counted = sqlx::query_scalar(statement).fetch_one(&mut watching);
+        counted.await.unwrap()
+    };
+    eventually("one waits", async || count().await == 1).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(count().await, 1, "the others wait for that one");
+    // Nobody is there any more who wants them.
+    backups.shutdown().await;
+    eventually("what was asked for them ends", async || count().await == 0).await;
+
+    let mut database = it.service.database().await;
+    let backup = tokio::spawn(async move {
+        let request = v1::BackUpRequest::default();
+        database.back_up(request).await.map(drop)
+    });
+    eventually("the next one waits", async || count().await == 1).await;
+    holding.execute("ROLLBACK").await.unwrap();
+    backup.await.unwrap().unwrap();
+    it.service.stop().await;
+}
+
+/// A way to a server that can break: what is underway on it hangs, and nothing new gets through.
+async fn breakable(to: String) -> (SocketAddr, watch::Sender<bool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (broken, mut is_broken) = watch::channel(false);
+    tokio::spawn(async move {
+        loop {
+            let mut near = tokio::select! {
+                accepted = listener.accept() => accepted.unwrap().0,
+                _ = is_broken.wait_for(|broken| *broken) => break,
+            };
+            let mut far = TcpStream::connect(&to).await.unwrap();
+            let mut breaks = is_broken.clone();
+            tokio::spawn(async move {
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut near, &mut far) => return,
+                    _ = breaks.wait_for(|broken| *broken) => {}
+                }
+                // Open, and silent.
+                tokio::time::sleep(Duration::from_secs(60)).await;
+            });
+        }
+    });
+    (address, broken)
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: TEST_DATABASE_URL"]
+async fn a_look_at_a_dead_server_does_not_keep_from_looking_for_the_next() {
+    let google = google(1).await;
+    let home = Home::new(&google);
+    home.write_tokens(&tokens_json([1]));
+    let (who, place) = url(&home).rsplit_once('@').unwrap();
+    let (server, database) = place.split_once('/').unwrap();
+    let (way, broken) = breakable(server.to_owned()).await;
+    let mut config = home.config();
+    config.database = format!("{who}@{way},{server}/{database}").parse().unwrap();
+    let service = Service::start(config).await;
+    one_token(&mut service.tokens().await).await;
+    let mut projects = service.projects().await;
+    refresh(&mut projects, 1).await.unwrap();
+
+    broken.send_replace(true);
+    // By now it looks for changes, and hangs.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    let began = Instant::now();
+    while refresh(&mut projects, 1).await.is_err() {
+        assert!(began.elapsed() < Duration::from_secs(30));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
+    service.stop().await;
+}
