@@ -25,6 +25,7 @@ mod listener;
 mod login_refusals;
 mod logins;
 mod metrics;
+mod moves;
 mod opening;
 mod postgres;
 mod refreshes;
