@@ -365,6 +365,10 @@ def large_pool(stack, path, projects, hours):
         database.execute('INSERT INTO counted_reports VALUES (?, ?)', (now, bytes(range(64))))
 
 
+# What a move says of an old database that was moved.
+ENDED = 'has been moved to'
+
+
 def move(stack, arguments, env, kill_after=None):
     process = subprocess.Popen([os.path.join(BIN, 'antigravity-gateway'), 'migrate', *arguments, '--json'], cwd=stack.folder, env={**clean_env(), **env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if kill_after is not None:
@@ -389,9 +393,9 @@ def moved(server, projects, hours, kills):
         there, reports_there = of_postgres(server, database, names)
         differ = [table for table in TABLES if before[table] != there[table]]
         check(not differ and reports == reports_there, f'{sum(map(len, there.values()))} rows, compared field by field: the same {differ}')
-        check(of_sqlite(path)[0] == before, 'and the old database is as it was')
-        code, _, err = move(stack, ['--to', 'env:TARGET'], env)
-        check(code == 1 and 'of its own' in err, f'what is there is not overwritten: {err.strip()[:140]}')
+        check(of_sqlite(path)[0] == before, 'and the old database holds what it held')
+        code, _, err = move(stack, ['--to', 'env:TARGET', '--start-over'], env)
+        check(code == 1 and ENDED in err, f'what is there is not overwritten: {err.strip()[:140]}')
         back = os.path.join(stack.folder, 'back', 'tokens.db')
         env = {'SOURCE': url, 'DATABASE_URL': 'sqlite://unused.db'}
         killed_moves, code, out, err = move_again_and_again(stack, ['--from', 'env:SOURCE', '--to', f'sqlite://{back}'], env, kills)
@@ -411,10 +415,10 @@ def move_again_and_again(stack, arguments, env, kills):
             return times, code, out, err
         if code > 0:
             # It had ended just before it was killed.
-            return times, 0 if times and 'of its own' in err else code, out, err
+            return times, 0 if times and ENDED in err else code, out, err
         times, pause = times + 1, pause * 1.6
     code, out, err = move(stack, arguments, env)
-    return times, 0 if 'of its own' in err else code, out, err
+    return times, 0 if ENDED in err else code, out, err
 
 
 PARTS = ['refreshes', 'away', 'moved']

@@ -121,14 +121,16 @@ Examples:
   antigravity-gateway restore pool.db --key-file old-machine/encryption.key --yes";
 
 pub(crate) const MIGRATE: &str = "\
-Stop every token-service of both databases first. The old database stays as it is; the new one
-serves nobody until it holds the same, value by value. Killed or interrupted, the same command
-goes on. Secrets stay sealed as they are, so that the new database wants the same ENCRYPTION_KEY.
+Stop every token-service of both databases first. The new database serves nobody until it holds
+the same, value by value; then the old one, which keeps what it holds, serves nobody any more.
+Killed or interrupted, the same command goes on. Secrets stay sealed as they are, so that the new
+database wants the same ENCRYPTION_KEY.
 
 Examples:
   antigravity-gateway migrate --to postgres://tokens@db.example/tokens?sslmode=verify-full
   antigravity-gateway migrate --to env:NEW_DATABASE_URL
-  antigravity-gateway migrate --from env:OLD_DATABASE_URL --to sqlite://data/tokens.db";
+  antigravity-gateway migrate --from env:OLD_DATABASE_URL --to sqlite://data/tokens.db
+  antigravity-gateway migrate --from sqlite://data/tokens.db --take-back";
 
 pub(crate) const KEYS: &str = "\
 `rotate` makes a new key in the file encryption.key and seals everything with it, all or

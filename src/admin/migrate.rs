@@ -16,11 +16,15 @@ pub(crate) struct Arguments {
     /// The database to fill, which has to be empty: postgres://USER@HOST/DATABASE or
     /// sqlite://PATH. `env:NAME` reads the URL from a variable, so that its password is in no
     /// list of processes.
-    #[arg(long, value_name = "URL")]
-    to: String,
+    #[arg(long, value_name = "URL", required_unless_present = "take_back")]
+    to: Option<String>,
     /// Empty the new database first, whatever is in it.
     #[arg(long)]
     start_over: bool,
+    /// Have the old database serve again as it was when it was moved, for when the new one is
+    /// lost. Refresh tokens that Google has rotated since are lost too.
+    #[arg(long, conflicts_with_all = ["to", "start_over", "json"])]
+    take_back: bool,
     /// Print JSON: {"projects", "oauth_clients", "usage_rows", "resumed"}.
     #[arg(long)]
     json: bool,
@@ -41,8 +45,11 @@ pub(crate) async fn run(environment: &Environment, arguments: Arguments) -> Resu
         Some(url) => database("--from", url)?,
         None => own.database,
     };
-    let to = database("--to", &arguments.to)?;
     tls::install_crypto_provider();
+    let Some(to) = &arguments.to else {
+        return take_back(&from).await;
+    };
+    let to = database("--to", to)?;
     let mut progress = Progress::of(format!("moving to {to}"));
     let moved = token_service::migrate(&from, &to, arguments.start_over, |step| match step {
         Step::Copying(_, done, of) => progress.is_at(done as u64, of as u64),
@@ -78,17 +85,26 @@ pub(crate) async fn run(environment: &Environment, arguments: Arguments) -> Resu
     Ok(())
 }
 
+async fn take_back(from: &Database) -> Result<(), Failure> {
+    let to = token_service::take_back(from).await?;
+    terminal::line(format!(
+        "{from} serves again, as it was when it was moved to {to}. Do not start a token-service \
+         with that one any more. Projects whose refresh tokens were rotated meanwhile need a new \
+         login: `antigravity-gateway projects list` tells which."
+    ));
+    Ok(())
+}
+
 fn next_step(to: &Database) -> String {
     match to {
         Database::Postgres(_) => "Next: start the token-services with DATABASE_URL set to it, and \
              with the ENCRYPTION_KEY, GATEWAY_TOKEN and ADMIN_TOKEN of before (`antigravity-gateway \
              secret encryption_key` and so on print those that were made at the first start). \
-             Do not start one with the old database any more: refresh tokens may be rotated."
+             None starts with the old database any more: refresh tokens may be rotated."
             .to_owned(),
         _ => format!(
             "Next: start the token-service with DATABASE_URL=sqlite://{to} and the ENCRYPTION_KEY \
-             of before. Do not start one with the old database any more: refresh tokens may be \
-             rotated."
+             of before. None starts with the old database any more: refresh tokens may be rotated."
         ),
     }
 }

@@ -426,3 +426,39 @@ fn names_that_steer_a_terminal_are_not_imported() {
         .says("display_name has a control character")
         .says("2 created");
 }
+
+#[test]
+fn a_pool_that_was_moved_is_refused_where_it_was_until_it_is_taken_back() {
+    let folder = Folder::new();
+    folder.write("import.json", &tokens_json());
+    folder
+        .run(&["import", "import.json"], &[NOWHERE])
+        .exits_with(0);
+    folder.run(&["migrate"], &[]).exits_with(2).says("--to");
+    for arguments in [
+        &["migrate", "--to", "postgres://ann:se#cret@db/tokens"][..],
+        &["migrate", "--to", "postgres://db/tokens?sslcert=no.pem"],
+    ] {
+        let refused = folder.run(arguments, &[]).exits_with(2);
+        refused.says("error: --to ").tells_no("cret@");
+    }
+    folder
+        .run(&["migrate", "--take-back"], &[])
+        .exits_with(1)
+        .says("has not been moved");
+    folder
+        .run(&["migrate", "--to", "sqlite://data/new.db"], &[])
+        .exits_with(0)
+        .says("data/new.db");
+    let moved = folder.run(&["projects", "list"], &[]).exits_with(1);
+    moved.says("data/new.db").says("--take-back");
+    folder
+        .run(&["serve"], &[NOWHERE])
+        .exits_with(1)
+        .says("has been moved to data/new.db");
+    folder
+        .run(&["migrate", "--take-back"], &[])
+        .exits_with(0)
+        .says("serves again");
+    folder.run(&["projects", "list"], &[]).exits_with(0);
+}

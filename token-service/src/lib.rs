@@ -50,5 +50,5 @@ pub use self::{
     refresh::{BACKGROUND_REFRESHES, ahead, stagger},
     secrets::Secrets,
     serve::serve,
-    store::{MoveError, Moved, Step, StoreError, migrate},
+    store::{MoveError, Moved, Step, StoreError, migrate, take_back},
 };

@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use sqlx::postgres::PgDatabaseError;
 
-pub use self::moving::{MoveError, Moved, Step, migrate};
+pub use self::moving::{MoveError, Moved, Step, migrate, take_back};
 pub(crate) use self::{
     facade::{Exclusive, Forgotten, Restated, Store, forget},
     postgres::{Delta, HEARTBEAT, Lease, News, Taken},
@@ -276,6 +276,26 @@ pub enum StoreError {
         /// Which.
         server: String,
     },
+    /// A PostgreSQL server that could take writes, and is told not to.
+    #[error(
+        "PostgreSQL at {server} is the primary, and is set to take no writes: see \
+         default_transaction_read_only of the server, the database and the role"
+    )]
+    Unwritable {
+        /// Which.
+        server: String,
+    },
+    /// A PostgreSQL server lets nobody in who comes as the URL says.
+    #[error(
+        "PostgreSQL at {server} refuses the connection: {problem}; check the user, the password \
+         and the database that the URL names"
+    )]
+    LogIn {
+        /// Which.
+        server: String,
+        /// What it says.
+        problem: String,
+    },
     /// Others keep PostgreSQL busy.
     #[error("the database is busy; try again")]
     Busy,
@@ -297,6 +317,19 @@ pub enum StoreError {
         /// Which.
         database: String,
         /// From where, or to where.
+        to: String,
+    },
+    /// The database is of before a move.
+    #[error(
+        "the pool of {database} has been moved to {to}: set DATABASE_URL to that. What is here is \
+         of before, and Google may have rotated its refresh tokens since. `antigravity-gateway \
+         migrate --start-over` moves back what is there; if that is lost, `antigravity-gateway \
+         migrate --take-back` has this one serve again as it was"
+    )]
+    Moved {
+        /// Which.
+        database: String,
+        /// To where.
         to: String,
     },
     /// A token-service uses the database.
@@ -328,8 +361,16 @@ pub enum StoreError {
         key_id: String,
     },
     /// Anything else that the database says.
-    #[error("the database says: {0}")]
+    #[error("the database says: {}", said(.0))]
     Database(sqlx::Error),
+}
+
+/// Without the line of PostgreSQL's source, which is not one of anything here.
+fn said(error: &sqlx::Error) -> Cow<'_, str> {
+    match error.as_database_error() {
+        Some(said) => Cow::Borrowed(said.message()),
+        None => Cow::Owned(error.to_string()),
+    }
 }
 
 impl From<sqlx::Error> for StoreError {
@@ -385,7 +426,11 @@ impl StoreError {
     pub(crate) fn is_passing(&self) -> bool {
         matches!(
             self,
-            Self::Away { .. } | Self::ReadOnly { .. } | Self::Busy | Self::Waited(_)
+            Self::Away { .. }
+                | Self::ReadOnly { .. }
+                | Self::Unwritable { .. }
+                | Self::Busy
+                | Self::Waited(_)
         )
     }
 
@@ -393,6 +438,9 @@ impl StoreError {
     pub(crate) fn again(&self) -> Self {
         match self {
             Self::ReadOnly { server } => Self::ReadOnly {
+                server: server.clone(),
+            },
+            Self::Unwritable { server } => Self::Unwritable {
                 server: server.clone(),
             },
             Self::Away { server, problem } => Self::Away {
@@ -406,9 +454,21 @@ impl StoreError {
         }
     }
 
+    /// The same, of a connection that was asked for.
+    pub(crate) fn of_log_in(self) -> Self {
+        match self {
+            Self::Database(error) if error.as_database_error().is_some() => Self::LogIn {
+                server: String::new(),
+                problem: said(&error).into_owned(),
+            },
+            other => other,
+        }
+    }
+
     /// Names the server that it is about.
     pub(crate) fn of_server(mut self, name: &str) -> Self {
-        if let Self::Away { server, .. } | Self::ReadOnly { server } = &mut self
+        if let Self::Away { server, .. } | Self::ReadOnly { server } | Self::LogIn { server, .. } =
+            &mut self
             && server.is_empty()
         {
             name.clone_into(server);

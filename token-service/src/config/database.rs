@@ -1,12 +1,15 @@
 //! Which database: `DATABASE_URL`, read.
 
+mod certificates;
+
 use std::{
     fmt,
+    num::NonZeroU16,
     path::{Path, PathBuf},
     str::FromStr,
 };
 
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 /// Where projects and tokens are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +107,38 @@ pub enum DatabaseError {
     /// Such as the line break between two URLs.
     #[error("has a line break or another control character in it; it is one URL")]
     ControlCharacter,
+    /// A `#`, which ends what is read of a URL.
+    #[error("has a # in it; in a password it is written as %23")]
+    NumberSign,
+    /// A port that is no number, or too large.
+    #[error("names a port that is none; it is a number from 1 to 65535")]
+    Port,
+    /// A parameter with a value that is none of its own.
+    #[error("has a parameter {name} with a value that is none of its own: it is {expected}")]
+    Value {
+        /// Its name.
+        name: String,
+        /// What it may be.
+        expected: &'static str,
+    },
+    /// A file that a parameter names, and that cannot be used.
+    #[error("names in {name} the file {}, which {problem}", path.display())]
+    File {
+        /// The parameter.
+        name: String,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A certificate of our own without its key, or the other way round.
+    #[error("has {present} without {missing}: a certificate and its key go together")]
+    Unpaired {
+        /// The parameter that is there.
+        present: &'static str,
+        /// The one that is not.
+        missing: &'static str,
+    },
     /// Anything else.
     #[error(
         "is not a database URL such as sqlite://data/tokens.db or \
@@ -158,6 +193,10 @@ fn servers(rest: &str) -> Result<Servers, DatabaseError> {
         "application_name",
         "options",
     ];
+    // The rest would be taken for a fragment, and part of the password for the host, and shown.
+    if rest.contains('#') {
+        return Err(DatabaseError::NumberSign);
+    }
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, tail) = rest.split_at(end);
     // Of a password that was not encoded the rest would be taken for the database, and shown.
@@ -172,29 +211,59 @@ fn servers(rest: &str) -> Result<Servers, DatabaseError> {
     let mut shown = Vec::new();
     for host in hosts.split(',') {
         let url = format!("postgres://{login}{host}{tail}");
-        let read: url::Url = url.parse().map_err(|_| DatabaseError::Postgres)?;
-        for (name, _) in read.query_pairs() {
+        let read: url::Url = url.parse().map_err(|error| match error {
+            url::ParseError::InvalidPort => DatabaseError::Port,
+            _ => DatabaseError::Postgres,
+        })?;
+        if read.port() == Some(0) {
+            return Err(DatabaseError::Port);
+        }
+        for (name, value) in read.query_pairs() {
             if !KNOWN.contains(&&*name) {
                 return Err(DatabaseError::Parameter {
                     name: name.into_owned(),
                 });
             }
+            check_value(&name, &value)?;
         }
         let options: PgConnectOptions = url.parse().map_err(|_| DatabaseError::Postgres)?;
+        if urls.is_empty() {
+            certificates::check(&read)?;
+            let database = options.get_database().unwrap_or(options.get_username());
+            shown.push(database.to_owned());
+        }
         shown.push(match options.get_socket() {
             Some(socket) => socket.display().to_string(),
             None => format!("{}:{}", options.get_host(), options.get_port()),
         });
-        if urls.is_empty() {
-            let database = options.get_database().unwrap_or(options.get_username());
-            shown.insert(0, database.to_owned());
-        }
         urls.push(url);
     }
     let database = shown.remove(0);
     Ok(Servers {
         urls,
         shown: format!("postgres://{}/{database}", shown.join(",")),
+    })
+}
+
+/// Of the parameters that have only some values.
+fn check_value(name: &str, value: &str) -> Result<(), DatabaseError> {
+    let (is_one, expected) = match name {
+        "sslmode" | "ssl-mode" => (
+            value.parse::<PgSslMode>().is_ok(),
+            "disable, allow, prefer, require, verify-ca or verify-full",
+        ),
+        "port" => (
+            value.parse::<NonZeroU16>().is_ok(),
+            "a number from 1 to 65535",
+        ),
+        _ => return Ok(()),
+    };
+    if is_one {
+        return Ok(());
+    }
+    Err(DatabaseError::Value {
+        name: name.to_owned(),
+        expected,
     })
 }
 
@@ -270,13 +339,29 @@ mod tests {
             "{error}"
         );
         for wrong in [
-            "postgres://ann:secret@db:port/tokens",
-            "postgres://ann:secret@db/tokens?sslmode=perhaps",
             "postgres://ann:12/secret@db/tokens",
             "postgres://ann:12?secret@db/tokens",
         ] {
             let error = wrong.parse::<Database>().unwrap_err();
             assert_eq!(error, DatabaseError::Postgres, "{wrong}");
+        }
+        for (wrong, part) in [
+            ("postgres://ann:secret@db:port/tokens", "port"),
+            ("postgres://ann:secret@db,db2:99999/tokens", "port"),
+            ("postgres://ann:secret@db:0/tokens", "port"),
+            ("postgres://ann:secret@db/tokens?port=99999", "port"),
+            (
+                "postgres://ann:secret@db/tokens?sslmode=perhaps",
+                "sslmode with",
+            ),
+            // All of them would be looked up as hosts: what stands before the sign.
+            ("postgres://ann:sec#ret@db/tokens", "%23"),
+            ("postgres://ann:#secret@db/tokens", "%23"),
+            ("postgres://db/tokens?password=sec#ret", "%23"),
+        ] {
+            let error = wrong.parse::<Database>().unwrap_err().to_string();
+            assert!(error.contains(part), "{wrong}: {error}");
+            assert!(!error.contains("sec"), "{error}");
         }
     }
 }

@@ -192,9 +192,11 @@ fn status(error: KeysError) -> Status {
         KeysError::Store(StoreError::KeyNotEverywhere { .. }) => {
             Status::failed_precondition(message)
         }
-        KeysError::Store(StoreError::KeyOfBackup { .. } | StoreError::NewerBackup { .. }) => {
-            Status::failed_precondition(message)
-        }
+        KeysError::Store(
+            StoreError::KeyOfBackup { .. }
+            | StoreError::NewerBackup { .. }
+            | StoreError::Newer { .. },
+        ) => Status::failed_precondition(message),
         KeysError::File(_)
         | KeysError::SecretFile(_)
         | KeysError::Retired { .. }

@@ -1,28 +1,27 @@
 //! Everything that a database holds, carried over to another: into a backup, out of one, and from
 //! SQLite to PostgreSQL or back. A move can be killed at any point and goes on when it is asked for
 //! again; until it has ended and been compared, the new database serves nobody, and the old one
-//! stays as it is.
+//! keeps what it holds, and a mark that it was moved.
 
-use std::{io, path::Path, sync::Arc, time::Duration};
+mod alone;
 
-use sqlx::{
-    AssertSqlSafe, Connection as _, PgConnection, Sqlite as SqliteDialect, SqlitePool,
-    pool::PoolConnection,
-};
+use std::{io, path::Path, time::Duration};
 
+use sqlx::{AssertSqlSafe, Connection as _, SqlitePool};
+
+use self::alone::Alone;
 use super::{
     StoreError,
     postgres::{self, Postgres},
-    sqlite::{self, Draft, Locked, MIGRATIONS, Restored},
-    tables::{Row, TABLES, Table, USAGE, digest},
+    sqlite::{self, Draft, MIGRATIONS, Restored},
+    tables::{TABLES, USAGE, digest},
 };
-use crate::{
-    config::{Database, Servers},
-    seal::Keyring,
-};
+use crate::{config::Database, seal::Keyring};
 
 /// The row of `meta` that says from where a database is filled.
 pub(super) const MOVING: &str = "moving";
+/// The row of `meta` that says to where a database has been moved.
+pub(super) const MOVED: &str = "moved";
 /// The row of `meta` with the first hour of the ledger that a move has not carried over.
 const MOVED_HOURS: &str = "moving_hour";
 
@@ -52,13 +51,25 @@ pub enum MoveError {
     /// A database cannot be moved to itself, nor one in memory.
     #[error("name two databases, of which neither is in memory")]
     NotTwo,
+    /// They are one.
+    #[error("{from} and {to} are the same database; name another")]
+    Same {
+        /// The old database.
+        from: String,
+        /// The new database.
+        to: String,
+    },
     /// There is nothing to move.
     #[error("there is no database {0}")]
     NoSource(String),
+    /// There is nothing to take back.
+    #[error("the pool of {0} has not been moved; nothing was changed")]
+    NotMoved(String),
     /// The new database is one already.
     #[error(
-        "{0} holds projects or a ledger of its own, which a move would overwrite; name an empty \
-         database, or back it up and say --start-over, which empties it"
+        "{0} holds projects, OAuth clients, a ledger or a record of imports of its own, which a \
+         move would overwrite; name an empty database, or back it up and say --start-over, which \
+         empties it"
     )]
     NotEmpty(String),
     /// A move from elsewhere has not ended.
@@ -88,210 +99,31 @@ pub enum Step {
     Comparing(&'static str),
 }
 
-/// A database that nobody else uses.
-enum Alone {
-    Sqlite {
-        _locked: (Option<sqlite::Lock>, SqlitePool),
-        connection: PoolConnection<SqliteDialect>,
-    },
-    Postgres(Box<PgConnection>),
-}
-
-impl Alone {
-    async fn open(database: &Database) -> Result<Self, StoreError> {
-        match database {
-            Database::Postgres(servers) => {
-                let connection = alone(servers).await?;
-                Ok(Self::Postgres(Box::new(connection)))
-            }
-            database => {
-                let (lock, pool, path): Locked = sqlite::connect(database).await?;
-                let mut connection = pool.acquire().await?;
-                sqlite::check_ours(&mut connection, &path).await?;
-                sqlite::check_version(&mut connection, &path).await?;
-                drop(connection);
-                MIGRATIONS.run(&pool).await.map_err(StoreError::Migration)?;
-                let mut connection = pool.acquire().await?;
-                sqlx::query("PRAGMA journal_mode = WAL")
-                    .execute(&mut *connection)
-                    .await?;
-                Ok(Self::Sqlite {
-                    connection,
-                    _locked: (lock, pool),
-                })
-            }
-        }
+/// Refuses what is not to be served: `name`, with what it says of a move to it and of one from it.
+pub(super) fn check(
+    name: &str,
+    moving: Option<String>,
+    moved: Option<String>,
+) -> Result<(), StoreError> {
+    match (moving, moved) {
+        (None, None) => Ok(()),
+        (Some(to), _) => Err(StoreError::Moving {
+            database: name.to_owned(),
+            to,
+        }),
+        (None, Some(to)) => Err(StoreError::Moved {
+            database: name.to_owned(),
+            to,
+        }),
     }
-
-    async fn begin(&mut self) -> Result<(), StoreError> {
-        match self {
-            Self::Sqlite { connection, .. } => sqlite::begin(connection).await,
-            Self::Postgres(connection) => {
-                sqlx::query("BEGIN").execute(&mut **connection).await?;
-                Ok(())
-            }
-        }
-    }
-
-    async fn commit(&mut self) -> Result<(), StoreError> {
-        self.run("COMMIT").await
-    }
-
-    async fn run(&mut self, statement: &'static str) -> Result<(), StoreError> {
-        match self {
-            Self::Sqlite { connection, .. } => {
-                sqlx::query(statement).execute(&mut **connection).await?;
-            }
-            Self::Postgres(connection) => {
-                sqlx::query(statement).execute(&mut **connection).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn read(&mut self, table: &Table, hour: Option<i64>) -> Result<Vec<Row>, StoreError> {
-        match self {
-            Self::Sqlite { connection, .. } => sqlite::copies::read(connection, table, hour).await,
-            Self::Postgres(connection) => postgres::copies::read(connection, table, hour).await,
-        }
-    }
-
-    async fn write(&mut self, table: &Table, rows: &[Row]) -> Result<(), StoreError> {
-        match self {
-            Self::Sqlite { connection, .. } => sqlite::copies::write(connection, table, rows).await,
-            Self::Postgres(connection) => postgres::copies::write(connection, table, rows).await,
-        }
-    }
-
-    async fn clear(&mut self, table: &Table) -> Result<(), StoreError> {
-        match self {
-            Self::Sqlite { connection, .. } => sqlite::copies::clear(connection, table).await,
-            Self::Postgres(connection) => postgres::copies::clear(connection, table).await,
-        }
-    }
-
-    async fn hours(&mut self, from: i64) -> Result<Vec<i64>, StoreError> {
-        match self {
-            Self::Sqlite { connection, .. } => sqlite::copies::hours(connection, from).await,
-            Self::Postgres(connection) => postgres::copies::hours(connection, from).await,
-        }
-    }
-
-    async fn reports(&mut self) -> Result<Vec<(u128, i64)>, StoreError> {
-        match self {
-            Self::Sqlite { connection, .. } => sqlite::copies::reports(connection).await,
-            Self::Postgres(connection) => postgres::copies::reports(connection).await,
-        }
-    }
-
-    async fn put_reports(&mut self, reports: &[(u128, i64)]) -> Result<(), StoreError> {
-        match self {
-            Self::Sqlite { connection, .. } => {
-                sqlite::copies::put_reports(connection, reports).await
-            }
-            Self::Postgres(connection) => postgres::copies::put_reports(connection, reports).await,
-        }
-    }
-
-    /// Removes the ledger from an hour on.
-    async fn clear_hours(&mut self, from: i64) -> Result<(), StoreError> {
-        const CLEAR: &str = "DELETE FROM usage WHERE hour >= $1";
-        match self {
-            Self::Sqlite { connection, .. } => {
-                let clear = sqlx::query(CLEAR).bind(from);
-                clear.execute(&mut **connection).await?;
-            }
-            Self::Postgres(connection) => {
-                let clear = sqlx::query(CLEAR).bind(from);
-                clear.execute(&mut **connection).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn note(&mut self, key: &str) -> Result<Option<String>, StoreError> {
-        const READ: &str = "SELECT value FROM meta WHERE key = $1";
-        let value: Option<Vec<u8>> = match self {
-            Self::Sqlite { connection, .. } => {
-                let read = sqlx::query_scalar(READ).bind(key);
-                read.fetch_optional(&mut **connection).await?
-            }
-            Self::Postgres(connection) => {
-                let read = sqlx::query_scalar(READ).bind(key);
-                read.fetch_optional(&mut **connection).await?
-            }
-        };
-        Ok(value.map(|value| String::from_utf8_lossy(&value).into_owned()))
-    }
-
-    async fn put_note(&mut self, key: &str, value: &str) -> Result<(), StoreError> {
-        const PUT: &str = "INSERT INTO meta (key, value) VALUES ($1, $2)
-                           ON CONFLICT (key) DO UPDATE SET value = excluded.value";
-        match self {
-            Self::Sqlite { connection, .. } => {
-                let put = sqlx::query(PUT).bind(key).bind(value.as_bytes());
-                put.execute(&mut **connection).await?;
-            }
-            Self::Postgres(connection) => {
-                let put = sqlx::query(PUT).bind(key).bind(value.as_bytes());
-                put.execute(&mut **connection).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn is_empty(&mut self) -> Result<bool, StoreError> {
-        for table in &TABLES {
-            if !self.read(table, None).await?.is_empty() {
-                return Ok(false);
-            }
-        }
-        Ok(self.hours(i64::MIN).await?.is_empty())
-    }
-
-    async fn empty(&mut self) -> Result<(), StoreError> {
-        self.begin().await?;
-        self.run("DELETE FROM meta WHERE key IN ('moving', 'moving_hour')")
-            .await?;
-        self.clear_hours(i64::MIN).await?;
-        for table in TABLES.iter().rev() {
-            self.clear(table).await?;
-        }
-        self.put_reports(&[]).await?;
-        self.commit().await
-    }
-
-    async fn close(self) -> Result<(), StoreError> {
-        match self {
-            Self::Sqlite {
-                connection,
-                _locked: (lock, pool),
-            } => {
-                drop(connection);
-                pool.close().await;
-                drop(lock);
-                Ok(())
-            }
-            Self::Postgres(connection) => Ok(connection.close().await?),
-        }
-    }
-}
-
-async fn alone(servers: &Servers) -> Result<PgConnection, StoreError> {
-    // A key is not needed: sealed values go as they are.
-    let no_key = Keyring::parse("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
-    let no_key = no_key.map_err(|_| StoreError::Busy)?;
-    let database = Postgres::open_alone(servers, Arc::new(no_key)).await?;
-    let connection = database.own_alone().await;
-    database.close_alone().await;
-    connection
 }
 
 /// Moves all that `from` holds to `to`, which is to be empty, or to be filled by a move from there
-/// that broke off. `start_over` empties it first. Nobody may use either meanwhile.
+/// that broke off. `start_over` empties it first. Nobody may use either meanwhile; afterwards
+/// nobody is served from `from`.
 ///
 /// # Errors
-/// Nothing is lost: the old database stays as it is, and the same call goes on.
+/// Nothing is lost: the old database keeps what it holds, and the same call goes on.
 pub async fn migrate(
     from: &Database,
     to: &Database,
@@ -301,18 +133,33 @@ pub async fn migrate(
     if from == to || [from, to].contains(&&Database::Memory) {
         return Err(MoveError::NotTwo);
     }
-    if let Database::Sqlite(path) = from
-        && !path.exists()
-    {
-        return Err(MoveError::NoSource(from.to_string()));
+    let mut source = Alone::source(from).await?;
+    if source.is_also(to).await? {
+        return Err(MoveError::Same {
+            from: from.to_string(),
+            to: to.to_string(),
+        });
     }
-    let mut source = Alone::open(from).await?;
-    let mut target = Alone::open(to).await?;
+    check(&from.to_string(), source.note(MOVING).await?, None)?;
+    let moved = source.note(MOVED).await?;
+    if moved.as_ref().is_some_and(|moved| *moved != to.to_string()) {
+        check(&from.to_string(), None, moved.clone())?;
+    }
+    let mut target = Alone::target(to).await?;
     let origin = format!("from {from}");
-    if start_over {
-        target.empty().await?;
+    let before = target.note(MOVING).await?;
+    // Killed between its last two steps, a move has marked the old database already. Otherwise the
+    // new one has served since, and is not emptied for what the old one still has.
+    if before.as_ref() != Some(&origin) {
+        check(&from.to_string(), None, moved)?;
     }
-    let resumed = match target.note(MOVING).await? {
+    let before = if start_over {
+        target.empty().await?;
+        None
+    } else {
+        before
+    };
+    let resumed = match before {
         Some(before) if before == origin => true,
         Some(before) => {
             return Err(MoveError::OtherMove {
@@ -329,9 +176,9 @@ pub async fn migrate(
     let [projects, oauth_clients] = copy_tables(&mut source, &mut target, &mut tell).await?;
     copy_ledger(&mut source, &mut target, &mut tell).await?;
     let usage_rows = compare(&mut source, &mut target, &mut tell).await?;
-    target
-        .run("DELETE FROM meta WHERE key IN ('moving', 'moving_hour')")
-        .await?;
+    // In this order, so that at no time both can serve.
+    source.put_note(MOVED, &to.to_string()).await?;
+    target.forget_moves().await?;
     target.close().await?;
     source.close().await?;
     Ok(Moved {
@@ -340,6 +187,24 @@ pub async fn migrate(
         usage_rows,
         resumed,
     })
+}
+
+/// Has a database serve again that was moved, as it was then: for when the new one is lost. Tells
+/// to where it was moved.
+///
+/// # Errors
+/// Nothing is changed then.
+pub async fn take_back(database: &Database) -> Result<String, MoveError> {
+    if *database == Database::Memory {
+        return Err(MoveError::NoSource(database.to_string()));
+    }
+    let mut moved = Alone::source(database).await?;
+    let Some(to) = moved.note(MOVED).await? else {
+        return Err(MoveError::NotMoved(database.to_string()));
+    };
+    moved.remove_note(MOVED).await?;
+    moved.close().await?;
+    Ok(to)
 }
 
 /// All but the ledger, in one step: whatever an earlier move has left is replaced.
@@ -412,18 +277,14 @@ async fn compare(
     let hours = source.hours(i64::MIN).await?;
     // What the source has forgotten since an earlier move began.
     if hours != target.hours(i64::MIN).await? {
-        target
-            .run("DELETE FROM meta WHERE key = 'moving_hour'")
-            .await?;
+        target.remove_note(MOVED_HOURS).await?;
         return Err(MoveError::Differs(USAGE.name));
     }
     let mut count = 0;
     for hour in hours {
         let rows = source.read(&USAGE, Some(hour)).await?;
         if digest(&rows) != digest(&target.read(&USAGE, Some(hour)).await?) {
-            target
-                .run("DELETE FROM meta WHERE key = 'moving_hour'")
-                .await?;
+            target.remove_note(MOVED_HOURS).await?;
             return Err(MoveError::Differs(USAGE.name));
         }
         count += rows.len();
@@ -462,6 +323,7 @@ async fn fill(database: &Postgres, pool: &SqlitePool) -> Result<(), StoreError> 
     sqlx::query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         .execute(&mut source)
         .await?;
+    postgres::check_known(&mut source, database.name()).await?;
     let mut connection = pool.acquire().await?;
     sqlite::begin(&mut connection).await?;
     for table in &TABLES {
@@ -504,6 +366,7 @@ async fn replace(database: &Postgres, pool: &SqlitePool) -> Result<(), StoreErro
     let mut source = pool.acquire().await?;
     let mut exclusive = database.exclusive().await?;
     let target = exclusive.connection();
+    postgres::check_known(target, database.name()).await?;
     for statement in ["DELETE FROM usage", "DELETE FROM refresh_leases"] {
         sqlx::query(AssertSqlSafe(statement))
             .execute(&mut *target)

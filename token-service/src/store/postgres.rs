@@ -2,6 +2,7 @@
 //! or in a short transaction; what is asked of it is bounded in time; and a refresh or a change
 //! that another replica has overtaken changes nothing.
 
+mod alone;
 pub(in crate::store) mod copies;
 mod follow;
 mod lease;
@@ -17,6 +18,10 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use sqlx::PgConnection;
 
+pub(in crate::store) use self::{
+    alone::{is_same, was_opened},
+    open::check_known,
+};
 use self::{
     follow::Mark,
     servers::{Lent, Servers},

@@ -22,7 +22,7 @@ pub(crate) use self::{
 };
 pub(in crate::store) use self::{
     backup::{draft, examine, open as open_file},
-    open::{MIGRATIONS, check_ours, check_version},
+    open::{MIGRATIONS, check_ours, check_version, was_opened},
 };
 use super::{
     Change, StoreError, StoredToken, milliseconds,

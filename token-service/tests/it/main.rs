@@ -26,6 +26,7 @@ mod listener;
 mod login_refusals;
 mod logins;
 mod metrics;
+mod moves;
 mod opening;
 mod postgres;
 mod refreshes;

@@ -574,6 +574,7 @@ async fn the_password_is_nowhere() {
     let error = serve(wrong, listener, Shutdown::new()).await.unwrap_err();
     let told = format!("{error} {error:?}");
     assert!(told.contains("password authentication failed"), "{told}");
+    assert!(told.contains("PostgreSQL at 127.0.0.1"), "{told}");
     assert!(!told.contains("another-password"), "{told}");
     assert!(!told.contains(ADMIN_TOKEN));
 }

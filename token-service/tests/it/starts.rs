@@ -112,6 +112,14 @@ async fn bad_values_exit_with_two_and_name_their_variable() {
             "PostgreSQL",
         ),
         (
+            vec![(
+                "DATABASE_URL",
+                "postgres://db/tokens?sslrootcert=nowhere.pem",
+            )],
+            vec![],
+            "sslrootcert the file nowhere.pem",
+        ),
+        (
             vec![("ENCRYPTION_KEY", "planted")],
             vec![],
             "ENCRYPTION_KEY",

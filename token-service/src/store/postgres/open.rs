@@ -12,7 +12,12 @@ use super::{Known, Postgres, Servers};
 use crate::{
     config,
     seal::Keyring,
-    store::{StoreError, moving::MOVING, sealed::KEY_CHECK, seals::Seals},
+    store::{
+        StoreError,
+        moving::{self, MOVED, MOVING},
+        sealed::KEY_CHECK,
+        seals::Seals,
+    },
 };
 
 /// Every published migration. They are frozen; a test compares their checksums. Those that a
@@ -58,40 +63,10 @@ impl Postgres {
         prepared.map_err(|error| error.of_server(&name))?;
         Ok(this)
     }
-
-    /// The same for what moves a database, or gives its secrets up: where no key needs to open it,
-    /// and nobody else uses it.
-    pub(in crate::store) async fn open_alone(
-        servers: &config::Servers,
-        keys: Arc<Keyring>,
-    ) -> Result<Self, StoreError> {
-        let this = Self {
-            servers: Servers::new(servers, 2),
-            seals: Seals::new(keys),
-            instance: String::new(),
-            known: parking_lot::Mutex::new(Known::default()),
-            backing_up: tokio::sync::Mutex::new(()),
-        };
-        this.servers.reach().await?;
-        let pool = this.servers.own_pool()?;
-        let migrated = async {
-            let mut connection = pool.acquire().await?;
-            check_ours(&mut connection, this.name()).await?;
-            check_version(&mut connection, this.name()).await?;
-            drop(connection);
-            MIGRATIONS.run(&pool).await.map_err(StoreError::Migration)?;
-            let mut connection = pool.acquire().await?;
-            nobody_else(&mut connection).await
-        };
-        let migrated = migrated.await;
-        pool.close().await;
-        migrated.map_err(|error: StoreError| error.of_server(this.name()))?;
-        Ok(this)
-    }
 }
 
 /// What goes by by itself is told as that.
-fn migration(error: MigrateError) -> StoreError {
+pub(super) fn migration(error: MigrateError) -> StoreError {
     match error {
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
             match StoreError::from(error) {
@@ -126,7 +101,10 @@ async fn prepare(
 }
 
 /// Only reads.
-async fn check_ours(connection: &mut PgConnection, name: &str) -> Result<(), StoreError> {
+pub(super) async fn check_ours(
+    connection: &mut PgConnection,
+    name: &str,
+) -> Result<(), StoreError> {
     let (ours, others): (bool, bool) = sqlx::query_as(
         "SELECT to_regclass('_sqlx_migrations') IS NOT NULL AND to_regclass('meta') IS NOT NULL,
              to_regclass('_sqlx_migrations') IS NOT NULL OR to_regclass('meta') IS NOT NULL
@@ -153,18 +131,48 @@ async fn check_ours(connection: &mut PgConnection, name: &str) -> Result<(), Sto
 }
 
 /// Only reads.
-async fn check_version(connection: &mut PgConnection, name: &str) -> Result<(), StoreError> {
+pub(super) async fn check_version(
+    connection: &mut PgConnection,
+    name: &str,
+) -> Result<(), StoreError> {
     let Some(value) = meta(connection, COMPATIBLE_WITH).await? else {
         return Ok(());
     };
-    let first: i64 = String::from_utf8_lossy(&value).parse().unwrap_or(i64::MAX);
+    let Ok(first) = String::from_utf8_lossy(&value).parse() else {
+        return Err(StoreError::Corrupt {
+            path: PathBuf::from(name),
+            problem: format!("{COMPATIBLE_WITH} in the table meta is no number"),
+        });
+    };
+    not_newer(first, name)
+}
+
+/// As [`check_version`], of what goes by the tables as this version knows them: what a newer one
+/// has added would be left out, even where both can work side by side.
+pub(in crate::store) async fn check_known(
+    connection: &mut PgConnection,
+    name: &str,
+) -> Result<(), StoreError> {
+    let exists: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
+        .fetch_one(&mut *connection)
+        .await?;
+    if !exists {
+        return Ok(());
+    }
+    let latest: Option<i64> = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations")
+        .fetch_one(connection)
+        .await?;
+    not_newer(latest.unwrap_or_default(), name)
+}
+
+fn not_newer(version: i64, name: &str) -> Result<(), StoreError> {
     let latest = MIGRATIONS.iter().map(|migration| migration.version).max();
-    if latest.unwrap_or_default() >= first {
+    if latest.unwrap_or_default() >= version {
         Ok(())
     } else {
         Err(StoreError::Newer {
             path: PathBuf::from(name),
-            version: first,
+            version,
         })
     }
 }
@@ -188,13 +196,10 @@ async fn check_keys(
 }
 
 async fn check_moving(connection: &mut PgConnection, name: &str) -> Result<(), StoreError> {
-    match meta(connection, MOVING).await? {
-        None => Ok(()),
-        Some(to) => Err(StoreError::Moving {
-            database: name.to_owned(),
-            to: String::from_utf8_lossy(&to).into_owned(),
-        }),
-    }
+    let text = |value: Vec<u8>| String::from_utf8_lossy(&value).into_owned();
+    let moving = meta(connection, MOVING).await?.map(text);
+    let moved = meta(connection, MOVED).await?.map(text);
+    moving::check(name, moving, moved)
 }
 
 /// Seals what [`check_keys`] tries to open from now on, in a new database.
@@ -251,7 +256,10 @@ pub(super) async fn nobody_else(connection: &mut PgConnection) -> Result<(), Sto
     }
 }
 
-async fn meta(connection: &mut PgConnection, row: &str) -> Result<Option<Vec<u8>>, StoreError> {
+pub(super) async fn meta(
+    connection: &mut PgConnection,
+    row: &str,
+) -> Result<Option<Vec<u8>>, StoreError> {
     let exists: bool = sqlx::query_scalar("SELECT to_regclass('meta') IS NOT NULL")
         .fetch_one(&mut *connection)
         .await?;

@@ -180,22 +180,27 @@ impl Servers {
     /// Whether a server is there, can do what is wanted of it, and takes writes.
     async fn greet(&self, options: &PgConnectOptions) -> Result<(), StoreError> {
         let greeting = async {
-            let mut connection = options.connect().await.map_err(StoreError::from)?;
-            let said: Result<(i32, bool), sqlx::Error> = sqlx::query_as(
-                "SELECT current_setting('server_version_num')::int,
-                     pg_is_in_recovery() OR current_setting('transaction_read_only')::bool",
+            let connected = options.connect().await;
+            let mut connection = connected.map_err(|error| StoreError::from(error).of_log_in())?;
+            let said: Result<(i32, bool, bool), sqlx::Error> = sqlx::query_as(
+                "SELECT current_setting('server_version_num')::int, pg_is_in_recovery(),
+                     current_setting('transaction_read_only')::bool",
             )
             .fetch_one(&mut connection)
             .await;
-            let (version, reads_only) = said?;
+            let (version, is_standby, reads_only) = said?;
             // It is closed either way.
             let _ = connection.close().await;
             if version < OLDEST {
                 Err(StoreError::OldServer {
                     version: version / 10_000,
                 })
-            } else if reads_only {
+            } else if is_standby {
                 Err(StoreError::ReadOnly {
+                    server: self.shown(options),
+                })
+            } else if reads_only {
+                Err(StoreError::Unwritable {
                     server: self.shown(options),
                 })
             } else {

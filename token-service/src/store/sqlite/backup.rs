@@ -25,7 +25,11 @@ use crate::{
     oauth::Credentials,
     seal::{Keyring, SealError},
     service_account::GOOGLE_TOKEN_URL,
-    store::{ClientRecord, Everything, moving::temporary, sealed::KEY_CHECK},
+    store::{
+        ClientRecord, Everything,
+        moving::{MOVED, MOVING, temporary},
+        sealed::KEY_CHECK,
+    },
 };
 
 /// A file that is gone when this is dropped: a backup on its way.
@@ -175,6 +179,7 @@ async fn examine_in(
     drop(connection);
     let migrated = MIGRATIONS.run(pool).await;
     migrated.map_err(|error| StoreError::NoBackup(format!("cannot be read ({error})")))?;
+    forget_moves(pool).await?;
     let own = seals.keys();
     let keys = others.map_or_else(|| own.and(&own), |others| own.and(others));
     let mut connection = pool.acquire().await?;
@@ -195,6 +200,26 @@ async fn examine_in(
         ));
     }
     Ok((everything, resealed))
+}
+
+/// A file that was kept when its pool moved elsewhere is a backup of that time; half of a move is
+/// none.
+async fn forget_moves(pool: &SqlitePool) -> Result<(), StoreError> {
+    let mut connection = pool.acquire().await?;
+    let is_half: bool = sqlx::query_scalar("SELECT count(*) > 0 FROM meta WHERE key = ?")
+        .bind(MOVING)
+        .fetch_one(&mut *connection)
+        .await?;
+    if is_half {
+        return Err(StoreError::NoBackup(
+            "is a database that a move has not filled whole".to_owned(),
+        ));
+    }
+    sqlx::query("DELETE FROM meta WHERE key = ?")
+        .bind(MOVED)
+        .execute(&mut *connection)
+        .await?;
+    Ok(())
 }
 
 /// What stands in the clear is as trustworthy as whoever could write the file: refresh tokens

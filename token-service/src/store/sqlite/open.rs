@@ -21,7 +21,10 @@ use super::{DatabaseLock, Seals, Sqlite, StoreError, backup};
 use crate::{
     config::Database,
     seal::Keyring,
-    store::{moving::MOVING, sealed::KEY_CHECK},
+    store::{
+        moving::{self, MOVED, MOVING},
+        sealed::KEY_CHECK,
+    },
 };
 
 /// Every published migration. They are frozen; a test compares their checksums.
@@ -94,6 +97,25 @@ pub(crate) async fn connect(database: &Database) -> Result<Locked, StoreError> {
     Ok((lock, pool, path))
 }
 
+/// Whether a token-service has ever opened the file, or a move has begun to fill it. It stays as
+/// it is.
+pub(in crate::store) async fn was_opened(database: &Database) -> Result<bool, StoreError> {
+    let (_lock, pool, path) = connect(database).await?;
+    let asked = async {
+        let mut connection = pool.acquire().await?;
+        check_ours(&mut connection, &path).await?;
+        if !has_table(&mut connection, KEY_CHECK.table).await? {
+            return Ok(false);
+        }
+        let rows = "SELECT count(*) > 0 FROM meta WHERE key IN (?, ?)";
+        let rows = sqlx::query_scalar(rows).bind(KEY_CHECK.row).bind(MOVING);
+        Ok(rows.fetch_one(&mut *connection).await?)
+    };
+    let asked = asked.await;
+    pool.close().await;
+    asked
+}
+
 /// As [`prepare`], of a database that no key needs to open.
 pub(super) async fn prepare_forgetting(pool: &SqlitePool, path: &Path) -> Result<(), StoreError> {
     let mut connection = pool.acquire().await?;
@@ -131,17 +153,16 @@ async fn prepare(
 
 /// Only reads.
 async fn check_moving(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
-    let moving: Option<Vec<u8>> = sqlx::query_scalar("SELECT value FROM meta WHERE key = ?")
-        .bind(MOVING)
-        .fetch_optional(connection)
-        .await?;
-    match moving {
-        None => Ok(()),
-        Some(to) => Err(StoreError::Moving {
-            database: path.display().to_string(),
-            to: String::from_utf8_lossy(&to).into_owned(),
-        }),
+    let mut read = [None, None];
+    for (value, key) in read.iter_mut().zip([MOVING, MOVED]) {
+        let stored: Option<Vec<u8>> = sqlx::query_scalar("SELECT value FROM meta WHERE key = ?")
+            .bind(key)
+            .fetch_optional(&mut *connection)
+            .await?;
+        *value = stored.map(|value| String::from_utf8_lossy(&value).into_owned());
     }
+    let [moving, moved] = read;
+    moving::check(&path.display().to_string(), moving, moved)
 }
 
 /// Makes the file, for its owner alone, or looks whether it is a SQLite file.
