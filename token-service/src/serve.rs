@@ -112,7 +112,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     let opened = if config.wait_for_database {
         waiting::until_open(open, &door, &listener, acceptor.clone(), &shutdown).await?
     } else {
-        Some(open().await?)
+        Some(Box::pin(open()).await?)
     };
     let Some((store, everything, counted)) = opened else {
         return Ok(());
