@@ -45,7 +45,7 @@ fn at(home: &Home, database: &Database) -> Config {
 
 async fn refused(config: Config) -> StoreError {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    match serve(config, listener, Shutdown::new()).await {
+    match Box::pin(serve(config, listener, Shutdown::new())).await {
         Err(Error::Store(error)) => error,
         other => panic!("{other:?}"),
     }
