@@ -17,8 +17,14 @@ use crate::support::{Home, Service, google, ids, postgres, tokens_json};
 /// A pool of two, which nobody serves.
 async fn pool(home: &Home) -> Database {
     home.write_tokens(&tokens_json([1, 2]));
-    home.start().await.stop().await;
+    opened(home.start().await).await;
     home.config().database
+}
+
+/// Ends a service once it serves: one that is ended before has made nothing.
+async fn opened(service: Service) {
+    ids(&mut service.projects().await).await;
+    service.stop().await;
 }
 
 /// Where pools are moved to.
@@ -39,7 +45,7 @@ fn at(home: &Home, database: &Database) -> Config {
 
 async fn refused(config: Config) -> StoreError {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    match serve(config, listener, Shutdown::new()).await {
+    match Box::pin(serve(config, listener, Shutdown::new())).await {
         Err(Error::Store(error)) => error,
         other => panic!("{other:?}"),
     }
@@ -97,7 +103,7 @@ async fn a_database_that_was_only_opened_is_empty() {
     let to = other(&home);
     let mut config = at(&home, &to);
     config.tokens_file = None;
-    Service::start(config).await.stop().await;
+    opened(Service::start(config).await).await;
     let moved = migrate(&from, &to, false, |_| {}).await.unwrap();
     assert_eq!((moved.projects, moved.resumed), (2, false));
 }
@@ -207,7 +213,7 @@ async fn a_source_keeps_its_journal_and_a_file_with_two_names_is_one() {
     pool(&home).await;
     let mut config = at(&home, &here);
     config.encryption_keys = None;
-    Service::start(config).await.stop().await;
+    opened(Service::start(config).await).await;
     let path = home.path("moved/tokens.db");
     let mut old = sqlite(&path).await;
     old.execute("PRAGMA journal_mode = DELETE").await.unwrap();
