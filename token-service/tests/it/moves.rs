@@ -261,6 +261,23 @@ async fn a_host_with_two_names_is_one_and_told_at_once() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: TEST_DATABASE_URL"]
+async fn a_database_of_which_only_the_list_of_migrations_was_made_is_made_whole() {
+    let google = google(2).await;
+    let home = Home::new(&google);
+    let from = pool(&home).await;
+    let two = postgres::Database::create().unwrap();
+    let list =
+        "CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY, description TEXT NOT NULL,
+         installed_on TIMESTAMPTZ NOT NULL DEFAULT now(), success BOOLEAN NOT NULL,
+         checksum BYTEA NOT NULL, execution_time BIGINT NOT NULL)";
+    let mut connection = PgConnection::connect(&two.url).await.unwrap();
+    connection.execute(list).await.unwrap();
+    let moved = migrate(&from, &two.url.parse().unwrap(), false, |_| {}).await;
+    assert_eq!(moved.unwrap().projects, 2);
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: TEST_DATABASE_URL"]
 async fn what_a_newer_version_has_added_is_not_left_out() {
     let google = google(2).await;
     let home = Home::new(&google);

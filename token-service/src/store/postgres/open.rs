@@ -105,10 +105,11 @@ pub(super) async fn check_ours(
     connection: &mut PgConnection,
     name: &str,
 ) -> Result<(), StoreError> {
-    let (ours, others): (bool, bool) = sqlx::query_as(
+    let (ours, begun, others): (bool, bool, bool) = sqlx::query_as(
         "SELECT to_regclass('_sqlx_migrations') IS NOT NULL AND to_regclass('meta') IS NOT NULL,
-             to_regclass('_sqlx_migrations') IS NOT NULL OR to_regclass('meta') IS NOT NULL
-                 OR to_regclass('projects') IS NOT NULL OR to_regclass('usage') IS NOT NULL",
+             to_regclass('_sqlx_migrations') IS NOT NULL,
+             to_regclass('meta') IS NOT NULL OR to_regclass('projects') IS NOT NULL
+                 OR to_regclass('usage') IS NOT NULL",
     )
     .fetch_one(&mut *connection)
     .await?;
@@ -116,7 +117,16 @@ pub(super) async fn check_ours(
         path: PathBuf::from(name),
     };
     if !ours {
-        return if others { Err(foreign()) } else { Ok(()) };
+        // Whoever makes it may be killed between the list of migrations and the first of them.
+        let is_listed = begun
+            && sqlx::query_scalar("SELECT count(*) > 0 FROM _sqlx_migrations")
+                .fetch_one(&mut *connection)
+                .await?;
+        return if others || is_listed {
+            Err(foreign())
+        } else {
+            Ok(())
+        };
     }
     let first: Option<Vec<u8>> =
         sqlx::query_scalar("SELECT checksum FROM _sqlx_migrations WHERE version = 1")
