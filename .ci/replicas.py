@@ -265,7 +265,7 @@ def away(seconds):
             server.sql('ALTER SYSTEM SET default_transaction_read_only = on')
             server.sql('SELECT pg_reload_conf()')
             # What has to be written finds it out.
-            told = [wait_ready(pool, number, lambda it: 'takes no writes' in it[1].get('reason', ''), 20) for number in range(2)]
+            told = [wait_ready(pool, number, lambda it: 'is set to take no writes' in it[1].get('reason', ''), 20) for number in range(2)]
             check(all(told), f'a server that takes no writes is told as that: {pool.ready(1)[1].get("reason", "")[:160]}')
             server.sql('ALTER SYSTEM RESET default_transaction_read_only')
             server.sql('SELECT pg_reload_conf()')
