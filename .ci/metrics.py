@@ -361,7 +361,7 @@ def flooded(world, seconds):
             reader = raw.makefile('rb')
             while not over.is_set():
                 # Several at once, so that this is faster than what it asks.
-                raw.sendall(b'GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n' * 20)
+                raw.sendall(b'GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n' * 20)
                 for _ in range(20):
                     head = b''
                     while not head.endswith(b'\r\n\r\n'):
