@@ -74,7 +74,8 @@ pub(crate) struct Pool {
 }
 
 pub(crate) struct State {
-    pub(crate) projects: BTreeMap<ProjectId, Member>,
+    /// Boxed, as nodes of the tree are half empty.
+    pub(crate) projects: BTreeMap<ProjectId, Box<Member>>,
     pub(crate) clients: BTreeMap<String, Client>,
     /// What was last taken over for each project, from one source or both.
     pub(crate) imports: HashMap<ProjectId, Vec<ImportRecord>>,
@@ -323,7 +324,7 @@ impl State {
         };
         member.name_token();
         self.population[member.record.project.upstream.index()] += 1;
-        self.projects.insert(Arc::clone(&id), member);
+        self.projects.insert(Arc::clone(&id), Box::new(member));
         self.refit(&id);
     }
 

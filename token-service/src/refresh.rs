@@ -456,7 +456,7 @@ impl Pool {
                 && member.record.generation == generation
                 && member.is_usable(self.now())
         });
-        same.and_then(Member::grant)
+        same.and_then(|member| member.grant())
             .ok_or(RefreshFailed::Superseded)
     }
 
