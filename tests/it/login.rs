@@ -446,9 +446,11 @@ async fn killed_at_any_point_it_leaves_the_pool_as_before_or_as_after() {
         let address = process.stderr_with("/o/oauth2/v2/auth?");
         let back = decide(&user, &address, 1, "allow").await;
         writeln!(stdin, "{}", back.headers()["location"].to_str().unwrap()).unwrap();
-        google.fake().reached(&gate, 1).await;
+        let reached = google.fake().reached(&gate, 1);
+        let reached = tokio::time::timeout(Duration::from_secs(60), reached).await;
         process.kill();
-        process.wait();
+        let done = process.wait();
+        assert!(reached.is_ok(), "{gate}: {}{}", done.stdout, done.stderr);
         google.fake().release(&gate);
         is_there |= stored;
         let projects = listed(&folder, &environment);
