@@ -475,7 +475,8 @@ async fn new_account() -> Running {
     };
     let config = Config {
         accounts: vec![account],
-        onboarding_polls: 1,
+        // One may be used up by a login whose end Google notices late.
+        onboarding_polls: 2,
         ..Config::default()
     };
     Running::start(config, true).await.unwrap()
