@@ -323,8 +323,9 @@ pub enum StoreError {
     #[error(
         "the pool of {database} has been moved to {to}: set DATABASE_URL to that. What is here is \
          of before, and Google may have rotated its refresh tokens since. `antigravity-gateway \
-         migrate --start-over` moves back what is there; if that is lost, `antigravity-gateway \
-         migrate --take-back` has this one serve again as it was"
+         migrate --from env:NEW --to env:OLD --start-over`, with the URLs of both in those variables, \
+         moves back what is there; if that is lost, `antigravity-gateway migrate --take-back` has this \
+         one serve again as it was"
     )]
     Moved {
         /// Which.

@@ -28,13 +28,8 @@ async fn run(url: &str, statement: &str) {
     connection.execute(statement).await.unwrap();
 }
 
-fn url(home: &Home) -> &str {
-    let database = home.postgres.as_ref();
-    &database.expect("TEST_DATABASE_URL is set").url
-}
-
 fn name(home: &Home) -> &str {
-    url(home).rsplit_once('/').unwrap().1
+    home.postgres_url().rsplit_once('/').unwrap().1
 }
 
 /// A service whose role is none of the server's owners, with its probes.
@@ -49,7 +44,7 @@ impl Guest {
     async fn start(home: &Home, settings: &str) -> Self {
         let role = format!("role_of_{}", name(home));
         run(
-            url(home),
+            home.postgres_url(),
             &format!(
                 "CREATE ROLE {role} LOGIN PASSWORD 'first'; {}
                  ALTER DATABASE {} OWNER TO {role}",
@@ -58,7 +53,7 @@ impl Guest {
             ),
         )
         .await;
-        let (_, place) = url(home).rsplit_once('@').unwrap();
+        let (_, place) = home.postgres_url().rsplit_once('@').unwrap();
         let port = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let admin = port.local_addr().unwrap();
         drop(port);
@@ -117,7 +112,7 @@ async fn what_a_standby_lacks_is_stored_again() {
         refresh(&mut here, number).await.unwrap();
     }
     // As far as the standby has come.
-    let mut standby = PgConnection::connect(url(&home)).await.unwrap();
+    let mut standby = PgConnection::connect(home.postgres_url()).await.unwrap();
     standby
         .execute(
             "CREATE TABLE lagging AS SELECT * FROM projects;
@@ -143,7 +138,7 @@ async fn what_a_standby_lacks_is_stored_again() {
 
     // The primary is lost, and the standby takes its place. The third project was added last,
     // and the fourth was there.
-    let (server, _) = url(&home).rsplit_once('/').unwrap();
+    let (server, _) = home.postgres_url().rsplit_once('/').unwrap();
     let server = format!("{server}/postgres");
     let database = name(&home);
     let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()")
@@ -231,7 +226,11 @@ async fn a_server_that_refuses_is_told_of_and_why() {
     eventually("all is well", async || it.is_well().await).await;
     let role = &it.role;
 
-    run(url(&home), &format!("REVOKE ALL ON projects FROM {role}")).await;
+    run(
+        home.postgres_url(),
+        &format!("REVOKE ALL ON projects FROM {role}"),
+    )
+    .await;
     eventually("it is told", async || {
         it.shows("permission denied for table projects").await
     })
@@ -247,12 +246,16 @@ async fn a_server_that_refuses_is_told_of_and_why() {
     let refused = refused.unwrap_err();
     assert!(refused.message().contains("permission denied"), "{refused}");
     one_token(&mut it.service.tokens().await).await;
-    run(url(&home), &format!("GRANT ALL ON projects TO {role}")).await;
+    run(
+        home.postgres_url(),
+        &format!("GRANT ALL ON projects TO {role}"),
+    )
+    .await;
     eventually("all is well again", async || it.is_well().await).await;
 
     // Connections that it has would go on.
     run(
-        url(&home),
+        home.postgres_url(),
         &format!(
             "ALTER ROLE {role} PASSWORD 'second';
              SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'"
@@ -269,10 +272,14 @@ async fn a_server_that_refuses_is_told_of_and_why() {
         message.contains("password authentication failed"),
         "{refused}"
     );
-    run(url(&home), &format!("ALTER ROLE {role} PASSWORD 'first'")).await;
+    run(
+        home.postgres_url(),
+        &format!("ALTER ROLE {role} PASSWORD 'first'"),
+    )
+    .await;
     eventually("all is well again", async || it.is_well().await).await;
 
-    let mut holding = PgConnection::connect(url(&home)).await.unwrap();
+    let mut holding = PgConnection::connect(home.postgres_url()).await.unwrap();
     let lock = "BEGIN; LOCK TABLE projects IN ACCESS EXCLUSIVE MODE";
     holding.execute(lock).await.unwrap();
     eventually("it is told", async || it.shows("lock timeout").await).await;
@@ -293,7 +300,7 @@ async fn what_may_take_its_time_has_it_and_one_backup_is_made_at_a_time() {
     home.write_tokens(&tokens_json([1]));
     let it = Guest::start(&home, "ALTER ROLE NAME SET statement_timeout = '40ms';").await;
     one_token(&mut it.service.tokens().await).await;
-    let mut holding = PgConnection::connect(url(&home)).await.unwrap();
+    let mut holding = PgConnection::connect(home.postgres_url()).await.unwrap();
     let lock = "BEGIN; LOCK TABLE imports IN ACCESS EXCLUSIVE MODE";
     holding.execute(lock).await.unwrap();
     let mut backups = JoinSet::new();
@@ -314,7 +321,7 @@ async fn what_may_take_its_time_has_it_and_one_backup_is_made_at_a_time() {
         "SELECT count(*) FROM pg_stat_activity WHERE usename = '{role}'
              AND wait_event_type = 'Lock'"
     );
-    let mut watching = PgConnection::connect(url(&home)).await.unwrap();
+    let mut watching = PgConnection::connect(home.postgres_url()).await.unwrap();
     let mut count = async || -> i64 {
         let statement = AssertSqlSafe(waiting.clone());
         let counted = sqlx::query_scalar(statement).fetch_one(&mut watching);
@@ -370,7 +377,7 @@ async fn a_look_at_a_dead_server_does_not_keep_from_looking_for_the_next() {
     let google = google(1).await;
     let home = Home::new(&google);
     home.write_tokens(&tokens_json([1]));
-    let (who, place) = url(&home).rsplit_once('@').unwrap();
+    let (who, place) = home.postgres_url().rsplit_once('@').unwrap();
     let (server, database) = place.split_once('/').unwrap();
     let (way, broken) = breakable(server.to_owned()).await;
     let mut config = home.config();
@@ -381,7 +388,7 @@ async fn a_look_at_a_dead_server_does_not_keep_from_looking_for_the_next() {
     refresh(&mut projects, 1).await.unwrap();
 
     // Its look for changes waits for the server when the way to that breaks.
-    let mut holding = PgConnection::connect(url(&home)).await.unwrap();
+    let mut holding = PgConnection::connect(home.postgres_url()).await.unwrap();
     let lock = "BEGIN; LOCK TABLE projects IN ACCESS EXCLUSIVE MODE";
     holding.execute(lock).await.unwrap();
     tokio::time::sleep(Duration::from_millis(2500)).await;

@@ -56,13 +56,8 @@ async fn sqlite(path: &Path) -> SqliteConnection {
     SqliteConnection::connect_with(&options).await.unwrap()
 }
 
-fn url(home: &Home) -> &str {
-    let database = home.postgres.as_ref();
-    &database.expect("TEST_DATABASE_URL is set").url
-}
-
 async fn connect(home: &Home) -> PgConnection {
-    PgConnection::connect(url(home)).await.unwrap()
+    PgConnection::connect(home.postgres_url()).await.unwrap()
 }
 
 /// Puts a row into `meta` of the home's database.
@@ -244,7 +239,8 @@ async fn a_host_with_two_names_is_one_and_told_at_once() {
     let google = google(2).await;
     let home = Home::new(&google);
     let from = pool(&home).await;
-    let to: Database = url(&home)
+    let to: Database = home
+        .postgres_url()
         .replace("127.0.0.1", "localhost")
         .parse()
         .unwrap();
@@ -313,7 +309,7 @@ async fn a_connection_that_breaks_off_is_told_with_its_server() {
     let google = google(2).await;
     let home = Home::new(&google);
     let from = pool(&home).await;
-    let server = url(&home).to_owned();
+    let server = home.postgres_url().to_owned();
     let mut done = false;
     let error = migrate(&from, &other(&home), false, |step| {
         if !done && matches!(step, Step::Copying(..)) {
@@ -327,22 +323,10 @@ async fn a_connection_that_breaks_off_is_told_with_its_server() {
     assert!(told.contains(&format!("PostgreSQL at {from}")), "{told}");
 }
 
-/// From within a test's runtime, which must not be blocked on from within.
 fn terminate_others(server: &str) {
     const TERMINATE: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
          WHERE datname = current_database() AND pid <> pg_backend_pid()";
-    let server = server.to_owned();
-    let done = std::thread::spawn(move || {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap()
-            .block_on(async {
-                let mut connection = PgConnection::connect(&server).await.unwrap();
-                connection.execute(TERMINATE).await.unwrap();
-            });
-    });
-    done.join().unwrap();
+    postgres::run(server, TERMINATE.to_owned());
 }
 
 #[tokio::test]
@@ -380,7 +364,11 @@ async fn what_postgres_refuses_is_told_as_it_is() {
     let damaged = told().await;
     assert!(damaged.contains("compatible_with"), "{damaged}");
 
-    let missing: Database = url(&home).replace(&name, "nowhere").parse().unwrap();
+    let missing: Database = home
+        .postgres_url()
+        .replace(&name, "nowhere")
+        .parse()
+        .unwrap();
     let error = refused(at(&home, &missing)).await.to_string();
     for part in [
         "127.0.0.1",

@@ -16,8 +16,7 @@ const OPENING: i64 = 0x4147_544b + 1;
 async fn while_another_service_migrates_calls_are_answered_and_the_end_is_not_waited_for() {
     let google = google(1).await;
     let home = Home::new(&google);
-    let url = &home.postgres.as_ref().unwrap().url;
-    let mut other = PgConnection::connect(url).await.unwrap();
+    let mut other = PgConnection::connect(home.postgres_url()).await.unwrap();
     sqlx::query("SELECT pg_advisory_lock($1)")
         .bind(OPENING)
         .execute(&mut other)

@@ -27,8 +27,8 @@ impl Database {
     }
 }
 
-/// From within a test's runtime too, which must not be blocked on from within.
-fn run(server: &str, statement: String) {
+/// Runs a statement, from within a test's runtime too, which must not be blocked on from within.
+pub(crate) fn run(server: &str, statement: String) {
     let server = server.to_owned();
     let done = std::thread::spawn(move || {
         tokio::runtime::Builder::new_current_thread()

@@ -34,12 +34,7 @@ async fn sql(home: &Home, statement: &str) {
 }
 
 async fn connect(home: &Home) -> PgConnection {
-    let url = &home
-        .postgres
-        .as_ref()
-        .expect("TEST_DATABASE_URL is set")
-        .url;
-    PgConnection::connect(url).await.unwrap()
+    PgConnection::connect(home.postgres_url()).await.unwrap()
 }
 
 #[tokio::test]

@@ -112,6 +112,12 @@ impl Home {
         self.folder.path().join(name)
     }
 
+    /// Of the database in PostgreSQL, where that is tested.
+    pub(crate) fn postgres_url(&self) -> &str {
+        let database = self.postgres.as_ref();
+        &database.expect("TEST_DATABASE_URL is set").url
+    }
+
     pub(crate) fn database(&self) -> PathBuf {
         self.path("data/tokens.db")
     }
