@@ -4,10 +4,11 @@
 //! Whoever wants to see it shows the operators' token, which the token-service judges (`login`), and
 //! gets a session (`session`); nothing else is served without one. What is seen comes from the
 //! token-service (`pool`) and from this gateway's own last hours, and is drawn (`figures`, `ledger`,
-//! `plot`, `projects`, `words`) into templates (`page`); `actions` changes something. `guard` keeps
-//! other pages out, `throttle` those who guess.
+//! `plot`, `projects`, `advice`, `words`) into templates (`page`); `actions` changes something.
+//! `guard` keeps other pages out, `throttle` those who guess.
 
 mod actions;
+mod advice;
 mod figures;
 mod form;
 mod guard;
