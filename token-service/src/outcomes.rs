@@ -186,6 +186,8 @@ impl Pool {
     /// Forgets what is older than the ledger is to go back, now and then.
     pub(crate) async fn prune_usage(self: Arc<Self>, ended: CancellationToken) {
         loop {
+            // Before what may take its time, so that a clock which goes on meanwhile counts.
+            let began = self.clock.instant();
             if let Err(error) = self
                 .store
                 .prune_usage(self.usage_retention, self.now())
@@ -193,8 +195,9 @@ impl Pool {
             {
                 tracing::warn!(%error, "the ledger's oldest hours cannot be removed");
             }
+            let took = self.clock.instant().saturating_duration_since(began);
             tokio::select! {
-                () = self.clock.sleep(PRUNE_INTERVAL) => {}
+                () = self.clock.sleep(PRUNE_INTERVAL.saturating_sub(took)) => {}
                 () = ended.cancelled() => return,
             }
         }
