@@ -61,6 +61,7 @@ ENTRYPOINT ["token-service"]
 FROM base AS fake-google
 COPY --from=build /out/bin/fake-google /bin/
 EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["fake-google", "--healthcheck", "--listen", "0.0.0.0:8080"]
 ENTRYPOINT ["fake-google"]
 CMD ["--listen", "0.0.0.0:8080"]
 

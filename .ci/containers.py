@@ -57,14 +57,15 @@ def get(url, seconds=5):
         return None
 
 
-def wait_for(what, seconds, condition):
+def wait_for(what, seconds, condition, quiet=False):
     began = time.monotonic()
     while not condition():
         if time.monotonic() - began > seconds:
             print(logs(), flush=True)
             check(False, f'{what} within {seconds} s')
         time.sleep(0.2)
-    print(f'ok   {what}: after {time.monotonic() - began:.1f} s', flush=True)
+    if not quiet:
+        print(f'ok   {what}: after {time.monotonic() - began:.1f} s', flush=True)
 
 
 def logs():
@@ -232,7 +233,7 @@ class Load:
                     self.good += 1
             except Exception as error:
                 with self.lock:
-                    self.failures.append(repr(error)[:200])
+                    self.failures.append(f'{error!r} {error.__cause__!r}'[:300])
 
     def __enter__(self):
         for thread in self.threads:
@@ -244,9 +245,9 @@ class Load:
         for thread in self.threads:
             thread.join(40)
 
-    def some_more(self, count=60):
+    def some_more(self, count=60, quiet=False):
         wanted = self.good + count
-        wait_for(f'{count} more answers', 60, lambda: self.good >= wanted)
+        wait_for(f'{count} more answers', 60, lambda: self.good >= wanted, quiet)
 
 
 def google():
@@ -310,6 +311,10 @@ def moved():
         with Load() as load:
             load.some_more()
             check(not load.failures, f'no failure with three gateways: {load.failures[:3]}')
+            for _ in range(20):
+                podman('exec', *containers('load-balancer'), 'nginx', '-s', 'reload')
+                load.some_more(10, quiet=True)
+            check(not load.failures, f'nor while the load balancer is told twenty times who there is: {load.failures[:3]}')
 
             # The last of them: podman removes none that another container was made to depend on.
             before, victim = balanced(), containers('gateway')[-1]

@@ -151,6 +151,8 @@ Examples:
     --owner 65532:65532";
 
 pub(crate) const SECRET: &str = "\
+A service that was started a moment ago may not have made it yet: that is waited for.
+
 Examples:
   export OPENAI_API_KEY=$(antigravity-gateway secret api_key)
   antigravity-gateway secret encryption_key > backup/encryption.key";

@@ -137,7 +137,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Migrate(migrate) => admin::migrate::run(&environment, migrate).await,
         Command::Keys(command) => admin::keys::run(&environment, command).await,
         Command::Init(init) => init::run(&environment, &init),
-        Command::Secret(secret) => show::run(&environment, &secret),
+        Command::Secret(secret) => show::run(&environment, &secret).await,
         Command::Healthcheck => health::run(&environment).await,
     }
 }

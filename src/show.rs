@@ -1,7 +1,16 @@
 //! `secret`: prints one of the secrets that were made at the first start, for people
 //! and scripts that cannot read its file, as in a container without a shell.
 
-use antigravity_runtime::{config::Environment, secret, variables::GATEWAY_TOKEN_FILE};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use antigravity_runtime::{
+    config::{self, Environment},
+    secret,
+    variables::GATEWAY_TOKEN_FILE,
+};
 use gateway::config::API_KEY_FILE;
 use secrecy::{ExposeSecret as _, SecretString};
 use token_service::{Config, secrets};
@@ -14,7 +23,15 @@ pub(crate) struct Arguments {
     /// Which one.
     #[arg(value_enum)]
     name: Name,
+    /// How long to wait for a first start that is just going on.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = config::duration)]
+    wait: Duration,
 }
+
+/// Between two looks at a file that is not there yet.
+const LOOK: Duration = Duration::from_millis(50);
+/// So long nobody wonders why nothing is shown.
+const UNNOTICED: Duration = Duration::from_millis(500);
 
 /// The secrets that a first start makes.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -43,15 +60,15 @@ impl Name {
 }
 
 /// Prints it, and nothing else.
-pub(crate) fn run(environment: &Environment, arguments: &Arguments) -> Result<(), Failure> {
-    let secret = find(environment, arguments.name)?;
+pub(crate) async fn run(environment: &Environment, arguments: &Arguments) -> Result<(), Failure> {
+    let secret = find(environment, arguments).await?;
     terminal::line(secret.expose_secret());
     Ok(())
 }
 
-fn find(environment: &Environment, name: Name) -> Result<SecretString, Failure> {
+async fn find(environment: &Environment, arguments: &Arguments) -> Result<SecretString, Failure> {
     let config = Config::from_environment(environment)?;
-    let (variable, file) = name.places();
+    let (variable, file) = arguments.name.places();
     if let Some(var) = stack::var(variable)
         && let Some((_, origin)) = environment.raw(var)?
     {
@@ -63,11 +80,28 @@ fn find(environment: &Environment, name: Name) -> Result<SecretString, Failure> 
         return Err(stack::no_folder(&config.database));
     };
     let path = folder.join(file);
-    secret::read(&path)?.ok_or_else(|| {
+    made(&path, arguments.wait).await?.ok_or_else(|| {
         Failure::Found(format!(
             "{} is not there: it is made at the first start of `antigravity-gateway serve` (or \
              by `antigravity-gateway init`)",
             path.display()
         ))
     })
+}
+
+/// What the file holds, as soon as it is there.
+async fn made(path: &Path, wait: Duration) -> Result<Option<SecretString>, Failure> {
+    let began = Instant::now();
+    let mut told = false;
+    loop {
+        let secret = secret::read(path)?;
+        if secret.is_some() || began.elapsed() >= wait {
+            return Ok(secret);
+        }
+        if !told && began.elapsed() >= UNNOTICED {
+            terminal::note(format!("waiting for {} to be made", path.display()));
+            told = true;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }

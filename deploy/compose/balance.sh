@@ -23,8 +23,16 @@ write() {
     fi
 }
 
+# At a reload nginx closes the connections that are idle, and with them a request that is just
+# on its way. Only since 1.27.4 can it be told to keep them; before, none is left idle.
+keep_alive() {
+    echo 'keepalive_timeout 75s; keepalive_min_timeout 75s;' >/tmp/keepalive.conf
+    nginx -t 2>/dev/null || echo 'keepalive_timeout 0;' >/tmp/keepalive.conf
+}
+
 known=$(addresses || true)
 write "$known"
+keep_alive
 nginx -g 'daemon off;' &
 nginx=$!
 trap 'kill -QUIT "$nginx"; wait "$nginx"; exit' TERM INT QUIT

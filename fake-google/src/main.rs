@@ -1,10 +1,11 @@
 //! A fake Google from a shell.
 
-use std::net::SocketAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::Parser;
 use fake_google::{
     CLIENT_ID, CLIENT_SECRET, Config, FakeGoogle, Quota, ServiceAccount, Tls, serve,
@@ -32,6 +33,9 @@ struct Options {
     /// Address to listen on; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
+    /// Ask the one that listens there whether it serves, and exit with 0 when it does, else with 1; not with --tls.
+    #[arg(long, conflicts_with = "tls")]
+    healthcheck: bool,
     /// Serve HTTPS with a certificate for localhost and 127.0.0.1, made at the start.
     #[arg(long)]
     tls: bool,
@@ -94,6 +98,9 @@ struct Options {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
+    if options.healthcheck {
+        return healthcheck(options.listen);
+    }
     let listener = TcpListener::bind(options.listen)
         .await
         .with_context(|| format!("cannot listen on {}", options.listen))?;
@@ -136,6 +143,30 @@ async fn main() -> anyhow::Result<()> {
     serve(FakeGoogle::new(config), listener, tls, shutdown)
         .await
         .context("the listener failed")
+}
+
+/// Asks for what every fake Google knows; whoever answers has written its files.
+fn healthcheck(mut address: SocketAddr) -> anyhow::Result<()> {
+    const DEADLINE: Duration = Duration::from_secs(3);
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    let asked = || {
+        let mut stream = TcpStream::connect_timeout(&address, DEADLINE)?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        stream.write_all(b"GET /__fake/counters HTTP/1.0\r\n\r\n")?;
+        let mut head = [0; 12];
+        stream.read_exact(&mut head)?;
+        Ok::<_, std::io::Error>(head)
+    };
+    let head = asked().with_context(|| format!("{address} does not answer"))?;
+    ensure!(
+        head.starts_with(b"HTTP/1.") && head.ends_with(b" 200"),
+        "{address} answers with an error"
+    );
+    Ok(())
 }
 
 /// Listens for Ctrl-C and SIGTERM from now on: the first process of a container is deaf to what

@@ -121,7 +121,8 @@ fn what_init_made_is_given_away() {
 #[test]
 fn secrets_are_shown_to_who_asks() {
     let folder = Folder::new();
-    let missing = folder.run(&["secret", "api_key"], &[]).exits_with(1);
+    let at_once = ["secret", "api_key", "--wait", "0s"];
+    let missing = folder.run(&at_once, &[]).exits_with(1);
     missing.says("data/api_key is not there");
     folder.run(&["init"], &[]).exits_with(0);
     for (name, file) in [
@@ -137,4 +138,15 @@ fn secrets_are_shown_to_who_asks() {
     let configured = folder.run(&["secret", "api_key"], &[("API_KEYS", API_KEY)]);
     configured.exits_with(2).says("API_KEYS").tells_no(API_KEY);
     folder.run(&["secret", "refresh_token"], &[]).exits_with(2);
+}
+
+#[test]
+fn a_secret_is_waited_for_while_a_first_start_goes_on() {
+    let folder = Folder::new();
+    let asked = folder.start(&["secret", "api_key", "--wait", "1m"], &[]);
+    asked.stderr_with("waiting for data/api_key to be made");
+    let serving = folder.serve(&[]);
+    let shown = asked.wait().exits_with(0);
+    assert_eq!(shown.stdout, folder.read("data/api_key"));
+    serving.end().exits_with(0);
 }

@@ -25,3 +25,33 @@ fn it_ends_when_it_is_told_to() {
         assert_eq!(running.wait().unwrap().code(), Some(0), "SIG{signal}");
     }
 }
+
+#[test]
+fn it_is_healthy_while_it_serves() {
+    let ask = |address: &str| {
+        let asked = Command::new(env!("CARGO_BIN_EXE_fake-google"))
+            .args(["--healthcheck", "--listen", address])
+            .output()
+            .unwrap();
+        (
+            asked.status.code(),
+            String::from_utf8(asked.stderr).unwrap(),
+        )
+    };
+    let mut running = Command::new(env!("CARGO_BIN_EXE_fake-google"))
+        .args(["--listen", "0.0.0.0:0"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut url = String::new();
+    let mut said = BufReader::new(running.stdout.take().unwrap());
+    said.read_line(&mut url).unwrap();
+    let (_, port) = url.trim().rsplit_once(':').unwrap();
+    let listened = format!("0.0.0.0:{port}");
+    assert_eq!(ask(&listened), (Some(0), String::new()));
+    running.kill().unwrap();
+    running.wait().unwrap();
+    let (code, said) = ask(&listened);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("does not answer"), "{said}");
+}
