@@ -64,7 +64,7 @@ full-kills:
     cargo build --release --workspace
     .ci/kills.py --full
 
-# A hundred kills of replicas over PostgreSQL, PostgreSQL away for a minute, and moves of a large pool; about fifty minutes.
+# A hundred kills of replicas over PostgreSQL, PostgreSQL away for a minute, a standby that takes over, and moves of a large pool; about fifty minutes.
 full-replicas:
     cargo build --release --workspace
     .ci/replicas.py --full

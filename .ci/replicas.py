@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Several token-services on one real PostgreSQL: refreshes while replicas are killed and stopped, PostgreSQL away under
-load, and moves of a pool between SQLite and PostgreSQL that are killed in the middle.
+load, a standby that takes over and has fallen behind, and moves of a pool between SQLite and PostgreSQL that are killed in
+the middle.
 
 `--full` takes the times and numbers of the issue that this shows; without it each part takes a minute or two.
 """
@@ -286,6 +287,63 @@ def away(seconds):
         waits_at_start(pool, server)
 
 
+def failed_over(projects):
+    """The primary crashes, and a standby takes over that has fallen behind: it lacks refresh tokens that have been rotated."""
+    with Stack() as stack:
+        primary = postgres.Server(settings={'wal_level': 'replica', 'max_wal_senders': '4'})
+        stack.callback(primary.remove)
+        primary.start()
+        second = free_port()
+        both = lambda url: url.replace(f':{primary.port}/', f':{primary.port},127.0.0.1:{second}/')
+        pool = Replicas(stack, primary, 2, projects, url=both)
+        for number in range(2):
+            pool.start(number)
+        check(pool.all_fresh(30), f'{projects} projects are fresh')
+        data = primary.folder / 'standby'
+        primary.run('pg_basebackup', '-D', data, '-h', '127.0.0.1', '-p', primary.port, '-U', 'postgres', '-R', '-X', 'stream')
+        standby = postgres.Server(port=second, settings=primary.settings, data=data)
+        stack.callback(standby.remove)
+        standby.start()
+        follows = "SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'"
+        check(within(10, lambda: standby.sql(follows) == '1'), 'a standby follows')
+        standby.sql("ALTER SYSTEM SET primary_conninfo = 'host=127.0.0.1 port=1'")
+        standby.sql('SELECT pg_reload_conf()')
+        check(within(10, lambda: standby.sql(follows) == '0'), 'until it falls behind')
+        pool.expire()
+        check(pool.all_fresh(60), 'all refresh tokens are rotated')
+        pool.admin('projects', 'disable', 'fake-project-2')
+        pool.admin('projects', 'add', 'added-project', '--refresh-token-file', refresh_token(stack, '1//of-nobody'), '--no-check', '--id', 'added')
+        # Secrets are sealed anew; that the right ones are there is seen below.
+        rows = 'SELECT id, disabled, access_token_expires_at FROM projects ORDER BY id'
+        had = primary.sql(rows, pool.database)
+        primary.stop(signal.SIGQUIT)
+        check(standby.sql('SELECT count(*) FROM projects', pool.database) == str(projects), 'the primary crashes; the standby knows nothing of what was added')
+        standby.run('pg_ctl', 'promote', '-D', data)
+        pool.server = standby
+        back = [wait_ready(pool, number, lambda it: it[1]['status'] == 'ok', 30) for number in range(2)]
+        check(all(back), 'it takes over: both are whole again without a restart')
+        check(within(30, lambda: standby.sql(rows, pool.database) == had), 'what it lacked is stored again: rotated refresh tokens, a project that was added, one that was disabled')
+        pool.admin('projects', 'enable', 'fake-project-2')
+        pool.admin('projects', 'remove', 'added', '--yes')
+        what_is_stored_works(pool)
+
+
+def refresh_token(stack, secret):
+    path = os.path.join(stack.folder, 'refresh-token')
+    with open(path, 'w', encoding='utf8') as file:
+        file.write(secret)
+    return path
+
+
+def within(seconds, holds):
+    end = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.2)
+    return True
+
+
 def wait_ready(pool, number, holds, seconds):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -421,7 +479,7 @@ def move_again_and_again(stack, arguments, env, kills):
     return times, 0 if ENDED in err else code, out, err
 
 
-PARTS = ['refreshes', 'away', 'moved']
+PARTS = ['refreshes', 'away', 'failed over', 'moved']
 
 
 def main():
@@ -435,6 +493,8 @@ def main():
     print(f'{options.only}: seed {options.seed}', flush=True)
     if options.only == 'away':
         away(60 if options.full else 20)
+    elif options.only == 'failed over':
+        failed_over(100 if options.full else 20)
     else:
         with postgres.server() as server:
             if options.only == 'refreshes':
