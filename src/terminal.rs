@@ -6,6 +6,8 @@ use std::{
     io::{self, IsTerminal as _, Write as _},
 };
 
+use antigravity_runtime::showable;
+
 /// Writes `text` and a line's end.
 pub(crate) fn line(text: impl AsRef<str>) {
     piece(&format!("{}\n", text.as_ref()));
@@ -73,8 +75,7 @@ fn harmless(text: &str) -> Cow<'_, str> {
 /// The text without what would steer a terminal or turn round what stands beside it, colours
 /// included: where the text of others stands among our own.
 pub(crate) fn plain(text: &str) -> Cow<'_, str> {
-    let steers =
-        |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let steers = |c: char| !showable::is_showable(c);
     if text.contains(steers) {
         Cow::Owned(text.replace(steers, "\u{fffd}"))
     } else {

@@ -86,6 +86,8 @@ impl Pool {
                 break;
             }
             let others_wait = self.has_others(wanted, &dealt, &given_up);
+            // Of all of them, whose refreshes run side by side: what is ready does not wait for each.
+            let patient_until = Instant::now() + PATIENCE;
             for Pending {
                 dealt,
                 token: pending,
@@ -94,7 +96,7 @@ impl Pool {
                 let number = dealt.turn;
                 let left = deadline.saturating_duration_since(Instant::now());
                 let patience = if others_wait {
-                    left.min(PATIENCE)
+                    left.min(patient_until.saturating_duration_since(Instant::now()))
                 } else {
                     left
                 };

@@ -1,5 +1,7 @@
 //! What names may look like and how long texts may be, the same for every way in.
 
+use antigravity_runtime::showable;
+
 /// Characters of `Project.display_name`.
 pub(crate) const DISPLAY_NAME: usize = 256;
 /// Characters of an OAuth client's id.
@@ -28,12 +30,11 @@ pub(crate) fn is_token(text: &str) -> bool {
 /// Whether a text can be shown as it is: no character steers a terminal, or turns round what stands
 /// beside it.
 pub(crate) fn is_showable(text: &str) -> bool {
-    let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    !text.chars().any(|c| c.is_control() || turns(c))
+    text.chars().all(showable::is_showable)
 }
 
 /// Whether a text can be shown as an e-mail address.
 pub(crate) fn is_email(text: &str) -> bool {
-    let plain = |c: char| !c.is_control() && !c.is_whitespace();
+    let plain = |c: char| showable::is_showable(c) && !c.is_whitespace();
     text.contains('@') && text.chars().count() <= DISPLAY_NAME && text.chars().all(plain)
 }

@@ -52,6 +52,8 @@ pub(crate) struct Unstored {
     lease: Lease,
     token: StoredToken,
     rotated: Option<SecretString>,
+    /// The refresh token that Google was asked with, and which `rotated` replaces.
+    asked_with: Option<SecretString>,
 }
 
 /// How a refresh failed.
@@ -314,7 +316,7 @@ impl Pool {
         &self,
         id: &ProjectId,
         generation: i64,
-        (proof, known): (Proof, String),
+        (mut proof, known): (Proof, String),
         asked_in: Option<&Context>,
     ) -> Result<Grant, RefreshFailed> {
         let mut span = self.traces.begin(
@@ -327,13 +329,16 @@ impl Pool {
         let unstored = self.take_unstored(id, generation);
         let answer = match unstored {
             Some(unstored) => Ok(Renewal::Granted(unstored)),
-            None => self.renew(id, generation, (&proof, &known), &span).await,
+            None => {
+                self.renew(id, generation, (&mut proof, &known), &span)
+                    .await
+            }
         };
         let _writes = self.writes.lock().await;
         let result = match answer {
             Ok(Renewal::Granted(unstored)) => self.store_and_take_in(id, unstored).await,
             Ok(Renewal::Elsewhere(grant)) => Ok(grant),
-            Err(failed) => Err(failed),
+            Err(failed) => Err(self.after_all(id, &proof, failed).await),
         };
         self.metrics.refreshed(&result);
         if let Err(failed) = &result {
@@ -378,6 +383,10 @@ impl Pool {
             token,
             // What a service account is granted has no refresh token.
             rotated: rotated.filter(|_| matches!(proof, Proof::RefreshToken { .. })),
+            asked_with: match proof {
+                Proof::RefreshToken { refresh_token, .. } => Some(refresh_token.clone()),
+                Proof::ServiceAccount(_) => None,
+            },
         })
     }
 
@@ -408,16 +417,11 @@ impl Pool {
     ) -> Result<Grant, RefreshFailed> {
         let mut kept = self.keep(id, &unstored).await;
         if matches!(kept, Ok(false)) {
-            // The database may be another one, which lacks what this was refreshed with.
-            self.look_while_writing().await;
-            if let Some(lacking) = self.take_unstored(id, unstored.generation) {
-                unstored = unstored.in_place_of(lacking);
-                kept = self.keep(id, &unstored).await;
-            }
+            kept = self.keep_late(id, &mut unstored).await;
         }
         match kept {
             Ok(true) => self.take_in(id, unstored.token, unstored.rotated),
-            Ok(false) => self.overtaken(id, unstored.generation).await,
+            Ok(false) => self.overtaken(id, unstored.generation),
             Err(error) => {
                 self.metrics.not_stored(metrics::Unstored::AccessToken);
                 tracing::error!(
@@ -426,7 +430,12 @@ impl Pool {
                     "cannot store a new access token; it is kept in memory, and tried again"
                 );
                 if let Some(member) = self.state().projects.get_mut(id) {
-                    member.unstored = Some(unstored);
+                    let lacking = member.unstored.take();
+                    let lacking = lacking.filter(|it| it.generation == unstored.generation);
+                    member.unstored = Some(match lacking {
+                        Some(lacking) => unstored.in_place_of(lacking),
+                        None => unstored,
+                    });
                 }
                 Err(RefreshFailed::NotStored(error.to_string()))
             }
@@ -439,20 +448,19 @@ impl Pool {
             lease,
             token,
             rotated,
+            asked_with: _,
         } = unstored;
         self.store
             .commit_refresh(id, *generation, lease, token, rotated.as_ref())
             .await
     }
 
-    /// Another replica was first, or the credential was set anew. The caller holds `writes`.
-    async fn overtaken(&self, id: &ProjectId, generation: i64) -> Result<Grant, RefreshFailed> {
-        let before = self.take_over().await;
+    /// Another replica was first, or the credential was set anew.
+    fn overtaken(&self, id: &ProjectId, generation: i64) -> Result<Grant, RefreshFailed> {
         let state = self.state();
         let member = state.projects.get(id);
         let same = member.filter(|member| {
-            before.is_ok()
-                && self.store.shared().is_some()
+            self.store.shared().is_some()
                 && member.record.generation == generation
                 && member.is_usable(self.now())
         });

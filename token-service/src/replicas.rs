@@ -341,8 +341,12 @@ impl State {
             }
         }
         if let Some(pending) = pending.filter(|_| same_credential) {
-            if pending.status {
+            let verdict_is_old = matches!(mine.status, Status::NeedsLogin { .. })
+                && member.has_older_credential_than(&record);
+            if pending.status && !verdict_is_old {
                 record.project.status = mine.status.clone();
+            } else if let Some(pending) = self.pending.get_mut(&id) {
+                pending.status = false;
             }
             if pending.cleared {
                 record.project.cooldowns.clear();

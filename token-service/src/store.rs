@@ -302,6 +302,9 @@ pub enum StoreError {
     /// The same, as PostgreSQL says it: of a lock or a statement that took too long.
     #[error("the database is busy ({0}); try again")]
     Waited(String),
+    /// Another server has taken the place of the primary, without what that had last.
+    #[error("the database lacks what was changed here last; that is stored again first")]
+    Lacking,
     /// A PostgreSQL server of a version that is too old.
     #[error("PostgreSQL {version} is too old; version 13 or later is needed")]
     OldServer {
@@ -431,6 +434,7 @@ impl StoreError {
                 | Self::ReadOnly { .. }
                 | Self::Unwritable { .. }
                 | Self::Busy
+                | Self::Lacking
                 | Self::Waited(_)
         )
     }

@@ -2,48 +2,29 @@
 
 use antigravity_proto::v1::{
     self,
-    project::{Credential, State},
+    project::{Credential, RefreshFault, State},
 };
 
-/// How the token-service begins to say what is to be done, after what led to it. The next step
-/// says that already, and in the page's own words.
-const ADVICE: [&str; 7] = [
-    "nothing to do",
-    "mend it in the Google Cloud console",
-    "log in again (",
-    "look whether the service account",
-    "make a new key (",
-    "open action_url",
-    "appeal to Google",
-];
-
-/// What the token-service says led to the state, for who sees the page and not the contract's
-/// fields.
-pub(super) fn reason(said: &str) -> String {
-    let begins = ADVICE.iter().filter_map(|advice| {
-        let after = said.rfind(&format!("; {advice}"));
-        after.or_else(|| said.starts_with(advice).then_some(0))
-    });
-    let led = &said[..begins.min().unwrap_or(said.len())];
-    led.replace("action_url", "the link")
+/// What the token-service says led to the state. One of an earlier version says in the same words
+/// what to do, which the page tells besides.
+pub(super) fn reason(project: &v1::Project) -> &str {
+    project
+        .state_cause
+        .as_deref()
+        .unwrap_or(&project.state_reason)
 }
-
-/// With what the token-service begins to tell that Google does not take a project's OAuth client.
-const CLIENT_REFUSED: &str = "Google refuses the OAuth client: ";
-/// And that it takes the client, but not for this refresh token.
-const CLIENT_MISMATCH: &str = "Google refuses the OAuth client for this refresh token";
 
 /// What whoever looks has to do; empty: nothing.
 pub(super) fn next_step(project: &v1::Project) -> String {
     let id = &project.id;
     match project.state() {
         State::Unspecified => "This gateway is older than the token-service.".to_owned(),
-        State::Active if project.refresh_error.starts_with(CLIENT_REFUSED) => format!(
+        State::Active if project.refresh_fault() == RefreshFault::OauthClient => format!(
             "Set the right secret of its OAuth client: antigravity-gateway oauth-clients put {} \
              --secret-file FILE; then press Refresh.",
             project.oauth_client_id
         ),
-        State::Active if project.refresh_error.starts_with(CLIENT_MISMATCH) => {
+        State::Active if project.refresh_fault() == RefreshFault::OtherOauthClient => {
             format!("Log in again, with its own OAuth client: antigravity-gateway login --id {id}")
         }
         State::Active if !project.refresh_error.is_empty() => {
@@ -81,44 +62,44 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_to_be_done_is_said_once_and_whole() {
-        for (said, led) in [
-            (
-                "Token has been expired or revoked.; log in again (`antigravity-gateway login --id \
-                 ID`), or set a new refresh token (edit the tokens file and import it, or \
-                 UpdateProject)",
-                "Token has been expired or revoked.",
-            ),
-            (
-                "appeal to Google; refresh the project once it is lifted",
-                "",
-            ),
-            (
-                "quota; nothing more; open action_url as the account's owner, then refresh the project",
-                "quota; nothing more",
-            ),
-            ("open the link", "open the link"),
-            ("see action_url", "see the link"),
-            ("", ""),
-        ] {
-            assert_eq!(reason(said), led);
-        }
-        let refused = |error: &str| {
+    fn what_led_to_a_state_is_told_without_what_to_do_where_that_is_known() {
+        let mut project = v1::Project {
+            state_reason: "Token has been expired or revoked.; log in again".to_owned(),
+            state_cause: Some("Token has been expired or revoked.".to_owned()),
+            ..Default::default()
+        };
+        assert_eq!(reason(&project), "Token has been expired or revoked.");
+        project.state_cause = Some(String::new());
+        assert_eq!(reason(&project), "");
+        project.state_cause = None;
+        assert_eq!(reason(&project), project.state_reason);
+    }
+
+    #[test]
+    fn a_refresh_that_fails_is_mended_where_the_fault_is() {
+        let step = |fault: RefreshFault| {
             next_step(&v1::Project {
-                refresh_error: error.to_owned(),
+                refresh_error: "invalid_client: Unauthorized".to_owned(),
+                refresh_fault: fault.into(),
                 oauth_client_id: "123.apps".to_owned(),
                 id: "p1".to_owned(),
                 state: State::Active.into(),
                 ..Default::default()
             })
         };
-        let step = refused("Google refuses the OAuth client: invalid_client: Unauthorized");
+        let client = step(RefreshFault::OauthClient);
         assert!(
-            step.contains("oauth-clients put 123.apps --secret-file"),
-            "{step}"
+            client.contains("oauth-clients put 123.apps --secret-file"),
+            "{client}"
         );
-        let step = refused("Google refuses the OAuth client for this refresh token: x");
-        assert!(step.contains("login --id p1"), "{step}");
-        assert!(refused("timed out").starts_with("It is tried again by itself"));
+        let other = step(RefreshFault::OtherOauthClient);
+        assert!(other.contains("login --id p1"), "{other}");
+        for fault in [RefreshFault::Passing, RefreshFault::Unspecified] {
+            let passing = step(fault);
+            assert!(
+                passing.starts_with("It is tried again by itself"),
+                "{passing}"
+            );
+        }
     }
 }

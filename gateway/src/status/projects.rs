@@ -352,7 +352,7 @@ fn row(project: &v1::Project, now: Timestamp) -> Row {
         tone,
         next: next_step(project),
         link: link(&project.action_url),
-        reason: reason(&project.state_reason),
+        reason: reason(project).to_owned(),
         refresh_error: project.refresh_error.clone(),
         requests: words::counted(project.requests_last_hour, "request"),
         errors: words::counted(project.errors_last_hour, "error"),

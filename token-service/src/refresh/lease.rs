@@ -31,12 +31,12 @@ pub(super) enum Renewal {
 
 impl Pool {
     /// Asks Google, when no other replica does. `known` is the fingerprint of the token that is to
-    /// be replaced.
+    /// be replaced; `proof` becomes what Google was asked with.
     pub(super) async fn renew(
         &self,
         id: &ProjectId,
         generation: i64,
-        (proof, known): (&Proof, &str),
+        (proof, known): (&mut Proof, &str),
         span: &Span,
     ) -> Result<Renewal, RefreshFailed> {
         let began = Instant::now();
@@ -46,7 +46,12 @@ impl Pool {
             match taken.map_err(|error| RefreshFailed::DatabaseAway(error.to_string()))? {
                 Taken::Gone => {
                     self.look_again().await;
-                    return Err(RefreshFailed::Superseded);
+                    // A database that lacks the credential of memory gets it first.
+                    return Err(if self.has_generation(id, generation) {
+                        RefreshFailed::Elsewhere
+                    } else {
+                        RefreshFailed::Superseded
+                    });
                 }
                 Taken::Mine(lease, stored) => {
                     let stored = stored.as_deref();
@@ -71,11 +76,13 @@ impl Pool {
                         let _ = self.store.end_lease(id, &lease).await;
                         continue;
                     }
-                    let proof = stored.map_or_else(|| proof.clone(), |it| as_stored(proof, it));
-                    let asked = self.ask_google(generation, &lease, &proof, span).await;
+                    if let Some(stored) = stored {
+                        *proof = as_stored(proof, stored);
+                    }
+                    let asked = self.ask_google(generation, &lease, proof, span).await;
                     return match asked {
                         Ok(unstored) => Ok(Renewal::Granted(unstored)),
-                        Err(error) => self.refused(id, &lease, (&proof, known), error).await,
+                        Err(error) => self.refused(id, &lease, (proof, known), error).await,
                     };
                 }
                 Taken::Another => {}
@@ -124,7 +131,7 @@ impl Pool {
             return true;
         };
         match database.stored(id).await {
-            Ok(Some(stored)) => {
+            Ok(Some((stored, _))) => {
                 stored.credential.text().expose_secret() == refresh_token.expose_secret()
             }
             Ok(None) | Err(_) => false,
@@ -146,10 +153,16 @@ impl Pool {
     }
 
     /// The caller holds `writes`.
-    pub(super) async fn look_while_writing(&self) {
+    async fn look_while_writing(&self) {
         if let Err(error) = self.take_over().await {
             tracing::debug!(%error, "cannot look for what another replica has stored");
         }
+    }
+
+    fn has_generation(&self, id: &ProjectId, generation: i64) -> bool {
+        let state = self.state();
+        let member = state.projects.get(id);
+        member.is_some_and(|it| it.record.generation == generation)
     }
 
     fn fingerprint_of(&self, id: &ProjectId) -> String {

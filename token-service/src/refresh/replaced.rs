@@ -6,12 +6,13 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::Unstored;
+use super::{RefreshFailed, Unstored};
 use crate::{
-    credential::Credential,
-    pool::{Member, State},
+    credential::{Credential, Proof},
+    oauth::RefreshError,
+    pool::{Member, Pool, State},
     project::ProjectId,
-    store::{Lease, ProjectRecord},
+    store::{Lease, ProjectRecord, StoreError},
 };
 
 /// So many of a project are known again. A server that lags by more lacks hours.
@@ -42,6 +43,15 @@ fn hash(secret: &SecretString) -> u64 {
 }
 
 impl Unstored {
+    /// Whether it came for the refresh token that is stored, or for a later one of `member`.
+    fn replaces(&self, stored: &ProjectRecord, member: &Member) -> bool {
+        let Credential::RefreshToken(theirs) = &stored.credential else {
+            return false;
+        };
+        let asked_with = self.asked_with.as_ref().map(SecretString::expose_secret);
+        asked_with == Some(theirs.expose_secret()) || member.replaced.has(theirs)
+    }
+
     /// This is newer than what is in memory, which the database lacks too.
     pub(super) fn in_place_of(self, lacking: Self) -> Self {
         Self {
@@ -84,6 +94,17 @@ impl Member {
                 && token.refreshed_at > theirs_at
     }
 
+    /// Whether a record of the same generation has a newer refresh token than what is here, which a
+    /// verdict about the one here says nothing of.
+    pub(crate) fn has_older_credential_than(&self, stored: &ProjectRecord) -> bool {
+        match (&self.record.credential, &stored.credential) {
+            (Credential::RefreshToken(mine), Credential::RefreshToken(theirs)) => {
+                mine.expose_secret() != theirs.expose_secret() && !self.replaced.has(theirs)
+            }
+            _ => false,
+        }
+    }
+
     /// Has what is here stored in the place of what `late` says is stored.
     pub(crate) fn store_again(&mut self, late: Lease) {
         let (Credential::RefreshToken(refresh_token), Some(token)) =
@@ -96,12 +117,86 @@ impl Member {
             lease: late,
             token: token.clone(),
             rotated: Some(refresh_token.clone()),
+            asked_with: None,
         };
         self.unstored = Some(match self.unstored.take() {
             // What Google has returned since is newer still.
             Some(newer) if newer.generation == again.generation => newer.in_place_of(again),
             _ => again,
         });
+    }
+}
+
+impl Pool {
+    /// Keeps what its lease does not hold for any more: the database may be another one, which lacks
+    /// what this was refreshed with, or the same refresh token has been sealed anew. `false`: what
+    /// is stored is newer. The caller holds `writes`.
+    pub(super) async fn keep_late(
+        &self,
+        id: &ProjectId,
+        unstored: &mut Unstored,
+    ) -> Result<bool, StoreError> {
+        self.take_over().await?;
+        if let Some(lacking) = self.take_unstored(id, unstored.generation) {
+            *unstored = unstored.clone().in_place_of(lacking);
+            if self.keep(id, unstored).await? {
+                return Ok(true);
+            }
+        }
+        let Some(database) = self.store.shared() else {
+            return Ok(false);
+        };
+        let stored = database.stored(id).await?;
+        let stored = stored.filter(|(stored, _)| stored.generation == unstored.generation);
+        {
+            let state = self.state();
+            let member = state.projects.get(id);
+            let Some(member) = member.filter(|it| it.record.generation == unstored.generation)
+            else {
+                return Ok(false);
+            };
+            match &stored {
+                Some((stored, _)) if !unstored.replaces(stored, member) => return Ok(false),
+                Some(_) => {}
+                None if state.ahead.projects.contains(id) => return Err(StoreError::Lacking),
+                None => return Ok(false),
+            }
+        }
+        let Some((_, sealed)) = stored else {
+            return Ok(false);
+        };
+        unstored.lease = Lease::late(sealed);
+        self.keep(id, unstored).await
+    }
+
+    /// A refusal counts as long as its refresh token is the one in use: another may have come in its
+    /// place while this waited to be told. The caller holds `writes`.
+    pub(super) async fn after_all(
+        &self,
+        id: &ProjectId,
+        proof: &Proof,
+        failed: RefreshFailed,
+    ) -> RefreshFailed {
+        let (
+            RefreshFailed::Refused(RefreshError::Revoked(_)),
+            Proof::RefreshToken { refresh_token, .. },
+        ) = (&failed, proof)
+        else {
+            return failed;
+        };
+        if let Err(error) = self.take_over().await {
+            return RefreshFailed::DatabaseAway(error.to_string());
+        }
+        let state = self.state();
+        let in_use = state.projects.get(id).map(|it| &it.record.credential);
+        match in_use {
+            Some(Credential::RefreshToken(in_use))
+                if in_use.expose_secret() == refresh_token.expose_secret() =>
+            {
+                failed
+            }
+            _ => RefreshFailed::Elsewhere,
+        }
     }
 }
 

@@ -136,6 +136,8 @@ impl Pool {
             !ahead.projects.is_empty() || !ahead.clients.is_empty()
         };
         if !is_ahead(&self.state()) {
+            // What could not be stored before may have been stored by another.
+            self.tell_trouble(Asked::Again, None);
             return;
         }
         let made = self.change_again().await;

@@ -6,9 +6,11 @@ use secrecy::ExposeSecret as _;
 
 use crate::{
     credential::Kind,
+    oauth::RefreshError,
     pool::{Client, Grant, Member, Standing, State},
     project::Upstream,
     quota::Quota,
+    refresh::RefreshFailed,
 };
 
 pub(super) fn upstream(upstream: Upstream) -> v1::Upstream {
@@ -122,6 +124,31 @@ pub(super) fn project(member: &Member, now: Timestamp) -> v1::Project {
         }
         .into(),
         account: credential.account().to_owned(),
+        state_cause: Some(reason),
+        refresh_fault: member
+            .failure
+            .as_ref()
+            .map_or(v1::project::RefreshFault::Unspecified, |failure| {
+                fault(&failure.error)
+            })
+            .into(),
+    }
+}
+
+fn fault(error: &RefreshFailed) -> v1::project::RefreshFault {
+    use v1::project::RefreshFault;
+    match error {
+        RefreshFailed::Refused(RefreshError::ClientRefused(_)) => RefreshFault::OauthClient,
+        RefreshFailed::Refused(RefreshError::ClientMismatch(_)) => RefreshFault::OtherOauthClient,
+        RefreshFailed::Refused(RefreshError::Revoked(_) | RefreshError::KeyRefused(_)) => {
+            RefreshFault::Credential
+        }
+        RefreshFailed::Refused(RefreshError::Transient(_))
+        | RefreshFailed::Superseded
+        | RefreshFailed::NotStored(_)
+        | RefreshFailed::DatabaseAway(_)
+        | RefreshFailed::Elsewhere
+        | RefreshFailed::BrokenOff => RefreshFault::Passing,
     }
 }
 

@@ -176,6 +176,7 @@ pub async fn migrate(
     let [projects, oauth_clients] = copy_tables(&mut source, &mut target, &mut tell).await?;
     copy_ledger(&mut source, &mut target, &mut tell).await?;
     let usage_rows = compare(&mut source, &mut target, &mut tell).await?;
+    source.is_still_alone().await?;
     // In this order, so that at no time both can serve.
     source.put_note(MOVED, &to.to_string()).await?;
     target.forget_moves().await?;
@@ -367,7 +368,13 @@ async fn replace(database: &Postgres, pool: &SqlitePool) -> Result<(), StoreErro
     let mut exclusive = database.exclusive().await?;
     let target = exclusive.connection();
     postgres::check_known(target, database.name()).await?;
-    for statement in ["DELETE FROM usage", "DELETE FROM refresh_leases"] {
+    for statement in [
+        // It takes as long as the ledger is large; the caller sees to an end.
+        "SET LOCAL statement_timeout = 0",
+        "SET LOCAL idle_in_transaction_session_timeout = 0",
+        "DELETE FROM usage",
+        "DELETE FROM refresh_leases",
+    ] {
         sqlx::query(AssertSqlSafe(statement))
             .execute(&mut *target)
             .await?;

@@ -20,7 +20,7 @@ use sqlx::PgConnection;
 
 pub(in crate::store) use self::{
     alone::{is_same, was_opened},
-    open::check_known,
+    open::{check_known, nobody_else},
 };
 use self::{
     follow::Mark,

@@ -27,6 +27,7 @@ pub(in crate::store) use self::{
 use super::{
     Change, StoreError, StoredToken, milliseconds,
     seals::{Seals, status_columns},
+    storable,
 };
 use crate::{
     config::Database,
@@ -145,12 +146,14 @@ impl Sqlite {
         project: &Project,
     ) -> Result<(), StoreError> {
         let (status, reason, url) = status_columns(&project.status);
+        // As PostgreSQL would take them, where a move may bring them.
+        let (reason, url) = (storable(reason), storable(url));
         let done: SqliteQueryResult = sqlx::query(
             "UPDATE projects SET status = ?, status_reason = ?, action_url = ? WHERE id = ?",
         )
         .bind(status)
-        .bind(reason)
-        .bind(url)
+        .bind(&*reason)
+        .bind(&*url)
         .bind(&*project.id)
         .execute(&mut *connection)
         .await?;

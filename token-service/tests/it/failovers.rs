@@ -1,5 +1,5 @@
-//! PostgreSQL in trouble: servers that take over and lack what was stored last, are found late, or
-//! refuse what is asked. They need a server: `TEST_DATABASE_URL`, and `--include-ignored`.
+//! PostgreSQL in trouble: servers that are found late, refuse what is asked, or were moved away
+//! from. They need a server: `TEST_DATABASE_URL`, and `--include-ignored`.
 
 use std::{
     net::SocketAddr,
@@ -8,7 +8,7 @@ use std::{
 
 use antigravity_proto::v1;
 use antigravity_runtime::tls;
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -17,18 +17,17 @@ use tokio::{
 use tonic::{Code, Status};
 
 use crate::support::{
-    Home, ProjectsClient, Service, eventually, google, ids, one_token, project, rotating_google,
-    set_disabled, tokens_json, update,
+    Home, ProjectsClient, Service, eventually, google, one_token, tokens_json, update,
 };
 
 /// As the owner of the server.
-async fn run(url: &str, statement: &str) {
+pub(crate) async fn run(url: &str, statement: &str) {
     let mut connection = PgConnection::connect(url).await.unwrap();
     let statement = AssertSqlSafe(statement.to_owned());
     connection.execute(statement).await.unwrap();
 }
 
-fn name(home: &Home) -> &str {
+pub(crate) fn name(home: &Home) -> &str {
     home.postgres_url().rsplit_once('/').unwrap().1
 }
 
@@ -94,124 +93,10 @@ impl Guest {
     }
 }
 
-async fn refresh(projects: &mut ProjectsClient, number: usize) -> Result<(), Status> {
+pub(crate) async fn refresh(projects: &mut ProjectsClient, number: usize) -> Result<(), Status> {
     let id = format!("fake-project-{number}");
     let refreshed = projects.refresh_project(v1::RefreshProjectRequest { id });
     refreshed.await.map(drop)
-}
-
-#[tokio::test]
-#[ignore = "needs PostgreSQL: TEST_DATABASE_URL"]
-async fn what_a_standby_lacks_is_stored_again() {
-    let google = rotating_google(4).await;
-    let home = Home::new(&google);
-    home.write_tokens(&tokens_json([1, 2, 3, 4]));
-    let (one, other) = (home.start().await, home.start().await);
-    let (mut here, mut there) = (one.projects().await, other.projects().await);
-    for number in 1..=3 {
-        refresh(&mut here, number).await.unwrap();
-    }
-    // As far as the standby has come.
-    let mut standby = PgConnection::connect(home.postgres_url()).await.unwrap();
-    standby
-        .execute(
-            "CREATE TABLE lagging AS SELECT * FROM projects;
-             CREATE TABLE lagging_removals AS SELECT * FROM removals",
-        )
-        .await
-        .unwrap();
-    refresh(&mut here, 1).await.unwrap();
-    refresh(&mut there, 1).await.unwrap();
-    set_disabled(&mut here, "fake-project-2", true).await;
-    let id = "fake-project-4".to_owned();
-    here.delete_project(v1::DeleteProjectRequest { id })
-        .await
-        .unwrap();
-    let token = one_token(&mut one.tokens().await).await;
-    eventually("the other has heard of it", async || {
-        ids(&mut there).await.len() == 3
-            && project(&mut there, "fake-project-2").await.disabled
-            && project(&mut there, "fake-project-1").await.token_expires_at
-                == project(&mut here, "fake-project-1").await.token_expires_at
-    })
-    .await;
-
-    // The primary is lost, and the standby takes its place. The third project was added last,
-    // and the fourth was there.
-    let (server, _) = home.postgres_url().rsplit_once('/').unwrap();
-    let server = format!("{server}/postgres");
-    let database = name(&home);
-    let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()")
-        .fetch_one(&mut standby)
-        .await
-        .unwrap();
-    run(
-        &server,
-        &format!("ALTER DATABASE {database} ALLOW_CONNECTIONS false"),
-    )
-    .await;
-    run(
-        &server,
-        &format!(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-             WHERE datname = '{database}' AND pid <> {pid}"
-        ),
-    )
-    .await;
-    standby
-        .execute(
-            "UPDATE projects SET disabled = old.disabled, updated_at = old.updated_at,
-                 refresh_token_sealed = old.refresh_token_sealed,
-                 access_token_sealed = old.access_token_sealed,
-                 access_token_expires_at = old.access_token_expires_at,
-                 refreshed_at = old.refreshed_at
-             FROM lagging old WHERE old.id = projects.id;
-             DELETE FROM imports WHERE project_id = 'fake-project-3';
-             DELETE FROM projects WHERE id = 'fake-project-3';
-             UPDATE removals SET count = (SELECT count FROM lagging_removals);
-             DELETE FROM refresh_leases;
-             INSERT INTO projects SELECT (jsonb_populate_record(old, jsonb_build_object(
-                 'position', (SELECT position FROM lagging WHERE id = 'fake-project-3')))).*
-             FROM lagging old WHERE id = 'fake-project-4'",
-        )
-        .await
-        .unwrap();
-    run(
-        &server,
-        &format!("ALTER DATABASE {database} ALLOW_CONNECTIONS true"),
-    )
-    .await;
-
-    let now = "SELECT (SELECT bool_or(disabled) FROM projects WHERE id = 'fake-project-2')
-         AND (SELECT count(*) = 4 FROM projects) AND (SELECT count(*) = 3 FROM imports WHERE project_id <> 'fake-project-4')
-         AND (SELECT count(*) = 0 FROM projects JOIN lagging USING (id)
-              WHERE id = 'fake-project-1'
-                  AND projects.refresh_token_sealed = lagging.refresh_token_sealed)";
-    eventually("it is stored again", async || {
-        let row = sqlx::query(now).fetch_one(&mut standby).await.unwrap();
-        row.get(0)
-    })
-    .await;
-    assert!(project(&mut here, "fake-project-2").await.disabled);
-    let again = one_token(&mut one.tokens().await).await;
-    if again.project_id == token.project_id {
-        assert_eq!(again.access_token, token.access_token);
-    }
-    for projects in [&mut here, &mut there] {
-        for number in [1, 3] {
-            refresh(projects, number).await.unwrap();
-        }
-    }
-    one.stop().await;
-    other.stop().await;
-    let service = home.start().await;
-    let mut projects = service.projects().await;
-    assert_eq!(ids(&mut projects).await.len(), 4);
-    for number in 1..=4 {
-        refresh(&mut projects, number).await.unwrap();
-    }
-    assert!(project(&mut projects, "fake-project-2").await.disabled);
-    service.stop().await;
 }
 
 #[tokio::test]
@@ -405,4 +290,33 @@ async fn a_look_at_a_dead_server_does_not_keep_from_looking_for_the_next() {
         began.elapsed()
     );
     service.stop().await;
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: TEST_DATABASE_URL"]
+async fn a_pool_that_was_moved_meanwhile_is_written_to_no_more() {
+    let google = google(1).await;
+    let home = Home::new(&google);
+    home.write_tokens(&tokens_json([1]));
+    let it = Guest::start(&home, "").await;
+    let mut projects = it.service.projects().await;
+    one_token(&mut it.service.tokens().await).await;
+    eventually("all is well", async || it.is_well().await).await;
+    let asked = google.fake().counters().oauth.total;
+    run(
+        home.postgres_url(),
+        "INSERT INTO meta (key, value) VALUES ('moved', convert_to('sqlite://new.db', 'UTF8'))",
+    )
+    .await;
+    let told = "has been moved to sqlite://new.db";
+    eventually("it is told", async || it.shows(told).await).await;
+    let refused = refresh(&mut projects, 1).await.unwrap_err();
+    assert!(refused.message().contains(told), "{refused}");
+    assert_eq!(google.fake().counters().oauth.total, asked);
+    // As long as it is good, it is served.
+    one_token(&mut it.service.tokens().await).await;
+    run(home.postgres_url(), "DELETE FROM meta WHERE key = 'moved'").await;
+    eventually("all is well again", async || it.is_well().await).await;
+    refresh(&mut projects, 1).await.unwrap();
+    it.service.stop().await;
 }

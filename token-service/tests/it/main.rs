@@ -35,6 +35,7 @@ mod replicas;
 mod roles;
 mod rotation;
 mod secrecy;
+mod standbys;
 mod starts;
 mod support;
 mod tls;

@@ -104,6 +104,35 @@ async fn a_database_that_was_only_opened_is_empty() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL: TEST_DATABASE_URL"]
+async fn whoever_has_begun_to_use_it_meanwhile_is_noticed_before_a_move_ends() {
+    let google = google(2).await;
+    let home = Home::new(&google);
+    let from = pool(&home).await;
+    let to = other(&home);
+    let server = home.postgres_url().to_owned();
+    let joins = |step| {
+        if step == Step::Comparing("usage") {
+            let seen = "INSERT INTO replicas (instance, host, version, key_ids)
+                        VALUES ('late', 'elsewhere', '1', '')";
+            postgres::run(&server, seen.to_owned());
+        }
+    };
+    let error = migrate(&from, &to, false, joins).await.unwrap_err();
+    assert!(
+        matches!(error, MoveError::Store(StoreError::InUse { .. })),
+        "{error}"
+    );
+    postgres::run(&server, "DELETE FROM replicas".to_owned());
+    // It serves on as it was.
+    let service = home.start().await;
+    assert_eq!(ids(&mut service.projects().await).await.len(), 2);
+    service.stop().await;
+    let moved = migrate(&from, &to, false, |_| {}).await.unwrap();
+    assert!(moved.resumed);
+}
+
+#[tokio::test]
 async fn after_a_move_the_old_database_serves_nobody_until_it_is_moved_back() {
     let google = google(2).await;
     let home = Home::new(&google);

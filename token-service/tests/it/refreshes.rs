@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use antigravity_proto::v1::{self, project::State};
+use antigravity_proto::v1::{
+    self,
+    project::{RefreshFault, State},
+};
 use fake_google::{Account, Action, CLIENT_SECRET, Fault, InvalidGrant};
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -157,6 +160,8 @@ async fn a_project_that_cannot_be_refreshed_is_skipped() {
         "{}",
         shown.refresh_error
     );
+    assert_eq!(shown.refresh_fault(), RefreshFault::Passing);
+    assert_eq!(shown.state_cause.as_deref(), Some(""));
     service.stop().await;
 }
 
@@ -213,6 +218,8 @@ async fn a_revoked_refresh_token_needs_a_login_until_another_is_set() {
         "{}",
         shown.state_reason
     );
+    let advice = shown.state_reason.strip_prefix(shown.state_cause());
+    assert!(advice.unwrap().starts_with("; log in again"), "{advice:?}");
     assert_eq!(refreshes(google.fake(), 1), 1);
     let request = v1::RefreshProjectRequest {
         id: shown.id.clone(),
@@ -244,6 +251,7 @@ async fn a_refused_client_condemns_no_project_and_is_tried_again_once_changed() 
     let mut admin = service.projects().await;
     let shown = project(&mut admin, "fake-project-1").await;
     assert_eq!(shown.state(), State::Active);
+    assert_eq!(shown.refresh_fault(), RefreshFault::OauthClient);
     let clients = admin
         .list_o_auth_clients(v1::ListOAuthClientsRequest {})
         .await
@@ -337,6 +345,24 @@ async fn a_slow_refresh_does_not_hold_up_a_call_that_another_project_can_serve()
         began.elapsed() < Duration::from_secs(3),
         "the wait was paid once"
     );
+    let aborted = tokio::time::timeout(Duration::from_secs(20), service.stop());
+    aborted.await.unwrap();
+}
+
+#[tokio::test]
+async fn slow_refreshes_are_waited_for_together() {
+    let google = google(5).await;
+    let home = Home::new(&google);
+    home.write_tokens(&tokens_json(1..=5));
+    for number in 1..=4 {
+        fake(&google).script(at_refresh(number, delayed(60_000)));
+    }
+    let service = home.start().await;
+    let mut gateway = service.tokens().await;
+    let began = std::time::Instant::now();
+    assert_eq!(dealt(&mut gateway, wanted(5)).await, "5 5 5 5 5");
+    // Not three seconds for each.
+    assert!(began.elapsed() < Duration::from_secs(9));
     let aborted = tokio::time::timeout(Duration::from_secs(20), service.stop());
     aborted.await.unwrap();
 }

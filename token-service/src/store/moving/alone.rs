@@ -94,6 +94,19 @@ impl Alone {
         self.named(same)
     }
 
+    /// Whether nobody has begun to use it meanwhile.
+    ///
+    /// # Errors
+    /// Somebody has.
+    pub(super) async fn is_still_alone(&mut self) -> Result<(), StoreError> {
+        let alone = match &mut self.open {
+            // Its lock is held.
+            Open::Sqlite { .. } => Ok(()),
+            Open::Postgres(connection) => postgres::nobody_else(connection).await,
+        };
+        self.named(alone)
+    }
+
     /// Names the server in an error that is about it.
     fn named<T>(&self, done: Result<T, StoreError>) -> Result<T, StoreError> {
         done.map_err(|error| error.of_server(&self.name))

@@ -16,12 +16,14 @@ use sqlx::{
 
 use super::{
     Postgres,
+    open::check_moving,
     rows::{ChangedRow, columns, read_imports},
 };
 use crate::{
     project::ProjectId,
     store::{
         ClientRecord, Everything, Lease, ProjectRecord, StoreError, milliseconds,
+        moving::{MOVED, MOVING},
         seals::{ClientRow, CooldownRow, cooldowns},
     },
 };
@@ -115,9 +117,15 @@ struct Snapshot {
     removals: i64,
     started: i64,
     now: i64,
+    is_moved: bool,
 }
 
-async fn snapshot(connection: &mut PgConnection) -> Result<(Mark, Timestamp), StoreError> {
+/// # Errors
+/// Also when the pool is being moved, or has been: nobody is served from there any more.
+async fn snapshot(
+    connection: &mut PgConnection,
+    name: &str,
+) -> Result<(Mark, Timestamp), StoreError> {
     sqlx::query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         .execute(&mut *connection)
         .await?;
@@ -125,10 +133,16 @@ async fn snapshot(connection: &mut PgConnection) -> Result<(Mark, Timestamp), St
         "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS transaction,
              (SELECT count FROM removals) AS removals,
              (extract(epoch FROM pg_postmaster_start_time()) * 1000)::bigint AS started,
-             (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now",
+             (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now,
+             EXISTS (SELECT FROM meta WHERE key IN ($1, $2)) AS is_moved",
     )
-    .fetch_one(connection)
+    .bind(MOVING)
+    .bind(MOVED)
+    .fetch_one(&mut *connection)
     .await?;
+    if snapshot.is_moved {
+        check_moving(connection, name).await?;
+    }
     let mark = Mark {
         transaction: snapshot.transaction,
         removals: snapshot.removals,
@@ -147,7 +161,7 @@ impl Postgres {
 
     /// Looks for the server again, after it was lost.
     pub(crate) async fn reach(&self) -> Result<(), StoreError> {
-        self.servers.reach().await?;
+        self.servers.reach_to_serve().await?;
         self.doubt();
         Ok(())
     }
@@ -188,7 +202,7 @@ impl Postgres {
         self.servers
             .bounded(async {
                 let mut lent = self.servers.lend().await?;
-                let (mark, _) = snapshot(&mut lent).await?;
+                let (mark, _) = snapshot(&mut lent, self.name()).await?;
                 let mut everything = Everything::default();
                 let clients = sqlx::query_as(concat!(
                     "SELECT ",
@@ -244,7 +258,7 @@ impl Postgres {
         self.servers
             .bounded(async {
                 let mut lent = self.servers.lend().await?;
-                let (mark, now) = snapshot(&mut lent).await?;
+                let (mark, now) = snapshot(&mut lent, self.name()).await?;
                 let told = Instant::now();
                 if mark.is_of_another(self.known.lock().mark) {
                     self.doubt();

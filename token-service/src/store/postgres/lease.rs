@@ -40,7 +40,7 @@ impl Lease {
 
     /// None at all: what is kept with it is kept only as long as `sealed` is the refresh token
     /// that is stored.
-    pub(in crate::store) fn late(sealed: Vec<u8>) -> Self {
+    pub(crate) fn late(sealed: Vec<u8>) -> Self {
         Self {
             fence: NO_FENCE,
             sealed: Some(sealed),

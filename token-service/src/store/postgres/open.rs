@@ -205,7 +205,10 @@ async fn check_keys(
     }
 }
 
-async fn check_moving(connection: &mut PgConnection, name: &str) -> Result<(), StoreError> {
+pub(super) async fn check_moving(
+    connection: &mut PgConnection,
+    name: &str,
+) -> Result<(), StoreError> {
     let text = |value: Vec<u8>| String::from_utf8_lossy(&value).into_owned();
     let moving = meta(connection, MOVING).await?.map(text);
     let moved = meta(connection, MOVED).await?.map(text);
@@ -247,7 +250,7 @@ pub(super) async fn lock(connection: &mut PgConnection) -> Result<(), StoreError
 }
 
 /// No token-service uses the database.
-pub(super) async fn nobody_else(connection: &mut PgConnection) -> Result<(), StoreError> {
+pub(in crate::store) async fn nobody_else(connection: &mut PgConnection) -> Result<(), StoreError> {
     let other: Option<(String, String, i64)> = sqlx::query_as(
         "SELECT instance, host, extract(epoch FROM now() - seen_at)::bigint FROM replicas
          WHERE seen_at > now() - $1 ORDER BY seen_at DESC LIMIT 1",

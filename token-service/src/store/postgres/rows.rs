@@ -76,17 +76,17 @@ impl Postgres {
         Ok(Some((record, sealed)))
     }
 
-    /// A project as it is stored.
+    /// A project as it is stored, and its sealed refresh token.
     pub(crate) async fn stored(
         &self,
         project: &ProjectId,
-    ) -> Result<Option<ProjectRecord>, StoreError> {
+    ) -> Result<Option<(ProjectRecord, Vec<u8>)>, StoreError> {
         self.servers
             .bounded(async {
                 let mut lent = self.servers.lend().await?;
                 let stored = self.read_project(&mut lent, project).await?;
                 lent.done();
-                Ok(stored.map(|(record, _)| record))
+                Ok(stored)
             })
             .await
     }

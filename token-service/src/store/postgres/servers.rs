@@ -17,6 +17,7 @@ use sqlx::{
 };
 use tokio::sync::Notify;
 
+use super::open::check_moving;
 use crate::{config, store::StoreError};
 
 /// A connection, with its log-in.
@@ -38,10 +39,14 @@ const SESSION: &str = "SET statement_timeout = '10s';
     SET tcp_keepalives_count = 3;
     SET default_transaction_isolation = 'read committed'";
 
-/// What holds in sessions of their own, whatever the role's settings are: they may take their time.
+/// What holds in sessions of their own, whatever the role's settings are: they may take their time,
+/// but one whose machine is gone is to be found out, as it may hold a lock.
 const OWN_SESSION: &str = "SET statement_timeout = 0;
     SET lock_timeout = 0;
-    SET idle_in_transaction_session_timeout = 0";
+    SET idle_in_transaction_session_timeout = 0;
+    SET tcp_keepalives_idle = 10;
+    SET tcp_keepalives_interval = 5;
+    SET tcp_keepalives_count = 3";
 /// Who asked may be gone meanwhile. Servers of version 14 or later, on most systems, find that out.
 const OWN_WHILE_WANTED: &str = "SET client_connection_check_interval = '2s'";
 
@@ -63,6 +68,13 @@ impl fmt::Debug for Servers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Servers({})", self.name)
     }
+}
+
+/// What a server is looked for.
+#[derive(Clone, Copy)]
+enum Purpose {
+    Any,
+    Serving,
 }
 
 enum State {
@@ -154,6 +166,16 @@ impl Servers {
     /// # Errors
     /// None does, and why: of the last that was asked.
     pub(super) async fn reach(&self) -> Result<(), StoreError> {
+        self.reach_for(Purpose::Any).await
+    }
+
+    /// As [`Servers::reach`], for whoever serves from the database: while it was out of reach, its
+    /// pool may have been moved.
+    pub(super) async fn reach_to_serve(&self) -> Result<(), StoreError> {
+        self.reach_for(Purpose::Serving).await
+    }
+
+    async fn reach_for(&self, purpose: Purpose) -> Result<(), StoreError> {
         let first = self.first.load(Ordering::Relaxed);
         let mut last = StoreError::Away {
             server: self.name.clone(),
@@ -162,7 +184,7 @@ impl Servers {
         for offset in 0..self.options.len() {
             let index = (first + offset) % self.options.len();
             let options = &self.options[index];
-            match self.greet(options).await {
+            match self.greet(options, purpose).await {
                 Ok(()) => {
                     self.first.store(index, Ordering::Relaxed);
                     *self.state.write() = State::Here(self.pool(options));
@@ -178,7 +200,7 @@ impl Servers {
     }
 
     /// Whether a server is there, can do what is wanted of it, and takes writes.
-    async fn greet(&self, options: &PgConnectOptions) -> Result<(), StoreError> {
+    async fn greet(&self, options: &PgConnectOptions, purpose: Purpose) -> Result<(), StoreError> {
         let greeting = async {
             let connected = options.connect().await;
             let mut connection = connected.map_err(|error| StoreError::from(error).of_log_in())?;
@@ -189,6 +211,10 @@ impl Servers {
             .fetch_one(&mut connection)
             .await;
             let (version, is_standby, reads_only) = said?;
+            let is_ours = match purpose {
+                Purpose::Any => Ok(()),
+                Purpose::Serving => check_moving(&mut connection, &self.name).await,
+            };
             // It is closed either way.
             let _ = connection.close().await;
             if version < OLDEST {
@@ -204,7 +230,7 @@ impl Servers {
                     server: self.shown(options),
                 })
             } else {
-                Ok(())
+                is_ours
             }
         };
         let greeted = match tokio::time::timeout(CONNECT, greeting).await {
@@ -322,7 +348,13 @@ impl Servers {
     pub(super) fn told<T>(&self, done: Result<T, StoreError>) -> Result<T, StoreError> {
         done.map_err(|error| {
             let error = error.of_server(&self.name);
-            if matches!(error, StoreError::Away { .. } | StoreError::ReadOnly { .. }) {
+            if matches!(
+                error,
+                StoreError::Away { .. }
+                    | StoreError::ReadOnly { .. }
+                    | StoreError::Moving { .. }
+                    | StoreError::Moved { .. }
+            ) {
                 self.lose(&error);
             }
             error

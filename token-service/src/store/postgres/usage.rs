@@ -44,25 +44,33 @@ impl Postgres {
         retention: Duration,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let now = now.as_millisecond();
+        for (query, kept) in [
+            ("DELETE FROM cooldowns WHERE until < $1", COOLDOWNS_KEPT_MS),
+            // In pieces: hours of reports after a time in which nobody did, or months when less is
+            // kept from now on, would take longer than a statement may.
+            (
+                "DELETE FROM counted_reports
+                 WHERE at < LEAST($1, (SELECT min(at) FROM counted_reports) + 60000)",
+                REPEATED_WITHIN_MS,
+            ),
+            (
+                "DELETE FROM usage WHERE hour < LEAST($1, (SELECT min(hour) FROM usage) + 86400000)",
+                milliseconds(retention),
+            ),
+        ] {
+            let before = now.as_millisecond().saturating_sub(kept);
+            while self.remove(query, before).await? > 0 {}
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, query: &'static str, before: i64) -> Result<u64, StoreError> {
         self.servers
             .bounded(async {
                 let mut lent = self.servers.lend().await?;
-                for (query, before) in [
-                    (
-                        "DELETE FROM counted_reports WHERE at < $1",
-                        REPEATED_WITHIN_MS,
-                    ),
-                    ("DELETE FROM usage WHERE hour < $1", milliseconds(retention)),
-                    ("DELETE FROM cooldowns WHERE until < $1", COOLDOWNS_KEPT_MS),
-                ] {
-                    sqlx::query(query)
-                        .bind(now.saturating_sub(before))
-                        .execute(&mut *lent)
-                        .await?;
-                }
+                let removed = sqlx::query(query).bind(before).execute(&mut *lent).await?;
                 lent.done();
-                Ok(())
+                Ok(removed.rows_affected())
             })
             .await
     }
