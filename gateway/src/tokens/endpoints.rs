@@ -172,6 +172,15 @@ impl Endpoints {
         Err(last)
     }
 
+    /// Everybody there is, for what each knows alone: the next in turn first.
+    pub(super) async fn each(self: &Arc<Self>) -> Vec<Channel> {
+        let mut places = self.in_order().await;
+        if places.is_empty() {
+            places = self.state.lock().places.clone();
+        }
+        places.into_iter().map(|place| place.channel).collect()
+    }
+
     /// Those that are to be tried, each once, the next in turn first.
     async fn in_order(self: &Arc<Self>) -> Vec<Place> {
         let (known, old) = {

@@ -13,6 +13,7 @@ mod endpoints;
 mod held;
 pub mod operator;
 mod queue;
+mod replicas;
 mod rest;
 
 use std::{

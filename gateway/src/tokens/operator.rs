@@ -1,23 +1,31 @@
 //! What operators ask of the token-service: with a token of theirs, which the gateway itself does
 //! not have.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use antigravity_proto::v1::{
-    ListProjectsRequest, ListProjectsResponse, Project, QueryUsageRequest, QueryUsageResponse,
-    RefreshProjectRequest, UpdateProjectRequest, project_service_client::ProjectServiceClient,
+    ListProjectsRequest, Project, QueryUsageRequest, QueryUsageResponse, RefreshProjectRequest,
+    UpdateProjectRequest, project_service_client::ProjectServiceClient,
     usage_service_client::UsageServiceClient,
 };
 use antigravity_runtime::tls;
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use tokio::time::Instant;
 use tonic::{
     Code, Request, Status,
     metadata::{Ascii, MetadataValue},
+    transport::Channel,
 };
 
-use super::endpoints::{Endpoints, NO_ADDRESS};
+use super::{
+    endpoints::{Endpoints, NO_ADDRESS},
+    replicas,
+};
 
 /// For what is answered from memory or by one query.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// For the others, once one has answered.
+const OTHERS: Duration = Duration::from_secs(1);
 /// Longer than a refresh at the OAuth endpoint may take.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(40);
 /// Projects a page: as many as the service gives.
@@ -50,6 +58,15 @@ pub struct Operator {
     bearer: MetadataValue<Ascii>,
 }
 
+/// What one token-service lists.
+struct Listed {
+    projects: Vec<Project>,
+    /// Of all there are.
+    in_all: u32,
+    /// Which it is.
+    replica: String,
+}
+
 impl Operator {
     pub(super) fn new(endpoints: Arc<Endpoints>, bearer: MetadataValue<Ascii>) -> Self {
         Self { endpoints, bearer }
@@ -68,35 +85,9 @@ impl Operator {
     /// # Errors
     /// It does not, or does not answer.
     pub async fn check(&self) -> Result<(), OperatorError> {
-        self.page(1, String::new()).await.map(|_| ())
-    }
-
-    /// The projects in the order of their ids, `most` of them at most, and how many there are.
-    ///
-    /// # Errors
-    /// The service refuses or does not answer.
-    pub async fn projects(&self, most: usize) -> Result<(Vec<Project>, u32), OperatorError> {
-        let mut projects = Vec::new();
-        let mut page_token = String::new();
-        loop {
-            let page = self.page(PAGE, page_token).await?;
-            projects.extend(page.projects);
-            page_token = page.next_page_token;
-            if page_token.is_empty() || projects.len() >= most {
-                projects.truncate(most);
-                return Ok((projects, page.total_size));
-            }
-        }
-    }
-
-    async fn page(
-        &self,
-        page_size: u32,
-        page_token: String,
-    ) -> Result<ListProjectsResponse, OperatorError> {
         let message = ListProjectsRequest {
-            page_size,
-            page_token,
+            page_size: 1,
+            ..Default::default()
         };
         let answer = self.endpoints.call_aside(|channel| {
             let call = self.request(message.clone(), TIMEOUT);
@@ -104,7 +95,77 @@ impl Operator {
                 ProjectServiceClient::new(channel).max_decoding_message_size(LARGEST_PAGE);
             async move { client.list_projects(call).await }
         });
-        answer.await.map_err(|status| refusal(&status))
+        let answer = answer.await.map_err(|status| refusal(&status));
+        answer.map(|_| ())
+    }
+
+    /// The projects in the order of their ids, `most` of them at most, and how many there are; each
+    /// with what all token-services that answer know of it.
+    ///
+    /// # Errors
+    /// All refuse or do not answer; what the first says.
+    pub async fn projects(&self, most: usize) -> Result<(Vec<Project>, u32), OperatorError> {
+        let each = self.endpoints.each().await;
+        let asked = each.into_iter().map(|channel| self.listed(channel, most));
+        let mut asked: FuturesUnordered<_> = asked.collect();
+        let mut known: Option<Listed> = None;
+        let mut refused = None;
+        let mut replicas = HashSet::new();
+        let mut late = None;
+        loop {
+            let answer = match late {
+                None => asked.next().await,
+                Some(late) => tokio::time::timeout_at(late, asked.next())
+                    .await
+                    .unwrap_or_default(),
+            };
+            match answer {
+                None => break,
+                // Two addresses may be of one process.
+                Some(Ok(listed)) if !replicas.insert(listed.replica.clone()) => {}
+                Some(Ok(listed)) => match &mut known {
+                    None => {
+                        late = Some(Instant::now() + OTHERS);
+                        known = Some(listed);
+                    }
+                    Some(known) => replicas::merge(&mut known.projects, listed.projects),
+                },
+                Some(Err(error)) => {
+                    refused.get_or_insert(error);
+                }
+            }
+        }
+        match (known, refused) {
+            (Some(known), _) => Ok((known.projects, known.in_all)),
+            (None, Some(error)) => Err(error),
+            (None, None) => Err(OperatorError::Away(NO_ADDRESS.to_owned())),
+        }
+    }
+
+    /// What one of them lists.
+    async fn listed(&self, channel: Channel, most: usize) -> Result<Listed, OperatorError> {
+        let mut projects = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let message = ListProjectsRequest {
+                page_size: PAGE,
+                page_token,
+            };
+            let mut client =
+                ProjectServiceClient::new(channel.clone()).max_decoding_message_size(LARGEST_PAGE);
+            let answer = client.list_projects(self.request(message, TIMEOUT)).await;
+            let page = answer.map_err(|status| refusal(&status))?.into_inner();
+            projects.extend(page.projects);
+            page_token = page.next_page_token;
+            if page_token.is_empty() || projects.len() >= most {
+                projects.truncate(most);
+                return Ok(Listed {
+                    projects,
+                    in_all: page.total_size,
+                    replica: page.replica,
+                });
+            }
+        }
     }
 
     /// Sums of the ledger.

@@ -183,6 +183,7 @@ impl ProjectService for Projects {
                 .collect(),
             next_page_token: next,
             total_size: u32::try_from(state.projects.len()).unwrap_or(u32::MAX),
+            replica: self.pool.instance.clone(),
         }))
     }
 
