@@ -83,8 +83,8 @@ pub struct Rotation {
     adopted: Adopted,
     /// Those that rested when it was their turn.
     passed_over: PassedOver,
-    /// The first turn since one of those came back. Turns of before were dealt in rounds
-    /// without it: when they are returned, they are not dealt again.
+    /// The first turn of the last draw with which some of those came back. Turns of before were
+    /// dealt in rounds without them: when they are returned, they are not dealt again.
     newest_round: u64,
     moved: HashSet<ProjectId>,
 }
@@ -170,13 +170,15 @@ impl Rotation {
         {
             dealt.push(self.take(preferred));
         }
-        for project in self.come_back(upstreams, groups, now, &mut fit) {
-            if dealt.len() < count {
-                self.forgive(&project, groups);
-                dealt.push(self.issue_and_move_back(project));
-                self.newest_round = self.last_turn;
-                self.returned.clear();
-            }
+        let mut back = self.come_back(upstreams, groups, now, &mut fit);
+        back.truncate(count - dealt.len());
+        if !back.is_empty() {
+            self.newest_round = self.last_turn + 1;
+            self.returned.clear();
+        }
+        for project in back {
+            self.forgive(&project, groups);
+            dealt.push(self.issue_and_move_back(project));
         }
         while dealt.len() < count {
             let next = self.returned.iter().find_map(|(&turn, project)| {

@@ -86,6 +86,26 @@ fn who_comes_back_gets_one_turn_not_a_burst() {
 }
 
 #[test]
+fn what_those_who_came_back_together_return_is_dealt_again() {
+    let mut rotation = rotation(5);
+    let resting = |id: &ProjectId| match &**id {
+        "1" | "2" | "3" => Fit::Rests { until: None },
+        _ => Fit::Fits,
+    };
+    let without_them = rotation.deal(2, ANY, GROUPS, None, NOW, resting);
+    assert_eq!(names(&without_them), "4 5");
+    let back = rotation.deal(3, ANY, GROUPS, None, NOW, |_| Fit::Fits);
+    assert_eq!(names(&back), "1 2 3");
+    for turn in back[..2].iter().chain(&without_them) {
+        rotation.give_back(turn.turn);
+    }
+    assert_eq!(
+        names(&rotation.deal(5, ANY, GROUPS, None, NOW, |_| Fit::Fits)),
+        "1 2 4 5 1"
+    );
+}
+
+#[test]
 fn who_rests_for_one_group_is_not_put_first_in_another() {
     let mut rotation = rotation(3);
     let three_p = ["3p", "m", "m"];
@@ -333,6 +353,7 @@ struct Model {
 impl Model {
     fn deal(&mut self, count: usize, upstreams: &[Upstream], prefer: i64, skip: i64) -> Vec<i64> {
         let mut dealt = Vec::new();
+        let mut is_new_round = false;
         while dealt.len() < count {
             let is_in = |id: i64| {
                 let upstream = self.upstreams.get(&id);
@@ -366,8 +387,11 @@ impl Model {
                 }
                 let Some(at) = place else { break };
                 if comes_back.is_some() && !preferred {
-                    self.newest_round = self.turn + 1;
-                    self.returned.clear();
+                    if !is_new_round {
+                        is_new_round = true;
+                        self.newest_round = self.turn + 1;
+                        self.returned.clear();
+                    }
                     self.passed_over.remove(&self.waiting[at].1);
                 }
                 self.waiting[at].0 = self.turn + 1;
