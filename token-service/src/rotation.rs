@@ -105,6 +105,12 @@ impl Rotation {
         );
     }
 
+    /// Numbers the turns to come after all of a rotation of before under the same name: what it
+    /// dealt may still be returned, and is none of ours.
+    pub fn number_after(&mut self, before: &Self) {
+        self.last_turn = self.last_turn.max(before.last_turn);
+    }
+
     /// Puts a known project into the rotation (or, with `None`, takes it out) at the
     /// place that it last had.
     pub fn set(&mut self, project: &ProjectId, upstream: Option<Upstream>) {
