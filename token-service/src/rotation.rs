@@ -121,7 +121,9 @@ impl Rotation {
             return;
         }
         if let Some(old) = member.upstream {
-            self.lanes.remove(old, &member.passed_over, member.place);
+            let project = Arc::clone(project);
+            self.lanes
+                .remove(old, &member.passed_over, member.place, project);
         }
         member.upstream = upstream;
         match upstream {
@@ -267,7 +269,7 @@ impl Rotation {
         for (group, project, until) in resting {
             self.passed_over.postpone(group, &project, until);
         }
-        back.sort_unstable_by_key(|(place, _)| *place);
+        back.sort_unstable();
         back.into_iter().map(|(_, project)| project).collect()
     }
 
@@ -313,8 +315,9 @@ impl Rotation {
             return;
         };
         if let Some(upstream) = member.upstream {
+            let project = Arc::clone(project);
             self.lanes
-                .remove(upstream, &member.passed_over, member.place);
+                .remove(upstream, &member.passed_over, member.place, project);
         }
         change(&mut member.passed_over);
         if let Some(upstream) = member.upstream {
@@ -377,7 +380,7 @@ impl Rotation {
             let count = (all.len() as f64 * share.clamp(0.0, 1.0)) as usize;
             first.extend(all.into_iter().take(count));
         }
-        first.sort_unstable_by_key(|(place, _)| *place);
+        first.sort_unstable();
         for (_, project) in first {
             self.last_turn += 1;
             self.place(&project, self.last_turn);
@@ -490,8 +493,9 @@ impl Rotation {
         let old = member.place;
         member.place.dealt = dealt;
         if let Some(upstream) = member.upstream {
+            self.lanes
+                .remove(upstream, &member.passed_over, old, Arc::clone(project));
             let project = Arc::clone(project);
-            self.lanes.remove(upstream, &member.passed_over, old);
             self.lanes
                 .insert(upstream, &member.passed_over, member.place, project);
         }

@@ -4,7 +4,7 @@
 //! for one of those groups walks over none of them, however many rest.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -21,9 +21,10 @@ pub(super) struct Place {
 /// The quota groups that a project was passed over for.
 pub(super) type Groups = BTreeSet<Arc<str>>;
 
-/// By [`Upstream::index`].
+/// By [`Upstream::index`]. Two projects can have one place: of two that were added at the same time,
+/// one to a server of the database that was given up, neither knows of the other.
 #[derive(Debug, Default)]
-pub(super) struct Lanes([HashMap<Groups, BTreeMap<Place, ProjectId>>; 3]);
+pub(super) struct Lanes([HashMap<Groups, BTreeSet<(Place, ProjectId)>>; 3]);
 
 impl Lanes {
     pub(super) fn insert(
@@ -35,18 +36,24 @@ impl Lanes {
     ) {
         let lanes = &mut self.0[upstream.index()];
         match lanes.get_mut(passed_over) {
-            Some(lane) => lane.insert(place, project),
+            Some(lane) => lane.insert((place, project)),
             None => lanes
                 .entry(passed_over.clone())
                 .or_default()
-                .insert(place, project),
+                .insert((place, project)),
         };
     }
 
-    pub(super) fn remove(&mut self, upstream: Upstream, passed_over: &Groups, place: Place) {
+    pub(super) fn remove(
+        &mut self,
+        upstream: Upstream,
+        passed_over: &Groups,
+        place: Place,
+        project: ProjectId,
+    ) {
         let lanes = &mut self.0[upstream.index()];
         if let Some(lane) = lanes.get_mut(passed_over) {
-            lane.remove(&place);
+            lane.remove(&(place, project));
             if lane.is_empty() {
                 lanes.remove(passed_over);
             }
@@ -56,10 +63,8 @@ impl Lanes {
     /// Everybody of an upstream, those first who have waited longest.
     pub(super) fn all(&self, upstream: Upstream) -> Vec<(Place, ProjectId)> {
         let lanes = self.0[upstream.index()].values().flatten();
-        let mut all: Vec<_> = lanes
-            .map(|(place, project)| (*place, Arc::clone(project)))
-            .collect();
-        all.sort_unstable_by_key(|(place, _)| *place);
+        let mut all: Vec<_> = lanes.cloned().collect();
+        all.sort_unstable();
         all
     }
 
@@ -89,12 +94,10 @@ impl Lanes {
         while found.len() < limit {
             let oldest = lanes
                 .iter_mut()
-                .filter_map(|lane| lane.peek().map(|(place, _)| **place))
+                .filter_map(|lane| lane.peek().copied())
                 .min();
             let Some(oldest) = oldest else { break };
-            let next = lanes
-                .iter_mut()
-                .find_map(|lane| lane.next_if(|(place, _)| **place == oldest));
+            let next = lanes.iter_mut().find_map(|lane| lane.next_if_eq(&oldest));
             if let Some((_, project)) = next
                 && eligible(project)
             {

@@ -106,6 +106,29 @@ fn what_those_who_came_back_together_return_is_dealt_again() {
 }
 
 #[test]
+fn of_two_that_were_added_in_one_place_both_are_dealt() {
+    let mut rotation = rotation(2);
+    // As when it was added to a server of the database that did not know of the other.
+    let late = ProjectId::from("late");
+    rotation.insert(&late, 2, 0);
+    rotation.set(&late, Some(Upstream::Antigravity));
+    let resting = |id: &ProjectId| match &**id {
+        "late" => Fit::Rests { until: None },
+        _ => Fit::Fits,
+    };
+    rotation.set(&ProjectId::from("2"), None);
+    rotation.set(&ProjectId::from("2"), Some(Upstream::Antigravity));
+    assert_eq!(
+        names(&rotation.deal(2, ANY, GROUPS, None, NOW, resting)),
+        "1 2"
+    );
+    assert_eq!(
+        names(&rotation.deal(4, ANY, GROUPS, None, NOW, |_| Fit::Fits)),
+        "late 1 2 late"
+    );
+}
+
+#[test]
 fn who_rests_for_one_group_is_not_put_first_in_another() {
     let mut rotation = rotation(3);
     let three_p = ["3p", "m", "m"];
