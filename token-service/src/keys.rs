@@ -203,6 +203,7 @@ impl Pool {
             // A report that was counted is not to count again.
             new.seen = std::mem::take(&mut state.seen);
             new.ledger = std::mem::take(&mut state.ledger);
+            new.rotation.number_after(&state.rotation);
             let before = std::mem::replace(&mut *state, new);
             Ok(RestoredCounts {
                 projects: state.projects.len(),

@@ -9,6 +9,7 @@
 mod foreign;
 mod lanes;
 mod passed_over;
+mod rests;
 mod turn_id;
 
 use std::{
@@ -29,9 +30,6 @@ use crate::project::{ProjectId, Upstream};
 /// Turns that may still be returned. Older ones count as used: gateways return
 /// theirs after seconds.
 const OUTSTANDING_TURNS: usize = 65_536;
-/// Rests that are remembered until they are over, for each project on average. Clients name models
-/// as they like.
-const PASSED_OVER: usize = 16;
 /// Returned turns that wait to be dealt again.
 const RETURNED_TURNS: usize = 1024;
 
@@ -40,8 +38,8 @@ struct Member {
     place: Place,
     /// `None` while it is out of the rotation; its place is kept.
     upstream: Option<Upstream>,
-    /// The quota groups that it rested for when it was its turn: others were dealt in its stead.
-    passed_over: Groups,
+    /// Empty while it is out of the rotation.
+    groups: Groups,
 }
 
 /// A turn that was dealt.
@@ -83,8 +81,10 @@ pub struct Rotation {
     adopted: Adopted,
     /// Those that rested when it was their turn.
     passed_over: PassedOver,
-    /// The first turn since one of those came back. Turns of before were dealt in rounds
-    /// without it: when they are returned, they are not dealt again.
+    /// How many groups the members have, all together.
+    remembered: usize,
+    /// The first turn since some of those were last found to be back. Turns of before were dealt
+    /// in rounds without them: when they are returned, they are not dealt again.
     newest_round: u64,
     moved: HashSet<ProjectId>,
 }
@@ -100,9 +100,15 @@ impl Rotation {
             Member {
                 place: Place { dealt, position },
                 upstream: None,
-                passed_over: Groups::new(),
+                groups: Groups::default(),
             },
         );
+    }
+
+    /// Numbers the turns to come after all of a rotation of before under the same name: what it
+    /// dealt may still be returned, and is none of ours.
+    pub fn number_after(&mut self, before: &Self) {
+        self.last_turn = self.last_turn.max(before.last_turn);
     }
 
     /// Puts a known project into the rotation (or, with `None`, takes it out) at the
@@ -115,25 +121,22 @@ impl Rotation {
             return;
         }
         if let Some(old) = member.upstream {
-            self.lanes.remove(old, &member.passed_over, member.place);
+            let groups = std::mem::take(&mut member.groups);
+            self.lanes
+                .remove(old, &groups, member.place, Arc::clone(project));
+            self.remembered -= groups.len();
+            for group in &groups.resting {
+                self.passed_over.remove(group, project);
+            }
         }
         member.upstream = upstream;
         match upstream {
             Some(new) => {
                 let project = Arc::clone(project);
                 self.lanes
-                    .insert(new, &member.passed_over, member.place, project);
+                    .insert(new, &member.groups, member.place, project);
             }
             None => self.drop_returned(project),
-        }
-    }
-
-    /// A rest may have ended before its time: the next draw asks about the project.
-    pub fn reconsider(&mut self, project: &ProjectId) {
-        if let Some(member) = self.members.get(project) {
-            for group in &member.passed_over {
-                self.passed_over.put(group, project, None);
-            }
         }
     }
 
@@ -141,11 +144,7 @@ impl Rotation {
     pub fn remove(&mut self, project: &ProjectId) {
         self.set(project, None);
         self.moved.remove(project);
-        if let Some(member) = self.members.remove(project) {
-            for group in &member.passed_over {
-                self.passed_over.remove(group, project);
-            }
-        }
+        self.members.remove(project);
     }
 
     /// Deals up to `count` turns among the projects of `upstreams` that fit: the preferred
@@ -170,12 +169,12 @@ impl Rotation {
         {
             dealt.push(self.take(preferred));
         }
-        for project in self.come_back(upstreams, groups, now, &mut fit) {
-            if dealt.len() < count {
+        if dealt.len() < count {
+            self.ask_who_is_back(upstreams, groups, now, &mut fit);
+            let missing = count - dealt.len();
+            for project in self.first_of_those_back(missing, upstreams, groups, &mut fit) {
                 self.forgive(&project, groups);
                 dealt.push(self.issue_and_move_back(project));
-                self.newest_round = self.last_turn;
-                self.returned.clear();
             }
         }
         while dealt.len() < count {
@@ -198,9 +197,13 @@ impl Rotation {
                     false
                 }
             };
+            let in_order = |upstream: Upstream, lane: &Groups| {
+                let group = groups[upstream.index()];
+                !lane.resting.contains(group) && !lane.back.contains(group)
+            };
             let round = self
                 .lanes
-                .longest_waiting(missing, upstreams, Some(groups), eligible);
+                .longest_waiting(missing, upstreams, in_order, eligible);
             self.pass_over(resting, groups);
             if round.is_empty() {
                 break;
@@ -221,99 +224,8 @@ impl Rotation {
         upstreams: &[Upstream],
         eligible: impl FnMut(&ProjectId) -> bool,
     ) -> Vec<ProjectId> {
-        self.lanes.longest_waiting(limit, upstreams, None, eligible)
-    }
-
-    /// Those that were passed over and can be dealt now, who has waited longest first.
-    fn come_back(
-        &mut self,
-        upstreams: &[Upstream],
-        groups: [&str; 3],
-        now: Timestamp,
-        mut fit: impl FnMut(&ProjectId) -> Fit,
-    ) -> Vec<ProjectId> {
-        let mut back: Vec<(Place, ProjectId)> = Vec::new();
-        let mut resting = Vec::new();
-        for (at, group) in groups.iter().enumerate() {
-            if groups[..at].contains(group) {
-                continue;
-            }
-            for project in self.passed_over.due(group, now) {
-                let Some(member) = self.members.get(project) else {
-                    continue;
-                };
-                let is_of_group = member.upstream.is_some_and(|upstream| {
-                    upstreams.contains(&upstream) && groups[upstream.index()] == *group
-                });
-                if is_of_group {
-                    match fit(project) {
-                        Fit::Fits => back.push((member.place, Arc::clone(project))),
-                        Fit::Rests { until: Some(until) } => {
-                            resting.push((*group, Arc::clone(project), until));
-                        }
-                        Fit::Rests { until: None } | Fit::Unwanted => {}
-                    }
-                }
-            }
-        }
-        for (group, project, until) in resting {
-            self.passed_over.postpone(group, &project, until);
-        }
-        back.sort_unstable_by_key(|(place, _)| *place);
-        back.into_iter().map(|(_, project)| project).collect()
-    }
-
-    fn pass_over(&mut self, resting: Vec<(ProjectId, Option<Timestamp>)>, groups: [&str; 3]) {
-        if self.passed_over.len() > PASSED_OVER * self.members.len() {
-            self.forget_passed_over();
-        }
-        let mut names = groups.map(|_| None);
-        for (project, until) in resting {
-            let Some(upstream) = self.upstream(&project) else {
-                continue;
-            };
-            let group = groups[upstream.index()];
-            let name = names[upstream.index()].get_or_insert_with(|| Arc::from(group));
-            self.regroup(&project, |passed_over| {
-                passed_over.insert(Arc::clone(name));
-            });
-            self.passed_over.put(name, &project, until);
-        }
-    }
-
-    fn forgive(&mut self, project: &ProjectId, groups: [&str; 3]) {
-        if let Some(upstream) = self.upstream(project) {
-            let group = groups[upstream.index()];
-            self.regroup(project, |passed_over| {
-                passed_over.remove(group);
-            });
-            self.passed_over.remove(group, project);
-        }
-    }
-
-    fn forget_passed_over(&mut self) {
-        let projects: Vec<ProjectId> = self.members.keys().map(Arc::clone).collect();
-        for project in projects {
-            self.regroup(&project, Groups::clear);
-        }
-        self.passed_over = PassedOver::default();
-    }
-
-    /// Changes which groups a project was passed over for, and with them its lane.
-    fn regroup(&mut self, project: &ProjectId, change: impl FnOnce(&mut Groups)) {
-        let Some(member) = self.members.get_mut(project) else {
-            return;
-        };
-        if let Some(upstream) = member.upstream {
-            self.lanes
-                .remove(upstream, &member.passed_over, member.place);
-        }
-        change(&mut member.passed_over);
-        if let Some(upstream) = member.upstream {
-            let project = Arc::clone(project);
-            self.lanes
-                .insert(upstream, &member.passed_over, member.place, project);
-        }
+        self.lanes
+            .longest_waiting(limit, upstreams, |_, _| true, eligible)
     }
 
     fn upstream(&self, project: &str) -> Option<Upstream> {
@@ -369,7 +281,7 @@ impl Rotation {
             let count = (all.len() as f64 * share.clamp(0.0, 1.0)) as usize;
             first.extend(all.into_iter().take(count));
         }
-        first.sort_unstable_by_key(|(place, _)| *place);
+        first.sort_unstable();
         for (_, project) in first {
             self.last_turn += 1;
             self.place(&project, self.last_turn);
@@ -482,10 +394,11 @@ impl Rotation {
         let old = member.place;
         member.place.dealt = dealt;
         if let Some(upstream) = member.upstream {
-            let project = Arc::clone(project);
-            self.lanes.remove(upstream, &member.passed_over, old);
             self.lanes
-                .insert(upstream, &member.passed_over, member.place, project);
+                .remove(upstream, &member.groups, old, Arc::clone(project));
+            let project = Arc::clone(project);
+            self.lanes
+                .insert(upstream, &member.groups, member.place, project);
         }
         true
     }

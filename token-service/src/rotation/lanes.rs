@@ -1,10 +1,11 @@
 //! Who waits, in the order of their places.
 //!
 //! Projects of one upstream that were passed over for the same quota groups share a lane: a call
-//! for one of those groups walks over none of them, however many rest.
+//! for one of those groups walks over none of them, however many rest. So do those that are back
+//! for the same groups: a call for one of them begins there.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -18,37 +19,56 @@ pub(super) struct Place {
     pub(super) position: i64,
 }
 
-/// The quota groups that a project was passed over for.
-pub(super) type Groups = BTreeSet<Arc<str>>;
+/// The quota groups for which a project is not dealt when its place says so.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Groups {
+    /// It rested when it was its turn: others were dealt in its stead.
+    pub(super) resting: BTreeSet<Arc<str>>,
+    /// It rests no more, and is dealt before all who did not.
+    pub(super) back: BTreeSet<Arc<str>>,
+}
 
-/// By [`Upstream::index`].
+impl Groups {
+    pub(super) fn len(&self) -> usize {
+        self.resting.len() + self.back.len()
+    }
+}
+
+/// By [`Upstream::index`]. Two projects can have one place: when one was added to a server of the
+/// database that was given up since, the next one gets its position.
 #[derive(Debug, Default)]
-pub(super) struct Lanes([HashMap<Groups, BTreeMap<Place, ProjectId>>; 3]);
+pub(super) struct Lanes([HashMap<Groups, BTreeSet<(Place, ProjectId)>>; 3]);
 
 impl Lanes {
     pub(super) fn insert(
         &mut self,
         upstream: Upstream,
-        passed_over: &Groups,
+        groups: &Groups,
         place: Place,
         project: ProjectId,
     ) {
         let lanes = &mut self.0[upstream.index()];
-        match lanes.get_mut(passed_over) {
-            Some(lane) => lane.insert(place, project),
+        match lanes.get_mut(groups) {
+            Some(lane) => lane.insert((place, project)),
             None => lanes
-                .entry(passed_over.clone())
+                .entry(groups.clone())
                 .or_default()
-                .insert(place, project),
+                .insert((place, project)),
         };
     }
 
-    pub(super) fn remove(&mut self, upstream: Upstream, passed_over: &Groups, place: Place) {
+    pub(super) fn remove(
+        &mut self,
+        upstream: Upstream,
+        groups: &Groups,
+        place: Place,
+        project: ProjectId,
+    ) {
         let lanes = &mut self.0[upstream.index()];
-        if let Some(lane) = lanes.get_mut(passed_over) {
-            lane.remove(&place);
+        if let Some(lane) = lanes.get_mut(groups) {
+            lane.remove(&(place, project));
             if lane.is_empty() {
-                lanes.remove(passed_over);
+                lanes.remove(groups);
             }
         }
     }
@@ -56,32 +76,28 @@ impl Lanes {
     /// Everybody of an upstream, those first who have waited longest.
     pub(super) fn all(&self, upstream: Upstream) -> Vec<(Place, ProjectId)> {
         let lanes = self.0[upstream.index()].values().flatten();
-        let mut all: Vec<_> = lanes
-            .map(|(place, project)| (*place, Arc::clone(project)))
-            .collect();
-        all.sort_unstable_by_key(|(place, _)| *place);
+        let mut all: Vec<_> = lanes.cloned().collect();
+        all.sort_unstable();
         all
     }
 
-    /// Up to `limit` eligible projects of `upstreams`, each once, in the order of their places.
-    /// With the quota group of each upstream, without those that were passed over for it.
+    /// Up to `limit` eligible projects of `upstreams`, each once, in the order of their places, out
+    /// of the lanes that are `wanted`.
     pub(super) fn longest_waiting(
         &self,
         limit: usize,
         upstreams: &[Upstream],
-        groups: Option<[&str; 3]>,
+        wanted: impl Fn(Upstream, &Groups) -> bool,
         mut eligible: impl FnMut(&ProjectId) -> bool,
     ) -> Vec<ProjectId> {
         let mut lanes: Vec<_> = Upstream::ALL
             .into_iter()
             .filter(|upstream| upstreams.contains(upstream))
             .flat_map(|upstream| {
-                let group = groups.map(|groups| groups[upstream.index()]);
+                let wanted = &wanted;
                 self.0[upstream.index()]
                     .iter()
-                    .filter(move |(passed_over, _)| {
-                        group.is_none_or(|group| !passed_over.contains(group))
-                    })
+                    .filter(move |(groups, _)| wanted(upstream, groups))
                     .map(|(_, lane)| lane.iter().peekable())
             })
             .collect();
@@ -89,12 +105,10 @@ impl Lanes {
         while found.len() < limit {
             let oldest = lanes
                 .iter_mut()
-                .filter_map(|lane| lane.peek().map(|(place, _)| **place))
+                .filter_map(|lane| lane.peek().copied())
                 .min();
             let Some(oldest) = oldest else { break };
-            let next = lanes
-                .iter_mut()
-                .find_map(|lane| lane.next_if(|(place, _)| **place == oldest));
+            let next = lanes.iter_mut().find_map(|lane| lane.next_if_eq(&oldest));
             if let Some((_, project)) = next
                 && eligible(project)
             {

@@ -14,7 +14,6 @@ use crate::project::ProjectId;
 #[derive(Debug, Default)]
 pub(super) struct PassedOver {
     groups: HashMap<Arc<str>, Resting>,
-    count: usize,
 }
 
 #[derive(Debug, Default)]
@@ -24,29 +23,20 @@ struct Resting {
 }
 
 impl Resting {
-    /// Whether it was not there.
-    fn put(&mut self, project: &ProjectId, until: Timestamp) -> bool {
-        let before = self.until.insert(Arc::clone(project), until);
-        if let Some(before) = before {
+    fn put(&mut self, project: &ProjectId, until: Timestamp) {
+        if let Some(before) = self.until.insert(Arc::clone(project), until) {
             self.queue.remove(&(before, Arc::clone(project)));
         }
         self.queue.insert((until, Arc::clone(project)));
-        before.is_none()
     }
 }
 
 impl PassedOver {
-    /// How many there are, once for each group.
-    pub(super) fn len(&self) -> usize {
-        self.count
-    }
-
     /// Notes that nobody has to ask about a project before `until`; `None`: who is to know when it
     /// comes back.
     pub(super) fn put(&mut self, group: &Arc<str>, project: &ProjectId, until: Option<Timestamp>) {
         let resting = self.groups.entry(Arc::clone(group)).or_default();
-        let is_new = resting.put(project, until.unwrap_or(Timestamp::MIN));
-        self.count += usize::from(is_new);
+        resting.put(project, until.unwrap_or(Timestamp::MIN));
     }
 
     /// A project that is there rests for longer.
@@ -63,7 +53,6 @@ impl PassedOver {
             && let Some(until) = resting.until.remove(project)
         {
             resting.queue.remove(&(until, Arc::clone(project)));
-            self.count -= 1;
             if resting.until.is_empty() {
                 self.groups.remove(group);
             }

@@ -8,8 +8,8 @@ use sqlx::Connection as _;
 use tonic::{Code, Status};
 
 use crate::support::{
-    DatabaseClient, Home, Service, dealt, google, ids, lossy, one_token, project, rotating_google,
-    set_disabled, tokens_json, wanted,
+    DatabaseClient, Home, Service, dealt, google, ids, lossy, numbers, one_token, project,
+    rotating_google, set_disabled, tokens_json, wanted,
 };
 
 async fn back_up(database: &mut DatabaseClient) -> Vec<u8> {
@@ -100,6 +100,34 @@ async fn what_was_kept_comes_back_also_while_the_service_runs() {
         "{:?}",
         files(&home)
     );
+}
+
+#[tokio::test]
+async fn turns_of_before_a_restore_are_not_taken_for_those_of_after_it() {
+    let google = google(3).await;
+    let home = Home::new(&google);
+    home.write_tokens(&tokens_json(1..=3));
+    let service = home.start().await;
+    let (mut gateway, mut database) = (service.tokens().await, service.database().await);
+    let backup = back_up(&mut database).await;
+    let before = gateway.acquire_tokens(wanted(3)).await.unwrap();
+    let before = before.into_inner().turns;
+    assert_eq!(numbers(&before), "1 2 3");
+    restore(&mut database, &backup, "").await.unwrap();
+
+    assert_eq!(dealt(&mut gateway, wanted(1)).await, "1");
+    let preferring = v1::AcquireTokensRequest {
+        prefer_project_id: "fake-project-3".to_owned(),
+        ..wanted(1)
+    };
+    assert_eq!(dealt(&mut gateway, preferring).await, "3");
+    // The second turn now is of another project than the second was then, and is in use.
+    let returning = v1::AcquireTokensRequest {
+        returned_turns: vec![before[1].turn_id.clone()],
+        ..wanted(3)
+    };
+    assert_eq!(dealt(&mut gateway, returning).await, "2 1 3");
+    service.stop().await;
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 
 use std::collections::VecDeque;
 
+use proptest::prelude::*;
+
 use super::*;
 
 /// Turns that are older go back, in steps; gateways return theirs after seconds.
