@@ -178,12 +178,14 @@ async fn pages_follow_each_other() {
         .await
         .unwrap()
         .into_inner();
-    assert_eq!(empty_page, v1::ListProjectsResponse::default());
+    assert_eq!((empty_page.projects, empty_page.total_size), (vec![], 0));
+    assert_eq!(empty_page.next_page_token, "");
     service.stop().await;
     home.write_tokens(&tokens_json(1..=5));
     let service = home.start().await;
     let mut admin = service.projects().await;
     let mut seen = Vec::new();
+    let mut replica = None;
     let mut page_token = String::new();
     loop {
         let request = v1::ListProjectsRequest {
@@ -192,6 +194,8 @@ async fn pages_follow_each_other() {
         };
         let page = admin.list_projects(request).await.unwrap().into_inner();
         assert_eq!(page.total_size, 5);
+        let who = replica.get_or_insert_with(|| page.replica.clone());
+        assert!(!page.replica.is_empty() && page.replica == *who);
         seen.push(page.projects.len());
         page_token = page.next_page_token;
         if page_token.is_empty() {
