@@ -4,7 +4,7 @@ import os, re, shlex, subprocess
 
 from cluster import Cluster
 from kubernetes_pods import started
-from manifests import FOLDER, JOBS, TOP, render
+from manifests import FOLDER, JOBS, TOP, render, render_text
 from readme import blocks
 from stack import BIN, check, clean_env
 
@@ -86,6 +86,23 @@ class Moving:
                 raise SystemExit(f'{block("kubernetes-migrate")}: who does {line!r}?')
 
 
+def moved_back(moving, folder):
+    """The Job that the page shows brings the pool back to the volume, whose database is of before."""
+    (shown,) = [block for block in blocks('docs/kubernetes.md') if 'kind: Kustomization' in block.text and '--start-over' in block.text]
+    for pod in moving.cluster.of('token-service'):
+        pod.delete().join()
+    # The volume outlives what mounts it.
+    claim = 'claim-token-service'
+    os.symlink(os.path.join(folder, 'base', claim), os.path.join(moving.cluster.folder, claim))
+    job = moving.cluster.start(render_text(shown.text, os.path.join(folder, 'back')).workload('migrate'))
+    job.process.wait(60)
+    check(job.process.returncode == 0 and 'Moved 3 projects' in job.text(), f'the Job has moved the pool back: {job.text().strip()[:200]}')
+    moving.applied('base')
+    (pod,) = moving.cluster.of('token-service')
+    there = pod.execute(['antigravity-gateway', 'projects', 'list']).stdout.decode()
+    check(all(project in there for project in PROJECTS), f'{pod.name} serves it from the volume again')
+
+
 def moved(secrets, folder, names):
     """The pool of the base, on its volume, is moved to the database of the Secret, and served by three; then kept and brought back."""
     moving = Moving(secrets, folder, names)
@@ -95,7 +112,7 @@ def moved(secrets, folder, names):
         moving.job.process.wait(60)
         kept(moving.cluster, secrets, os.path.join(folder, 'kept-sqlite'))
         # Without the pool, PostgreSQL is served by nobody: each waits for the one before, also where people paste it.
-        commands = block('kubernetes-migrate').text.split('kubectl apply -k deploy/kubernetes/migrate')[1].strip().split('\n')
+        commands = block('kubernetes-migrate').text[block('kubernetes-migrate').text.index('kubectl apply'):].strip().split('\n')
         check(all(command.endswith(' &&') for command in commands[:-1]), f'whatever fails ends the move: {len(commands)} commands')
         for line in block('kubernetes-migrate').text.strip().split('\n'):
             moving.run(line.strip().removesuffix(' &&'))
@@ -104,5 +121,6 @@ def moved(secrets, folder, names):
             there = pod.execute(['antigravity-gateway', 'projects', 'list']).stdout.decode()
             check(all(project in there for project in PROJECTS), f'{pod.name} serves it from PostgreSQL')
         kept(moving.cluster, secrets, os.path.join(folder, 'kept-postgres'))
+        moved_back(moving, folder)
     finally:
         moving.cluster.stop()
