@@ -112,9 +112,10 @@ def moved(secrets, folder, names):
         moving.job.process.wait(60)
         kept(moving.cluster, secrets, os.path.join(folder, 'kept-sqlite'))
         # Without the pool, PostgreSQL is served by nobody: each waits for the one before, also where people paste it.
-        commands = block('kubernetes-migrate').text[block('kubernetes-migrate').text.index('kubectl apply'):].strip().split('\n')
+        text = block('kubernetes-migrate').text.strip()
+        commands = text[text.index('kubectl apply'):].split('\n')
         check(all(command.endswith(' &&') for command in commands[:-1]), f'whatever fails ends the move: {len(commands)} commands')
-        for line in block('kubernetes-migrate').text.strip().split('\n'):
+        for line in text.split('\n'):
             moving.run(line.strip().removesuffix(' &&'))
         check('Moved 3 projects' in moving.job.text(), 'the Job has moved what there was')
         for pod in moving.cluster.of('token-service'):

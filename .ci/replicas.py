@@ -71,12 +71,7 @@ class Replicas:
         self.sql(f'UPDATE projects SET access_token_expires_at = {now + 20_000}, refreshed_at = {now - 3_600_000}')
 
     def all_fresh(self, seconds):
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            if self.fresh() == len(self.projects):
-                return True
-            time.sleep(0.2)
-        return False
+        return within(seconds, lambda: self.fresh() == len(self.projects))
 
     def admin(self, *arguments, number=0, check_status=True):
         environment = {**clean_env(), **TOKENS, 'TOKEN_SERVICE_URL': f'http://{self.addresses[number]}'}
@@ -345,12 +340,7 @@ def within(seconds, holds):
 
 
 def wait_ready(pool, number, holds, seconds):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if holds(pool.ready(number)):
-            return True
-        time.sleep(0.2)
-    return False
+    return within(seconds, lambda: holds(pool.ready(number)))
 
 
 def waits_at_start(pool, server):

@@ -345,7 +345,8 @@ impl State {
                 && member.has_older_credential_than(&record);
             if pending.status && !verdict_is_old {
                 record.project.status = mine.status.clone();
-            } else if let Some(pending) = self.pending.get_mut(&id) {
+            }
+            if verdict_is_old && let Some(pending) = self.pending.get_mut(&id) {
                 pending.status = false;
             }
             if pending.cleared {

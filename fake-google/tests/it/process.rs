@@ -2,21 +2,28 @@
 
 use std::{
     io::{BufRead as _, BufReader},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
 };
+
+/// One that is ready, and its URL.
+fn started(arguments: &[&str]) -> (Child, String) {
+    let mut running = Command::new(env!("CARGO_BIN_EXE_fake-google"))
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut url = String::new();
+    let mut said = BufReader::new(running.stdout.take().unwrap());
+    said.read_line(&mut url).unwrap();
+    (running, url)
+}
 
 /// As the first process of a container it would otherwise be deaf to it, and be killed at the
 /// end of its grace.
 #[test]
 fn it_ends_when_it_is_told_to() {
     for signal in ["TERM", "INT"] {
-        let mut running = Command::new(env!("CARGO_BIN_EXE_fake-google"))
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut url = String::new();
-        let mut said = BufReader::new(running.stdout.take().unwrap());
-        said.read_line(&mut url).unwrap();
+        let (mut running, url) = started(&[]);
         assert!(url.starts_with("http://127.0.0.1:"), "{url}");
         let sent = Command::new("kill")
             .args([&format!("-{signal}"), &running.id().to_string()])
@@ -38,14 +45,7 @@ fn it_is_healthy_while_it_serves() {
             String::from_utf8(asked.stderr).unwrap(),
         )
     };
-    let mut running = Command::new(env!("CARGO_BIN_EXE_fake-google"))
-        .args(["--listen", "0.0.0.0:0"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut url = String::new();
-    let mut said = BufReader::new(running.stdout.take().unwrap());
-    said.read_line(&mut url).unwrap();
+    let (mut running, url) = started(&["--listen", "0.0.0.0:0"]);
     let (_, port) = url.trim().rsplit_once(':').unwrap();
     let listened = format!("0.0.0.0:{port}");
     assert_eq!(ask(&listened), (Some(0), String::new()));

@@ -150,21 +150,16 @@ impl Endpoints {
     where
         F: Future<Output = Result<tonic::Response<T>, Status>>,
     {
-        let mut places = self.in_order().await;
-        if places.is_empty() {
-            // People do not ask so often that an address had to be left in peace, and want to know
-            // what is wrong with it.
-            places = self.state.lock().places.clone();
-        }
-        let mut last = Status::unavailable(NO_ADDRESS);
+        let each = self.each().await;
         // Twice, as in `call`.
-        let attempts = if places.is_empty() {
+        let attempts = if each.is_empty() {
             0
         } else {
-            places.len().max(2)
+            each.len().max(2)
         };
-        for place in places.iter().cycle().take(attempts) {
-            match make(place.channel.clone()).await {
+        let mut last = Status::unavailable(NO_ADDRESS);
+        for channel in each.iter().cycle().take(attempts) {
+            match make(channel.clone()).await {
                 Err(status) if never_came(&status) => last = status,
                 answer => return answer.map(tonic::Response::into_inner),
             }
@@ -172,10 +167,28 @@ impl Endpoints {
         Err(last)
     }
 
-    /// Everybody there is, for what each knows alone: the next in turn first.
+    /// As [`call_aside`](Self::call_aside), of one of [`each`](Self::each).
+    pub(super) async fn call_one<T, F>(
+        channel: &Channel,
+        mut make: impl FnMut(Channel) -> F,
+    ) -> Result<T, Status>
+    where
+        F: Future<Output = Result<tonic::Response<T>, Status>>,
+    {
+        let answer = match make(channel.clone()).await {
+            // Twice, as in `call`.
+            Err(status) if never_came(&status) => make(channel.clone()).await,
+            answer => answer,
+        };
+        answer.map(tonic::Response::into_inner)
+    }
+
+    /// Everybody there is, for operators: the next in turn first.
     pub(super) async fn each(self: &Arc<Self>) -> Vec<Channel> {
         let mut places = self.in_order().await;
         if places.is_empty() {
+            // People do not ask so often that an address had to be left in peace, and want to know
+            // what is wrong with it.
             places = self.state.lock().places.clone();
         }
         places.into_iter().map(|place| place.channel).collect()

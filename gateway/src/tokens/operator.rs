@@ -4,15 +4,15 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use antigravity_proto::v1::{
-    ListProjectsRequest, Project, QueryUsageRequest, QueryUsageResponse, RefreshProjectRequest,
-    UpdateProjectRequest, project_service_client::ProjectServiceClient,
+    ListProjectsRequest, ListProjectsResponse, Project, QueryUsageRequest, QueryUsageResponse,
+    RefreshProjectRequest, UpdateProjectRequest, project_service_client::ProjectServiceClient,
     usage_service_client::UsageServiceClient,
 };
 use antigravity_runtime::tls;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::time::Instant;
 use tonic::{
-    Code, Request, Status,
+    Code, Request, Response, Status,
     metadata::{Ascii, MetadataValue},
     transport::Channel,
 };
@@ -89,14 +89,21 @@ impl Operator {
             page_size: 1,
             ..Default::default()
         };
-        let answer = self.endpoints.call_aside(|channel| {
-            let call = self.request(message.clone(), TIMEOUT);
-            let mut client =
-                ProjectServiceClient::new(channel).max_decoding_message_size(LARGEST_PAGE);
-            async move { client.list_projects(call).await }
-        });
-        let answer = answer.await.map_err(|status| refusal(&status));
+        let asked = self
+            .endpoints
+            .call_aside(|channel| self.list(channel, &message));
+        let answer = asked.await.map_err(|status| refusal(&status));
         answer.map(|_| ())
+    }
+
+    fn list(
+        &self,
+        channel: Channel,
+        message: &ListProjectsRequest,
+    ) -> impl Future<Output = Result<Response<ListProjectsResponse>, Status>> + use<> {
+        let call = self.request(message.clone(), TIMEOUT);
+        let mut client = ProjectServiceClient::new(channel).max_decoding_message_size(LARGEST_PAGE);
+        async move { client.list_projects(call).await }
     }
 
     /// The projects in the order of their ids, `most` of them at most, and how many there are; each
@@ -151,10 +158,8 @@ impl Operator {
                 page_size: PAGE,
                 page_token,
             };
-            let mut client =
-                ProjectServiceClient::new(channel.clone()).max_decoding_message_size(LARGEST_PAGE);
-            let answer = client.list_projects(self.request(message, TIMEOUT)).await;
-            let page = answer.map_err(|status| refusal(&status))?.into_inner();
+            let asked = Endpoints::call_one(&channel, |channel| self.list(channel, &message));
+            let page = asked.await.map_err(|status| refusal(&status))?;
             projects.extend(page.projects);
             page_token = page.next_page_token;
             if page_token.is_empty() || projects.len() >= most {

@@ -3,8 +3,9 @@
 use super::*;
 use crate::rotation::rests::REMEMBERED;
 
-#[test]
-fn what_those_who_came_back_together_return_is_dealt_again() {
+/// Of five, three come back at the same time, and are dealt as `deal` does; what two of them and
+/// the others return is dealt again.
+fn returned_after_rests(deal: impl FnOnce(&mut Rotation) -> Vec<Dealt>) {
     let mut rotation = rotation(5);
     let resting = |id: &ProjectId| match &**id {
         "1" | "2" | "3" => Fit::Rests { until: None },
@@ -12,7 +13,7 @@ fn what_those_who_came_back_together_return_is_dealt_again() {
     };
     let without_them = rotation.deal(2, ANY, GROUPS, None, NOW, resting);
     assert_eq!(names(&without_them), "4 5");
-    let back = rotation.deal(3, ANY, GROUPS, None, NOW, |_| Fit::Fits);
+    let back = deal(&mut rotation);
     assert_eq!(names(&back), "1 2 3");
     for turn in back[..2].iter().chain(&without_them) {
         rotation.give_back(turn.turn);
@@ -24,23 +25,16 @@ fn what_those_who_came_back_together_return_is_dealt_again() {
 }
 
 #[test]
+fn what_those_who_came_back_together_return_is_dealt_again() {
+    returned_after_rests(|rotation| rotation.deal(3, ANY, GROUPS, None, NOW, |_| Fit::Fits));
+}
+
+#[test]
 fn so_it_is_when_they_were_dealt_one_by_one() {
-    let mut rotation = rotation(5);
-    let resting = |id: &ProjectId| match &**id {
-        "1" | "2" | "3" => Fit::Rests { until: None },
-        _ => Fit::Fits,
-    };
-    let without_them = rotation.deal(2, ANY, GROUPS, None, NOW, resting);
-    let mut next = || rotation.deal(1, ANY, GROUPS, None, NOW, |_| Fit::Fits);
-    let back = [next(), next(), next()].concat();
-    assert_eq!(names(&back), "1 2 3");
-    for turn in back[..2].iter().chain(&without_them) {
-        rotation.give_back(turn.turn);
-    }
-    assert_eq!(
-        names(&rotation.deal(5, ANY, GROUPS, None, NOW, |_| Fit::Fits)),
-        "1 2 4 5 1"
-    );
+    returned_after_rests(|rotation| {
+        let mut next = || rotation.deal(1, ANY, GROUPS, None, NOW, |_| Fit::Fits);
+        [next(), next(), next()].concat()
+    });
 }
 
 #[test]

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::{
     Known, Postgres, Servers,
     open::{MIGRATIONS, check_known, check_ours, check_version, meta, migration, nobody_else},
+    servers::Purpose,
 };
 use crate::{
     config,
@@ -33,7 +34,7 @@ impl Postgres {
             known: parking_lot::Mutex::new(Known::default()),
             backing_up: tokio::sync::Mutex::new(()),
         };
-        this.servers.reach().await?;
+        this.servers.reach(Purpose::Opening).await?;
         let pool = this.servers.own_pool()?;
         let migrated = async {
             let mut connection = pool.acquire().await?;
@@ -56,7 +57,7 @@ impl Postgres {
 /// it. It stays as it is.
 pub(in crate::store) async fn was_opened(servers: &config::Servers) -> Result<bool, StoreError> {
     let servers = Servers::new(servers, 2);
-    servers.reach().await?;
+    servers.reach(Purpose::Opening).await?;
     let asked = async {
         let mut connection = servers.own().await?;
         check_ours(&mut connection, servers.name()).await?;
@@ -78,7 +79,7 @@ pub(in crate::store) async fn is_same(
     let (lock, _) = Uuid::new_v4().as_u64_pair();
     let lock = lock.cast_signed();
     let servers = Servers::new(servers, 2);
-    servers.reach().await?;
+    servers.reach(Purpose::Opening).await?;
     sqlx::query("SELECT pg_advisory_lock($1)")
         .bind(lock)
         .execute(&mut *other)

@@ -18,6 +18,7 @@ use super::{
     Postgres,
     open::check_moving,
     rows::{ChangedRow, columns, read_imports},
+    servers::Purpose,
 };
 use crate::{
     project::ProjectId,
@@ -161,7 +162,7 @@ impl Postgres {
 
     /// Looks for the server again, after it was lost.
     pub(crate) async fn reach(&self) -> Result<(), StoreError> {
-        self.servers.reach_to_serve().await?;
+        self.servers.reach(Purpose::Serving).await?;
         self.doubt();
         Ok(())
     }

@@ -8,7 +8,7 @@ use sqlx::{
     migrate::{MigrateError, Migrator},
 };
 
-use super::{Known, Postgres, Servers};
+use super::{Known, Postgres, Servers, servers::Purpose};
 use crate::{
     config,
     seal::Keyring,
@@ -53,7 +53,7 @@ impl Postgres {
             known: parking_lot::Mutex::new(Known::default()),
             backing_up: tokio::sync::Mutex::new(()),
         };
-        this.servers.reach().await?;
+        this.servers.reach(Purpose::Opening).await?;
         let name = this.servers.name().to_owned();
         let pool = this.servers.own_pool()?;
         let prepared = tokio::time::timeout(OPENED, prepare(&pool, &name, &keys, origin)).await;

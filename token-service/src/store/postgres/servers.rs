@@ -72,8 +72,10 @@ impl fmt::Debug for Servers {
 
 /// What a server is looked for.
 #[derive(Clone, Copy)]
-enum Purpose {
-    Any,
+pub(super) enum Purpose {
+    /// To open its database, or to move it: whoever does looks at the marks of moves alone.
+    Opening,
+    /// To go on serving from it: while it was out of reach, its pool may have been moved.
     Serving,
 }
 
@@ -165,17 +167,7 @@ impl Servers {
     ///
     /// # Errors
     /// None does, and why: of the last that was asked.
-    pub(super) async fn reach(&self) -> Result<(), StoreError> {
-        self.reach_for(Purpose::Any).await
-    }
-
-    /// As [`Servers::reach`], for whoever serves from the database: while it was out of reach, its
-    /// pool may have been moved.
-    pub(super) async fn reach_to_serve(&self) -> Result<(), StoreError> {
-        self.reach_for(Purpose::Serving).await
-    }
-
-    async fn reach_for(&self, purpose: Purpose) -> Result<(), StoreError> {
+    pub(super) async fn reach(&self, purpose: Purpose) -> Result<(), StoreError> {
         let first = self.first.load(Ordering::Relaxed);
         let mut last = StoreError::Away {
             server: self.name.clone(),
@@ -212,7 +204,7 @@ impl Servers {
             .await;
             let (version, is_standby, reads_only) = said?;
             let is_ours = match purpose {
-                Purpose::Any => Ok(()),
+                Purpose::Opening => Ok(()),
                 Purpose::Serving => check_moving(&mut connection, &self.name).await,
             };
             // It is closed either way.
